@@ -1,0 +1,1 @@
+"""Knowledge distillation in JAX/Flax: losses, models and compiled experiments."""

@@ -1,0 +1,1 @@
+"""What follows training: statistics over seeds, figures, the report."""

@@ -1,0 +1,291 @@
+"""report.md: what was run, how it scored beside its controls, and what is missing.
+
+It holds no date, host or path, so the same results give the same report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kdjax import files
+from kdjax.analysis import figures
+from kdjax.analysis.comparisons import (
+    Comparison,
+    compare,
+    comparison_table,
+    planned_pairs,
+    power_note,
+)
+from kdjax.analysis.results import (
+    Experiment,
+    Run,
+    confusion,
+    data_names,
+    gaps,
+    read_experiment,
+    read_soft_labels,
+    scores,
+    stage_runs,
+    teachers,
+)
+from kdjax.analysis.statistics import mean_interval
+
+_NONE = "-"
+_MOST_CONFUSIONS = 4  # by default; the config may name more
+
+
+def write_report(workdir: Path) -> Path:
+    """Writes `workdir/report.md` and `workdir/figures/*.png`; returns the former.
+
+    Stages and seeds that have not finished are listed, not waited for. InputError: no
+    finished stage, a damaged file, or a wrong `report` section in config.json.
+    """
+    experiment = read_experiment(workdir)
+    comparisons = compare(experiment, planned_pairs(experiment))
+    drawn = draw_figures(experiment, workdir / "figures")
+    sections = (
+        title(experiment),
+        overview(experiment),
+        results_section(experiment),
+        comparison_section(experiment, comparisons),
+        selection_section(experiment),
+        "## Figures\n\n"
+        + "\n\n".join(f"![{text}]({at})\n\n{text}" for at, text in drawn),
+        gaps_section(experiment),
+    )
+    path = workdir / "report.md"
+    files.write_text(
+        path, "\n\n".join(section for section in sections if section) + "\n"
+    )
+    return path
+
+
+def title(experiment: Experiment) -> str:
+    """The heading, and a warning where any of the data are synthetic."""
+    heading = f"# {data_names(experiment, experiment.stages)}"
+    runs = experiment.runs.values()
+    names = sorted({run.data for run in runs if run.synthetic})
+    if not names:
+        return heading
+    return (
+        f"{heading}\n\n> **Synthetic data**: {', '.join(names)}. The examples were"
+        " generated; the figures say nothing about real recordings."
+    )
+
+
+def overview(experiment: Experiment) -> str:
+    """Data, split sizes and seeds, then a table of the stages."""
+    runs = [run for stage in experiment.stages for run in stage_runs(experiment, stage)]
+    lines = ["## What was run", ""]
+    for name in dict.fromkeys(run.data for run in runs):
+        of_data = [run for run in runs if run.data == name]
+        classes = of_data[0].classes
+        sizes = ", ".join(
+            f"{_range(run.examples.get(split, 0) for run in of_data)} {split}"
+            for split in of_data[0].examples
+        )
+        shown = ", ".join(classes[:24]) + (", ..." if len(classes) > 24 else "")
+        lines += [
+            f"- Data: {name}. Examples: {sizes}.",
+            f"- {len(classes)} classes: {shown}.",
+        ]
+    lines += [f"- Seeds: {', '.join(map(str, experiment.seeds))}.", ""]
+    lines += [
+        "| stage | learns from | seeds finished | epochs | epoch of `best` |",
+        "|---|---|--:|--:|--:|",
+    ]
+    lines += [_stage_row(experiment, stage) for stage in experiment.stages]
+    return "\n".join(lines)
+
+
+def results_section(experiment: Experiment) -> str:
+    """One row a stage: scores in per cent with intervals, and what the model costs."""
+    headline = experiment.settings.checkpoint
+    lines = [
+        "## Results",
+        "",
+        "Test split, per cent: mean over seeds ± half the width of Student's 95 %"
+        " interval (none from a single seed)."
+        f" Macro-F1 and ECE are those of `{headline}`. MFLOPs: one"
+        " forward pass of one example; ms: its median at batch 1; KiB: float32"
+        " parameters and batch statistics.",
+        "",
+        "| stage | accuracy, `last` | accuracy, `best` | macro-F1 | ECE | parameters |"
+        " MFLOPs | ms | KiB |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for stage in experiment.stages:
+        cells = [
+            stage,
+            percent(scores(experiment, stage, checkpoint="last").values()),
+            percent(scores(experiment, stage, checkpoint="best").values()),
+            percent(scores(experiment, stage, metric="macro_f1").values()),
+            percent(scores(experiment, stage, metric="ece").values()),
+            *_cost_cells(stage_runs(experiment, stage)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def comparison_section(
+    experiment: Experiment, comparisons: Sequence[Comparison]
+) -> str:
+    """The table of paired differences, what it means, and what it cannot show."""
+    head = "## Comparisons\n\n"
+    if not comparisons:
+        return (
+            f"{head}None: no pair of stages to compare has a finished seed in common."
+        )
+    text = (
+        f"{head}Differences in test accuracy at `{experiment.settings.checkpoint}`,"
+        " paired by seed. p: exact two-sided sign-flip test; Holm p: corrected for all"
+        f" {len(comparisons)} rows; the verdict is at .05 on the latter.\n\n"
+        f"{comparison_table(comparisons)}"
+    )
+    if min(c.difference.n for c in comparisons) <= 10:
+        text += (
+            "\n\nPercentile bootstrap intervals from few seeds are too narrow (from 5"
+            " they cover about 84 times in 100 where 95 are claimed): the p-value"
+            " decides."
+        )
+    note = power_note(comparisons)
+    return f"{text}\n\n{note}" if note else text
+
+
+def selection_section(experiment: Experiment) -> str:
+    """How `best` was chosen, and on what."""
+    rules = {
+        f"{'highest' if run.selection.get('mode') == 'max' else 'lowest'} validation"
+        f" {run.selection['metric']}"
+        for run in experiment.runs.values()
+        if run.selection
+    }
+    best = (
+        f"the epoch with the {' or the '.join(sorted(rules))}" if rules else "unknown"
+    )
+    return (
+        "## How checkpoints were chosen\n\n"
+        f"`last` is the end of training. `best` is {best}. The validation examples are"
+        " held out from training; nothing was chosen on the test split. The headline is"
+        f" `{experiment.settings.checkpoint}`."
+    )
+
+
+def gaps_section(experiment: Experiment) -> str:
+    """The stages and seeds that have not finished, '' where all have."""
+    missing = gaps(experiment)
+    if not missing:
+        return ""
+    rows = [
+        f"- {stage}: seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+        for stage, seeds in missing.items()
+    ]
+    return (
+        "## Missing\n\nThese have not finished. Every figure above is from the rest, so"
+        " stages may differ in their seeds.\n\n" + "\n".join(rows)
+    )
+
+
+def percent(values: Iterable[float]) -> str:
+    """`93.2 ± 0.4` from shares in [0, 1]; `93.2` from one, a dash from none."""
+    shares = list(values)
+    if not shares:
+        return _NONE
+    mean, _, high, n = mean_interval(shares)
+    if n == 1:
+        return f"{100 * mean:.1f}"
+    return f"{100 * mean:.1f} ± {100 * (high - mean):.1f}"
+
+
+def draw_figures(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
+    """Draws what the results allow; (path from the report, caption) of each figure."""
+    checkpoint, drawn = experiment.settings.checkpoint, []
+
+    def path(name: str, caption: str) -> Path:
+        drawn.append((f"{folder.name}/{name}.png", caption))
+        return folder / f"{name}.png"
+
+    if any(scores(experiment, stage) for stage in experiment.stages):
+        caption = (
+            f"Test accuracy by stage at `{checkpoint}`: mean, 95 % interval, seeds."
+        )
+        figures.accuracy_by_stage(experiment, path("accuracy", caption))
+    if any(run.history for run in experiment.runs.values()):
+        for quantity in ("accuracy", "loss"):
+            caption = (
+                f"Training and validation {quantity} against epoch, one line a seed."
+            )
+            at = path(f"learning_{quantity}", caption)
+            figures.learning_curves(experiment, quantity, at)
+    if stages := _confusion_stages(experiment):
+        caption = f"Confusion on the test split at `{checkpoint}`, seeds summed."
+        figures.confusion_matrices(experiment, stages, path("confusion", caption))
+    for stage in teachers(experiment):
+        runs = stage_runs(experiment, stage)
+        stored = [found for run in runs if (found := read_soft_labels(run)) is not None]
+        if stored:
+            caption = (
+                f"What `{stage}` says beside the label: its mean probabilities by true"
+                " class, colours scaled to the off-diagonal."
+            )
+            at = path(f"soft_labels_{stage}", caption)
+            figures.soft_labels(experiment, stage, stored, at)
+    return drawn
+
+
+def _confusion_stages(experiment: Experiment) -> list[str]:
+    named = experiment.settings.confusion
+    checkpoint = experiment.settings.checkpoint
+    kept = [
+        stage
+        for stage in (experiment.stages if named is None else named)
+        if any(
+            confusion(run, checkpoint) is not None
+            for run in stage_runs(experiment, stage)
+        )
+    ]
+    return kept[:_MOST_CONFUSIONS] if named is None else kept
+
+
+def _stage_row(experiment: Experiment, stage: str) -> str:
+    runs = stage_runs(experiment, stage)
+    sources = dict.fromkeys(
+        f"{run.teacher['stage']} (`{run.teacher['checkpoint']}`)"
+        for run in runs
+        if run.teacher
+    )
+    epochs = (
+        _range(
+            run.checkpoints[name]["epoch"] for run in runs if name in run.checkpoints
+        )
+        for name in ("last", "best")
+    )
+    finished = f"{len(runs)} of {len(experiment.seeds)}"
+    cells = (stage, ", ".join(sources) or _NONE, finished, *epochs)
+    return f"| {' | '.join(cells)} |"
+
+
+def _range(values: Iterable[float]) -> str:
+    """`5`, or `3 to 7` where they differ; a dash where there are none."""
+    found = sorted(values)
+    if not found:
+        return _NONE
+    low, high = f"{found[0]:g}", f"{found[-1]:g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _cost_cells(runs: Sequence[Run]) -> list[str]:
+    """Parameters, MFLOPs, ms and KiB: the median over the seeds that measured them."""
+    cells = []
+    for field, scale, form in (
+        ("parameters", 1.0, ",.0f"),
+        ("flops", 1e-6, ",.2f"),
+        ("ms", 1.0, ".2f"),
+        ("kib", 1.0, ",.0f"),
+    ):
+        found = [run.cost[field] for run in runs if run.cost.get(field) is not None]
+        cells.append(format(scale * np.median(found), form) if found else _NONE)
+    return cells

@@ -1,0 +1,277 @@
+"""What training left in a workdir: stages x seeds, with gaps where not yet run."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kdjax.errors import InputError, call, lookup
+from kdjax.files import read_json
+
+
+class Settings(NamedTuple):
+    """The `report` section of a config.
+
+    `comparisons`: pairs (stage, reference), None for every student against `scratch`;
+    `confusion`: stages whose confusion matrix is drawn, None for the first four;
+    `order`: stages as the report lists them, None for teachers first, then by name;
+    `temperature`: at which the teachers' soft labels are shown beside T = 1.
+    """
+
+    checkpoint: str = "last"
+    comparisons: Sequence[Sequence[str]] | None = None
+    confusion: Sequence[str] | None = None
+    order: Sequence[str] | None = None
+    temperature: float = 4.0
+
+
+class Run(NamedTuple):
+    """One finished stage of one seed; `history` holds the lines of metrics.jsonl."""
+
+    stage: str
+    seed: int
+    data: str
+    synthetic: bool
+    classes: tuple[str, ...]
+    examples: Mapping[str, int]
+    checkpoints: Mapping[str, Mapping[str, Any]]
+    selection: Mapping[str, str]
+    teacher: Mapping[str, str] | None
+    cost: Mapping[str, float]
+    history: Sequence[Mapping[str, Any]]
+    folder: Path
+
+
+class Experiment(NamedTuple):
+    """Stages in the report's order, seeds ascending, and the runs that are finished."""
+
+    stages: tuple[str, ...]
+    seeds: tuple[int, ...]
+    runs: Mapping[tuple[str, int], Run]
+    settings: Settings
+
+
+class SoftLabels(NamedTuple):
+    """Logits float32 `[n, classes]` with label int `[n]` and split str `[n]`."""
+
+    label: np.ndarray
+    split: np.ndarray
+    logits: np.ndarray
+
+
+def report_settings(config: Mapping[str, Any], stages: Collection[str]) -> Settings:
+    """`config["report"]`, checked before anything trains as well as when it is read.
+
+    InputError: an unknown field, or a stage that is not one of `stages`.
+    """
+    fields = config.get("report") or {}
+    settings: Settings = call(Settings, fields, where="config.report")
+    _check(settings, stages)
+    return settings
+
+
+def read_experiment(workdir: Path) -> Experiment:
+    """The experiment in `workdir`: every stage and seed planned or found.
+
+    A stage without results.json is a gap, not an error. InputError: no finished stage
+    at all, a damaged file, or a report section that names an unknown field or stage.
+    """
+    runs = {(run.stage, run.seed): run for run in _runs(workdir)}
+    if not runs:
+        raise InputError(
+            f"{workdir}: expected finished stages (seed_<k>/<stage>/results.json),"
+            " found none"
+        )
+    config = _optional(workdir / "config.json")
+    names = set(config.get("stages") or {}) | {stage for stage, _ in runs}
+    seeds = set(config.get("seeds") or ()) | {seed for _, seed in runs}
+    settings = report_settings(config, names)
+    stages = _ordered(names, runs, settings.order or ())
+    return Experiment(stages, tuple(sorted(seeds)), runs, settings)
+
+
+def stage_runs(experiment: Experiment, stage: str) -> list[Run]:
+    """The finished runs of `stage`, by seed."""
+    found = (experiment.runs.get((stage, seed)) for seed in experiment.seeds)
+    return [run for run in found if run is not None]
+
+
+def scores(
+    experiment: Experiment,
+    stage: str,
+    *,
+    metric: str = "accuracy",
+    checkpoint: str | None = None,
+    split: str = "test",
+) -> dict[int, float]:
+    """`{seed: metric}` of the finished runs that have it, at the headline checkpoint
+    unless another is named."""
+    checkpoint = checkpoint or experiment.settings.checkpoint
+    found = {}
+    for run in stage_runs(experiment, stage):
+        value = run.checkpoints.get(checkpoint, {}).get(split, {}).get(metric)
+        if value is not None and np.isfinite(value):
+            found[run.seed] = float(value)
+    return found
+
+
+def confusion(run: Run, checkpoint: str) -> np.ndarray | None:
+    """Test counts int `[true class, predicted class]`, None where none are kept."""
+    counts = run.checkpoints.get(checkpoint, {}).get("test", {}).get("confusion")
+    if counts is None:
+        return None
+    matrix = np.asarray(counts, dtype=np.int64)
+    expected = (len(run.classes), len(run.classes))
+    if matrix.shape != expected:
+        field = f"{run.folder / 'results.json'}: {checkpoint}.test.confusion"
+        raise InputError(f"{field}: expected shape {expected}, found {matrix.shape}")
+    return matrix
+
+
+def data_names(experiment: Experiment, stages: Sequence[str]) -> str:
+    """The data of these stages, each said to be synthetic where it is."""
+    runs = [run for stage in stages for run in stage_runs(experiment, stage)]
+    names = {run.data: run.synthetic for run in runs}
+    return ", ".join(
+        f"{name} (synthetic)" if synthetic and "synthetic" not in name.lower() else name
+        for name, synthetic in names.items()
+    )
+
+
+def teachers(experiment: Experiment) -> list[str]:
+    """Stages that another stage learns from, in the report's order."""
+    named = _teachers(experiment.runs)
+    return [stage for stage in experiment.stages if stage in named]
+
+
+def gaps(experiment: Experiment) -> dict[str, list[int]]:
+    """`{stage: seeds that have not finished}`, stages that are complete left out."""
+    missing = {
+        stage: [s for s in experiment.seeds if (stage, s) not in experiment.runs]
+        for stage in experiment.stages
+    }
+    return {stage: seeds for stage, seeds in missing.items() if seeds}
+
+
+def read_soft_labels(run: Run) -> SoftLabels | None:
+    """The soft labels `run` stored, None where it stored none."""
+    path = run.folder / "soft_labels.npz"
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            labels = SoftLabels(stored["label"], stored["split"], stored["logits"])
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: expected arrays label, split and logits, found {error}"
+        ) from error
+    expected = (labels.label.size, len(run.classes))
+    if labels.logits.shape != expected:
+        raise InputError(
+            f"{path}: logits: expected shape {expected}, found {labels.logits.shape}"
+        )
+    return labels
+
+
+def _runs(root: Path) -> list[Run]:
+    folders = sorted(root.iterdir(), key=str) if root.exists() else []
+    seeds = [f for f in folders if re.fullmatch(r"seed_\d+", f.name) and f.is_dir()]
+    stages = [stage for seed in seeds for stage in sorted(seed.iterdir(), key=str)]
+    return [_run(stage) for stage in stages if (stage / "results.json").exists()]
+
+
+def _run(folder: Path) -> Run:
+    path = folder / "results.json"
+    results = read_json(path)
+    place = (folder.name, int(folder.parent.name.removeprefix("seed_")))
+    for field in ("data", "synthetic", "classes", "examples", "checkpoints"):
+        if field not in results:
+            raise InputError(f"{path}: {field}: missing")
+    found = (results.get("stage", place[0]), results.get("seed", place[1]))
+    if found != place:
+        raise InputError(f"{path}: expected stage and seed {place}, found {found}")
+    return Run(
+        stage=place[0],
+        seed=place[1],
+        data=results["data"],
+        synthetic=results["synthetic"],
+        classes=tuple(results["classes"]),
+        examples=results["examples"],
+        checkpoints=results["checkpoints"],
+        selection=results.get("selection") or {},
+        teacher=results.get("teacher"),
+        cost=_optional(folder / "cost.json"),
+        history=_history(folder / "metrics.jsonl"),
+        folder=folder,
+    )
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; of two for one step the later, written on resuming.
+
+    A kill may leave the last line half-written: it is dropped, any other is an error.
+    """
+    lines = path.read_text().splitlines() if path.exists() else []
+    records: dict[tuple[str, int], dict[str, Any]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            records[record["kind"], record["step"]] = record
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise InputError(
+                f"{path}: line {number}: expected a JSON object with kind and step,"
+                f" found {line[:60]!r}"
+            ) from error
+    return sorted(records.values(), key=lambda record: record["step"])
+
+
+def _check(settings: Settings, stages: Collection[str]) -> None:
+    known, where = dict.fromkeys(stages), "config.report"
+    checkpoints = {"last": None, "best": None}
+    lookup(settings.checkpoint, checkpoints, where=f"{where}.checkpoint")
+    pairs = settings.comparisons or ()
+    for pair in pairs:
+        if isinstance(pair, str) or len(pair) != 2:
+            raise InputError(
+                f"{where}.comparisons: expected [stage, reference], found {pair!r}"
+            )
+    for field, names in (
+        ("comparisons", [stage for pair in pairs for stage in pair]),
+        ("confusion", settings.confusion or ()),
+        ("order", settings.order or ()),
+    ):
+        for stage in names:
+            lookup(stage, known, where=f"{where}.{field}")
+    temperature = settings.temperature
+    if not isinstance(temperature, int | float) or not temperature > 0:
+        raise InputError(
+            f"{where}.temperature: expected a number above 0, found {temperature!r}"
+        )
+
+
+def _optional(path: Path) -> Mapping[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _teachers(runs: Mapping[tuple[str, int], Run]) -> set[str]:
+    return {run.teacher["stage"] for run in runs.values() if run.teacher}
+
+
+def _ordered(
+    stages: set[str],
+    runs: Mapping[tuple[str, int], Run],
+    order: Sequence[str],
+) -> tuple[str, ...]:
+    rest = stages - set(order)
+    first = _teachers(runs) | {"teacher"}
+    by_role = sorted(rest, key=lambda stage: (stage not in first, stage))
+    return (*dict.fromkeys(order), *by_role)

@@ -1,0 +1,240 @@
+"""What every loader returns, and how it is split, checked, standardised and ordered.
+
+Everything here is NumPy. Whatever is drawn is a pure function of the seed given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdjax.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+
+# What a seed is used for: each purpose has its own stream of random numbers.
+HOLD_OUT, PER_CLASS = 0, 1
+
+
+class Examples(NamedTuple):
+    """Examples in a fixed order.
+
+    `x` float32 [n, time, channels], [n, h, w, channels] or [n, features];
+    `y` int32 [n], 0..C-1;
+    `group` int32 [n], the subject (without subjects, each example is its own group);
+    `key` str [n], unique within the dataset and the same in every run.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int32]
+    group: NDArray[np.int32]
+    key: NDArray[np.str_]
+
+
+class Dataset(NamedTuple):
+    """Three splits that share no group; `name` is for people, as in a report."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Examples
+    validation: Examples
+    test: Examples
+    synthetic: bool
+
+
+def take(examples: Examples, index: NDArray[np.integer]) -> Examples:
+    """The examples at `index`, in its order."""
+    return Examples(*(field[index] for field in examples))
+
+
+def concatenate(parts: list[Examples]) -> Examples:
+    """The examples of all parts, in order."""
+    return Examples(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
+
+
+def require(value: Any, low: int | float, high: int | float, *, where: str) -> None:
+    """InputError unless `low <= value <= high`; integer bounds want an integer."""
+    kind = int if isinstance(low, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        name = "an integer" if kind is int else "a number"
+        raise InputError(f"{where}: expected {name}, found {value!r}")
+    if not low <= value <= high:
+        raise InputError(f"{where}: expected {low} to {high}, found {value}")
+
+
+def hold_out_groups(
+    group: NDArray[np.int32],
+    *,
+    count: int,
+    seed: int,
+    where: str,
+    y: NDArray[np.int32] | None = None,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Draws `count` whole groups by `seed`: the indices of the others, and of theirs.
+
+    With labels `y`, only groups of two classes or more are drawn: a subject who did one
+    activity says little about a model. At least one group stays. Raises an InputError
+    that names the field `where` if there are too few.
+    """
+    names = np.unique(group)
+    drawable = names
+    if y is not None:
+        drawable = np.array([g for g in names if np.ptp(y[group == g]) > 0], np.int32)
+    limit = min(len(drawable), len(names) - 1)
+    if limit < 1:
+        expected = "two groups" if y is None else "a group of two classes"
+        raise InputError(
+            f"{where}: expected {expected} to draw from, found {len(drawable)}"
+        )
+    require(count, 1, limit, where=where)
+    rng = np.random.default_rng([seed, HOLD_OUT])
+    held = np.isin(group, rng.choice(drawable, size=count, replace=False))
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def hold_out_stratified(
+    y: NDArray[np.int32], *, fraction: float, seed: int, where: str
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Draws `fraction` of each class by `seed`: the indices of the others, and of it.
+
+    Rounded to whole examples; a class of two or more has at least one on either side,
+    a class of one stays with the others.
+    """
+    require(fraction, 0.0, 1.0, where=where)
+    rng = np.random.default_rng([seed, HOLD_OUT])
+    held = np.zeros(len(y), bool)
+    for label in np.unique(y):
+        members = rng.permutation(np.flatnonzero(y == label))
+        count = round(fraction * len(members))
+        held[members[: min(max(count, 1), len(members) - 1)]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def draw_per_class(
+    y: NDArray[np.int32], *, count: int, seed: int, where: str
+) -> NDArray[np.intp]:
+    """Indices of `count` examples of each class, drawn by `seed`, in rising order."""
+    labels, available = np.unique(y, return_counts=True)
+    require(count, 1, int(available.min(initial=len(y))), where=where)
+    rng = np.random.default_rng([seed, PER_CLASS])
+    drawn = [
+        rng.choice(np.flatnonzero(y == label), size=count, replace=False)
+        for label in labels
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def standardise(dataset: Dataset) -> Dataset:
+    """(x - mean) / std per channel (last axis), both of the training split alone.
+
+    A channel that is constant there is only centred.
+    """
+    axes = tuple(range(dataset.train.x.ndim - 1))
+    mean = dataset.train.x.mean(axis=axes, dtype=np.float64).astype(np.float32)
+    square = np.square(dataset.train.x - mean).mean(axis=axes, dtype=np.float64)
+    std = np.where(square > 0, np.sqrt(square), 1).astype(np.float32)
+
+    def scale(examples: Examples) -> Examples:
+        x = examples.x - mean
+        x /= std
+        return examples._replace(x=x)
+
+    return dataset._replace(
+        train=scale(dataset.train),
+        validation=scale(dataset.validation),
+        test=scale(dataset.test),
+    )
+
+
+def check(dataset: Dataset, *, where: str) -> Dataset:
+    """The dataset, if it can be trained on; else an InputError that names `where`.
+
+    Refused: an empty split, a split of one class, labels outside 0..C-1, NaN or Inf,
+    arrays that disagree in length or splits in shape, a key used twice, a group in two
+    splits.
+    """
+    splits = dataset.train, dataset.validation, dataset.test
+    for split, examples in zip(SPLITS, splits, strict=True):
+        _check_split(examples, dataset.classes, where=f"{where}: {split}")
+        expected, found = dataset.train.x.shape[1:], examples.x.shape[1:]
+        if found != expected:
+            raise InputError(
+                f"{where}: {split} x: expected {expected} an example, as in train, "
+                f"found {found}"
+            )
+    keys, uses = np.unique(np.concatenate([e.key for e in splits]), return_counts=True)
+    if (uses > 1).any():
+        raise InputError(
+            f"{where}: key: expected unique keys, found {str(keys[uses > 1][0])!r} "
+            f"{uses.max()} times"
+        )
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        shared = np.intersect1d(splits[one].group, splits[other].group)
+        if shared.size:
+            raise InputError(
+                f"{where}: group: expected each group in one split, found group "
+                f"{shared[0]} in both {SPLITS[one]} and {SPLITS[other]}"
+            )
+    return dataset
+
+
+def _check_split(examples: Examples, classes: tuple[str, ...], *, where: str) -> None:
+    x, y, group, key = examples
+    for name, field in (("y", y), ("group", group), ("key", key)):
+        if field.shape != x.shape[:1]:
+            raise InputError(
+                f"{where} {name}: expected {x.shape[:1]}, one for each example of x "
+                f"{x.shape}, found {field.shape}"
+            )
+    if not len(x):
+        raise InputError(f"{where}: expected examples, found none")
+    if y.min() < 0 or y.max() >= len(classes):
+        raise InputError(
+            f"{where} y: expected labels 0 to {len(classes) - 1}, "
+            f"found {y.min()} to {y.max()}"
+        )
+    if y.min() == y.max():
+        raise InputError(
+            f"{where} y: expected two classes or more, found {classes[y[0]]!r} alone"
+        )
+    bad = ~np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
+    if bad.any():
+        raise InputError(
+            f"{where} x: expected finite values, found NaN or Inf in {bad.sum()} of "
+            f"{len(x)} examples, first in {str(key[bad][0])!r}"
+        )
+
+
+def epoch_order(n: int, *, seed: int, epoch: int) -> NDArray[np.int32]:
+    """A permutation of 0..n-1: a pure function of (n, seed, epoch)."""
+    bits = np.random.Philox(np.random.SeedSequence([seed, epoch]))
+    return np.random.Generator(bits).permutation(n).astype(np.int32)
+
+
+def index_batches(
+    n: int,
+    batch_size: int,
+    *,
+    order: NDArray[np.integer] | None = None,
+    drop_remainder: bool = False,
+) -> Iterator[dict[str, NDArray]]:
+    """Batches of n examples: {"index": int32 [B], "mask": float32 [B]}, B = batch_size.
+
+    In `order`, else 0..n-1. A ragged last batch is dropped, or padded with index 0 and
+    mask 0. Raises an InputError if dropping would leave no batch.
+    """
+    require(batch_size, 1, n if drop_remainder else 2**31 - 1, where="batch_size")
+    order = np.arange(n) if order is None else order
+    if order.shape != (n,):
+        raise ValueError(f"order: expected ({n},), found {order.shape}")
+    for start in range(0, n, batch_size):
+        part = order[start : start + batch_size]
+        if drop_remainder and len(part) < batch_size:
+            return
+        index = np.zeros(batch_size, np.int32)
+        index[: len(part)] = part
+        mask = (np.arange(batch_size) < len(part)).astype(np.float32)
+        yield {"index": index, "mask": mask}

@@ -1,0 +1,10 @@
+"""The tasks by name: each `make(**config sections)` gives a `training.loop.Task`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kdjax.tasks import distill
+from kdjax.training.loop import Task
+
+TASKS: dict[str, Callable[..., Task]] = {"distill": distill.make}

@@ -1,0 +1,1 @@
+"""What every task needs, and knows no task: devices, state, checkpoints, loop."""

@@ -1,0 +1,209 @@
+"""Checkpoints of a stage: `last`, to go on from, and `best`, for those who read it.
+
+    checkpoints/last/<step>/{model,optimizer,meta}     the two latest
+    checkpoints/best/<step>/{model,meta}               the two best
+    checkpoints/damaged/...                            what could not be read
+
+`model` is {"params", "model_state"} apart from the optimiser, so that a teacher loads
+without it. Orbax writes aside and renames; `meta` holds a digest of the arrays, since
+a flipped bit in a compressed chunk can still decompress.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from kdjax.errors import InputError
+from kdjax.training.state import TrainState
+
+Tree = Any
+KINDS = ("last", "best")
+
+
+class Progress(NamedTuple):
+    """Where a run stands: epochs done, and the best validation score so far."""
+
+    epoch: int = 0
+    step: int = 0
+    best_score: float | None = None
+    best_epoch: int = 0
+    best_step: int = 0
+
+
+class Checkpoints:
+    """The checkpoints in one stage's folder, open for writing."""
+
+    def __init__(self, folder: Path):
+        self._root = folder.resolve() / "checkpoints"
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=2, enable_async_checkpointing=False
+        )
+        self._managers = {
+            kind: ocp.CheckpointManager(self._root / kind, options=options)
+            for kind in KINDS
+        }
+
+    def close(self) -> None:
+        for manager in self._managers.values():
+            manager.close()
+
+    def save_best(self, model: Tree, progress: Progress) -> None:
+        """Writes `best` of `progress.best_step`; before the `save_last` naming it."""
+        if progress.best_step not in self._managers["best"].all_steps():
+            self._save("best", progress.best_step, progress, {"model": model})
+
+    def save_last(self, state: TrainState, progress: Progress) -> None:
+        trees = {"model": model_of(state), "optimizer": state.opt_state}
+        self._save("last", progress.step, progress, trees)
+
+    def _save(
+        self, kind: str, step: int, progress: Progress, trees: Mapping[str, Tree]
+    ) -> None:
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        digests = {name: digest(tree) for name, tree in trees.items()}
+        meta = {"progress": progress._asdict(), "digests": digests}
+        self._managers[kind].save(
+            step, args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items)
+        )
+
+    def resume(self, template: TrainState) -> tuple[TrainState, Progress, Tree] | None:
+        """(state, progress, best model) of the latest undamaged `last`, or None.
+
+        A `last` is usable only with the `best` it names. What cannot be read is moved
+        to `checkpoints/damaged` and said on stderr, and the one before it is tried.
+        """
+        for step in sorted(self._managers["last"].all_steps(), reverse=True):
+            trees = {"model": model_of(template), "optimizer": template.opt_state}
+            found = self._read_or_set_aside("last", step, trees)
+            if found is None:
+                continue
+            read, meta = found
+            progress = Progress(**meta["progress"])
+            best = self._read_or_set_aside(
+                "best", progress.best_step, {"model": model_of(template)}
+            )
+            if best is None:
+                continue
+            self._drop_after(progress)
+            state = TrainState(
+                step=jnp.int32(progress.step),
+                opt_state=read["optimizer"],
+                **read["model"],
+            )
+            return state, progress, best[0]["model"]
+        return None
+
+    def _drop_after(self, progress: Progress) -> None:
+        """Forgets what was saved past the point that the run goes on from."""
+        limits = {"last": progress.step, "best": progress.best_step}
+        for kind, manager in self._managers.items():
+            for step in manager.all_steps():
+                if step > limits[kind]:
+                    manager.delete(step)
+
+    def _read_or_set_aside(
+        self, kind: str, step: int, template: Mapping[str, Tree]
+    ) -> tuple[dict[str, Tree], dict[str, Any]] | None:
+        folder = self._root / kind / str(step)
+        try:
+            return _read(folder, template)
+        except DamagedCheckpoint as error:
+            aside = self._root / "damaged" / f"{kind}_{step}"
+            print(
+                f"kdjax: damaged checkpoint {folder}: {error}; "
+                f"set aside as {aside}, going back to the one before it",
+                file=sys.stderr,
+            )
+            if folder.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.parent.mkdir(exist_ok=True)
+                folder.rename(aside)
+            self._managers[kind].reload()
+            return None
+
+
+class DamagedCheckpoint(RuntimeError):
+    """A checkpoint that cannot be read back as it was written."""
+
+
+def load_model(folder: Path, checkpoint: str, template: Tree) -> Tree:
+    """{"params", "model_state"} of a stage's `best` or `last` checkpoint, as NumPy.
+
+    `template` is a pytree of the same structure with shapes and dtypes. Raises
+    InputError if there is none, if it is damaged, or if its shapes differ.
+    """
+    if checkpoint not in KINDS:
+        raise InputError(
+            f"checkpoint: expected one of {', '.join(KINDS)}, got {checkpoint!r}"
+        )
+    root = folder.resolve() / "checkpoints" / checkpoint
+    steps = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
+    if not steps:
+        raise InputError(f"{root}: no checkpoint here")
+    try:
+        return _read(root / str(max(steps)), {"model": template})[0]["model"]
+    except DamagedCheckpoint as error:
+        raise InputError(f"{root / str(max(steps))}: {error}") from error
+
+
+def _read(
+    folder: Path, template: Mapping[str, Tree]
+) -> tuple[dict[str, Tree], dict[str, Any]]:
+    items = {
+        name: ocp.args.StandardRestore(jax.tree.map(_empty, tree))
+        for name, tree in template.items()
+    }
+    args = ocp.args.Composite(meta=ocp.args.JsonRestore(), **items)
+    try:
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+            read = checkpointer.restore(folder, args=args)
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        text = str(error).strip()
+        reason = text.splitlines()[0][:200] if text else type(error).__name__
+        raise DamagedCheckpoint(f"cannot be read ({reason})") from error
+    trees = {name: read[name] for name in template}
+    for name, tree in trees.items():
+        if digest(tree) != read["meta"]["digests"][name]:
+            raise DamagedCheckpoint(f"its {name} arrays differ from what was written")
+        _check_shapes(folder, template[name], tree)
+    return trees, read["meta"]
+
+
+def _check_shapes(folder: Path, expected: Tree, found: Tree) -> None:
+    """Orbax restores another shape into a NumPy template without a word."""
+    leaves = jax.tree_util.tree_leaves_with_path(expected)
+    for (path, leaf), other in zip(leaves, jax.tree.leaves(found), strict=True):
+        if leaf.shape != other.shape:
+            raise InputError(
+                f"{folder}: of another architecture: {jax.tree_util.keystr(path)} "
+                f"expected {leaf.shape}, found {other.shape}"
+            )
+
+
+def _empty(leaf: Any) -> np.ndarray:
+    return np.empty(leaf.shape, leaf.dtype)
+
+
+def model_of(state: TrainState) -> Tree:
+    """What a model is made of: {"params", "model_state"}."""
+    return {"params": state.params, "model_state": state.model_state}
+
+
+def digest(tree: Tree) -> str:
+    """SHA-256 over the paths, shapes, dtypes and bytes of a pytree's arrays."""
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.ascontiguousarray(leaf)
+        sha.update(f"{jax.tree_util.keystr(path)}{array.shape}{array.dtype}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()

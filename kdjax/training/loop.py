@@ -1,0 +1,302 @@
+"""The training loop: one task, one folder, resumable to the bit.
+
+The order of examples is a function of (seed, epoch), the randomness of (seed, step,
+example), so a run that was killed and goes on from `last` is the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from kdjax.errors import InputError, nearest
+from kdjax.training.checkpoint import Checkpoints, Progress, model_of
+from kdjax.training.metrics import MetricsLog, add_sums
+from kdjax.training.parallel import Parallel, to_host
+from kdjax.training.state import TrainState
+
+Tree = Any
+Batch = dict[str, np.ndarray]
+
+
+class Source(NamedTuple):
+    """One split's batches.
+
+    size: the number of examples.
+    batches: (batch_size, *, epoch) -> iterator of {name: [batch, ...]}. With an epoch:
+      shuffled by it, and the ragged last batch dropped. With None: in order, the last
+      batch padded, and "mask" 0 on the padding.
+    """
+
+    size: int
+    batches: Callable[..., Iterator[Batch]]
+
+
+class Task(NamedTuple):
+    """What is trained: pure functions and their data.
+
+    init: rng -> TrainState.
+    step: (state, batch, constants, rng) -> (state, metrics). One device's part, with
+      collectives over parallel.AXIS; state and metrics equal on all devices.
+    evaluate: (model, batch, constants) -> {name: (sum, count)}, summed over devices,
+      leaving out the examples whose batch["mask"] is 0; model = model_of(state).
+    figures: {name: (sum, count)} of a whole split -> {name: value} (on the host).
+    data: {"train": Source, "validation": Source, "test": Source}.
+    constants: () -> the pytree that every step reads and none changes: the examples
+      that live on the device, a frozen teacher. An argument, because a closure would
+      compile it in as a literal; not state, because it is not saved.
+    finish: (models, folder) -> None. Writes what later stages and the report read,
+      from {"last": model, "best": model}, each {"params", "model_state"}.
+    about: what results.json says of it beside the figures (data, classes, teacher).
+    """
+
+    init: Callable[[jax.Array], TrainState]
+    step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+    evaluate: Callable[..., dict[str, tuple[jax.Array, jax.Array]]]
+    figures: Callable[[Mapping[str, tuple[Any, Any]]], dict[str, Any]]
+    data: Mapping[str, Source]
+    constants: Callable[[], Tree]
+    finish: Callable[[Mapping[str, Tree], Path], None]
+    about: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The config's `training` section.
+
+    epochs: passes over the training split.
+    batch_size, eval_batch_size: over all devices together.
+    eval_epochs, checkpoint_epochs: validate, and save, every so many epochs and at the
+      end.
+    log_steps: one row of means in metrics.jsonl every so many steps.
+    select, mode: the validation figure that chooses `best`, and "max" or "min".
+    tensorboard: also write event files (needs kdjax[tensorboard]).
+    """
+
+    epochs: int
+    batch_size: int
+    eval_batch_size: int = 512
+    eval_epochs: int = 1
+    checkpoint_epochs: int = 1
+    log_steps: int = 50
+    select: str = "accuracy"
+    mode: str = "max"
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and (not isinstance(value, int) or value < 1):
+                raise InputError(
+                    f"config.training.{field.name}: expected an integer >= 1, "
+                    f"got {value!r}"
+                )
+        if self.mode not in ("max", "min"):
+            raise InputError(
+                f"config.training.mode: expected 'max' or 'min', got {self.mode!r}"
+            )
+
+    def steps_per_epoch(self, examples: int) -> int:
+        if examples < self.batch_size:
+            raise InputError(
+                f"config.training.batch_size: {self.batch_size} is more than the "
+                f"{examples} training examples"
+            )
+        return examples // self.batch_size
+
+    def check_devices(self, devices: int) -> None:
+        for name in ("batch_size", "eval_batch_size"):
+            if getattr(self, name) % devices:
+                raise InputError(
+                    f"config.training.{name}: {getattr(self, name)} is not divisible "
+                    f"by {devices} devices"
+                )
+
+
+class Diverged(RuntimeError):
+    """A loss, gradient or score that is not finite."""
+
+
+class _Run(NamedTuple):
+    """One stage's run: what the loop below needs and does not change."""
+
+    task: Task
+    training: Training
+    devices: Parallel
+    constants: Tree
+    step: Callable[[TrainState, Tree, Tree], tuple[TrainState, dict[str, jax.Array]]]
+    scores: Callable[[Tree, str], dict[str, Any]]
+    log: MetricsLog
+    label: str
+
+
+def run(
+    task: Task,
+    training: Training,
+    *,
+    folder: Path,
+    seed: int,
+    devices: Parallel,
+    label: str,
+) -> dict[str, dict[str, Any]]:
+    """Trains (or goes on) in `folder`, then evaluates both checkpoints.
+
+    Returns {"last" | "best": {"epoch", "step", "validation": figures, "test": ...}}.
+    Raises Diverged, with nothing written over the last good checkpoint.
+    """
+    training.check_devices(devices.devices)
+    folder.mkdir(parents=True, exist_ok=True)
+    init_rng, step_rng = jax.random.split(jax.random.key(seed))
+    constants = devices.replicate((task.constants(), step_rng))
+    checkpoints = Checkpoints(folder)
+    found = checkpoints.resume(jax.eval_shape(task.init, init_rng))
+    state, progress, best = found or (jax.jit(task.init)(init_rng), Progress(), None)
+    log = MetricsLog(folder, after_step=progress.step, tensorboard=training.tensorboard)
+    step, scores = (
+        compiled_step(task, devices),
+        compiled_scores(task, training, devices, constants),
+    )
+    this = _Run(task, training, devices, constants, step, scores, log, label)
+    try:
+        state, progress, best = _train(
+            this, checkpoints, devices.replicate(state), progress, best
+        )
+    finally:
+        log.close()
+        checkpoints.close()
+    models = {"last": to_host(model_of(state)), "best": best}
+    reached: dict[str, dict[str, Any]] = {
+        "last": {"epoch": progress.epoch, "step": progress.step},
+        "best": {"epoch": progress.best_epoch, "step": progress.best_step},
+    }
+    for kind, model in models.items():
+        replicated = devices.replicate(model)
+        for split in ("validation", "test"):
+            reached[kind][split] = scores(replicated, split)
+    task.finish(models, folder)
+    return reached
+
+
+def compiled_step(task: Task, devices: Parallel) -> Callable[..., Any]:
+    def step(state: TrainState, constants: Tree, batch: Tree) -> Tree:
+        task_constants, rng = constants
+        rng = jax.random.fold_in(rng, state.step)
+        return task.step(state, batch, task_constants, rng)
+
+    return devices.compile(step, donate=True)
+
+
+def compiled_scores(
+    task: Task, training: Training, devices: Parallel, constants: Tree
+) -> Callable[[Tree, str], dict[str, Any]]:
+    """(replicated model, split) -> figures over the whole split, exactly."""
+
+    def part(model: Tree, constants: Tree, batch: Tree) -> Tree:
+        return task.evaluate(model, batch, constants[0])
+
+    compiled = devices.compile(part)
+
+    def scores(model: Tree, split: str) -> dict[str, Any]:
+        total = None
+        for batch in task.data[split].batches(training.eval_batch_size, epoch=None):
+            sums = compiled(model, constants, devices.shard(batch))
+            total = add_sums(total, jax.device_get(sums))
+        return task.figures(total or {})
+
+    return scores
+
+
+def _train(
+    this: _Run,
+    checkpoints: Checkpoints,
+    state: TrainState,
+    progress: Progress,
+    best: Tree,
+) -> tuple[TrainState, Progress, Tree]:
+    training = this.training
+    steps = training.steps_per_epoch(this.task.data["train"].size)
+    for epoch in range(progress.epoch + 1, training.epochs + 1):
+        state = _epoch(this, state, epoch, steps)
+        progress = progress._replace(epoch=epoch, step=epoch * steps)
+        end = epoch == training.epochs
+        saves = end or epoch % training.checkpoint_epochs == 0
+        if saves or epoch % training.eval_epochs == 0:
+            figures = this.scores(model_of(state), "validation")
+            _check_finite(this, {"validation loss": figures["loss"]}, progress.step)
+            this.log.write(
+                "validation", step=progress.step, epoch=epoch, values=figures
+            )
+            if _better(figures, progress.best_score, training):
+                best = to_host(model_of(state))
+                progress = progress._replace(
+                    best_score=figures[training.select],
+                    best_epoch=epoch,
+                    best_step=progress.step,
+                )
+        if saves:
+            checkpoints.save_best(best, progress)
+            checkpoints.save_last(state, progress)
+    return state, progress, best
+
+
+def _epoch(this: _Run, state: TrainState, epoch: int, steps: int) -> TrainState:
+    """One pass over the training split; epochs count from 1."""
+    done = (epoch - 1) * steps
+    pending: list[dict[str, jax.Array]] = []  # metrics not yet read from the device
+    source = this.task.data["train"]
+    with tqdm(
+        source.batches(this.training.batch_size, epoch=epoch),
+        total=steps,
+        desc=f"{this.label} {epoch}/{this.training.epochs}",
+        disable=None,  # off where stderr is not a terminal
+        leave=False,
+    ) as batches:
+        for batch in batches:
+            batch = this.devices.shard(batch)
+            state, metrics = this.step(state, this.constants, batch)
+            pending.append(metrics)
+            done += 1
+            if len(pending) > 1:  # more than two queued deadlock host devices
+                jax.block_until_ready(pending[-2])
+            if len(pending) > this.training.log_steps:
+                _log_means(this, pending[:-1], done - 1, steps)
+                del pending[:-1]
+        _log_means(this, pending, done, steps)
+    return state
+
+
+def _log_means(
+    this: _Run, pending: list[dict[str, jax.Array]], step: int, steps: int
+) -> None:
+    """Logs the mean of the metrics of the steps that end at `step`."""
+    rows = jax.device_get(pending)
+    for i, row in enumerate(rows):
+        finite = {name: row[name] for name in ("loss", "grad_norm")}
+        _check_finite(this, finite, step - len(rows) + 1 + i)
+    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    this.log.write("train", step=step, epoch=step / steps, values=means)
+
+
+def _check_finite(this: _Run, values: Mapping[str, Any], step: int) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{this.label}: {name} is {value} at step {step}")
+
+
+def _better(figures: Mapping[str, Any], best: float | None, training: Training) -> bool:
+    if training.select not in figures:
+        raise InputError(
+            f"config.training.select: unknown figure {training.select!r}"
+            f"{nearest(training.select, figures)}"
+        )
+    score = figures[training.select]
+    if best is None:
+        return True
+    return score > best if training.mode == "max" else score < best

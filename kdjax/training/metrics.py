@@ -1,0 +1,135 @@
+"""Metrics: exact sums over a split, the figures from them, and the log file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from kdjax.errors import InputError
+from kdjax.training.parallel import AXIS
+
+Sums = dict[str, tuple[Any, Any]]
+CALIBRATION_BINS = 15
+
+
+def classification_sums(
+    logits: Float[Array, "batch classes"],
+    labels: Int[Array, " batch"],
+    mask: Float[Array, " batch"],
+) -> dict[str, tuple[Array, Array]]:
+    """{name: (sum, count)} over all devices' examples whose mask is 1.
+
+    loss: cross-entropy. confusion: [classes, classes], row = true class. calibration:
+    [CALIBRATION_BINS, 3], per bin of confidence the count, summed confidence and hits.
+    """
+    classes = logits.shape[-1]
+    logits = logits.astype(jnp.float32)
+    loss = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    predicted = jnp.argmax(logits, axis=-1)
+    truth = jnp.eye(classes)[labels] * mask[:, None]
+    confusion = truth.T @ jnp.eye(classes)[predicted]
+    confidence = jnp.max(jax.nn.softmax(logits), axis=-1)
+    bins = jnp.clip(
+        jnp.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1
+    )
+    member = (jnp.arange(CALIBRATION_BINS)[:, None] == bins[None, :]) * mask[None, :]
+    per_example = jnp.stack(
+        [jnp.ones_like(confidence), confidence, (predicted == labels) * 1.0], axis=-1
+    )
+    count = jnp.sum(mask)
+    sums = {
+        "loss": (jnp.sum(jnp.where(mask > 0, loss, 0.0)), count),
+        "confusion": (confusion, count),
+        "calibration": (member @ per_example, count),
+    }
+    return lax.psum(sums, AXIS)
+
+
+def add_sums(total: Sums | None, part: Mapping[str, tuple[Any, Any]]) -> Sums:
+    """Adds one batch's sums to the total, on the host in float64."""
+    part = {k: (np.float64(s), np.float64(n)) for k, (s, n) in part.items()}
+    if total is None:
+        return part
+    return {k: (total[k][0] + s, total[k][1] + n) for k, (s, n) in part.items()}
+
+
+def classification_figures(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """loss, accuracy, macro_f1, ece in [0, 1], confusion and the number of examples.
+
+    macro_f1 is the mean of 2 TP / (2 TP + FP + FN) over the classes that occur in truth
+    or prediction. ece is the expected calibration error over 15 equal bins of
+    confidence: sum_b (n_b / n) |hits_b / n_b - confidence_b / n_b| (Guo et al. 2017).
+    """
+    confusion = total["confusion"][0]
+    hits, rows, columns = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    occurs = (rows + columns) > 0
+    count = total["confusion"][1]
+    _, confidence, right = total["calibration"][0].T
+    return {
+        "loss": float(total["loss"][0] / total["loss"][1]),
+        "accuracy": float(hits.sum() / count),
+        "macro_f1": float(np.mean(2 * hits[occurs] / (rows + columns)[occurs])),
+        "ece": float(np.abs(right - confidence).sum() / count),
+        "confusion": confusion.astype(int).tolist(),
+        "examples": int(count),
+    }
+
+
+class MetricsLog:
+    """`metrics.jsonl`, one JSON object a line, and TensorBoard events if asked for."""
+
+    def __init__(self, folder: Path, *, after_step: int, tensorboard: bool = False):
+        """Opens the log, dropping the lines a killed run wrote past `after_step`."""
+        self._path = folder / "metrics.jsonl"
+        kept = [row for row in read_log(self._path) if row["step"] <= after_step]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        aside = self._path.with_suffix(".tmp")
+        aside.write_text(text)
+        aside.replace(self._path)
+        self._file = self._path.open("a")
+        self._events = _event_writer(folder, after_step) if tensorboard else None
+
+    def write(
+        self, kind: str, *, step: int, epoch: float, values: Mapping[str, Any]
+    ) -> None:
+        numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
+        row = {"kind": kind, "epoch": epoch, "step": step} | numbers
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        if self._events:
+            for name, value in numbers.items():
+                self._events.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._events:
+            self._events.close()
+
+
+def read_log(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a half-written last line is left out."""
+    if not path.exists():
+        return
+    for line in path.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            yield json.loads(line)
+
+
+def _event_writer(folder: Path, after_step: int) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise InputError(
+            "config.training.tensorboard: tensorboardX is not installed "
+            "(pip install 'kdjax[tensorboard]')"
+        ) from None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)

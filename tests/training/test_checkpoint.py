@@ -1,0 +1,137 @@
+"""Checkpoints: what is written is read back, and what is damaged is set aside."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax.errors import InputError
+from kdjax.training import checkpoint
+from kdjax.training.checkpoint import Checkpoints, Progress, load_model, model_of
+from kdjax.training.state import TrainState
+
+
+def state(value):
+    return TrainState(
+        step=jnp.int32(value),
+        params={"dense": {"kernel": jnp.full((3, 2), float(value))}},
+        model_state={"batch_stats": {"mean": jnp.full(2, float(value))}},
+        opt_state=({"trace": jnp.full((3, 2), value / 2)}, ()),
+    )
+
+
+def progress(step, best):
+    return Progress(
+        epoch=step // 10, step=step, best_score=0.5, best_epoch=1, best_step=best
+    )
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Checkpoints at steps 10 (best) and 20, whose best is still 10's."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best(model_of(state(10)), progress(10, 10))
+    checkpoints.save_last(state(10), progress(10, 10))
+    checkpoints.save_last(state(20), progress(20, 10))
+    checkpoints.close()
+    return tmp_path
+
+
+def resume(folder):
+    checkpoints = Checkpoints(folder)
+    try:
+        return checkpoints.resume(state(0))
+    finally:
+        checkpoints.close()
+
+
+# Where one array cannot be read, orbax leaves its reads of the others unfinished, which
+# Python may report when they are collected.
+damaging = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def damage(folder):
+    """Cuts the largest data file under a folder in half."""
+    largest = max(folder.rglob("d/*"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def test_nothing_to_resume(tmp_path):
+    assert resume(tmp_path) is None
+
+
+def test_resume_gives_back_the_last_state_and_the_best_model(saved):
+    found, reached, best = resume(saved)
+    assert reached == progress(20, 10)
+    assert int(found.step) == 20
+    np.testing.assert_array_equal(found.params["dense"]["kernel"], np.full((3, 2), 20))
+    np.testing.assert_array_equal(found.opt_state[0]["trace"], np.full((3, 2), 10))
+    assert isinstance(found.opt_state, tuple)
+    np.testing.assert_array_equal(
+        best["params"]["dense"]["kernel"], np.full((3, 2), 10)
+    )
+
+
+@damaging
+def test_a_damaged_last_is_named_set_aside_and_the_one_before_used(saved, capsys):
+    damage(saved / "checkpoints" / "last" / "20")
+    _, reached, _ = resume(saved)
+    assert reached.step == 10
+    said = capsys.readouterr().err
+    assert "damaged checkpoint" in said
+    assert "last/20" in said
+    assert (saved / "checkpoints" / "damaged" / "last_20").is_dir()
+    assert not (saved / "checkpoints" / "last" / "20").exists()
+
+
+def test_a_checkpoint_cut_short_by_a_kill_is_not_taken_for_one(saved):
+    (saved / "checkpoints" / "last" / "30.orbax-checkpoint-tmp").mkdir()
+    assert resume(saved)[1].step == 20
+
+
+@damaging
+def test_a_damaged_best_takes_its_lasts_with_it(saved, capsys):
+    damage(saved / "checkpoints" / "best" / "10")
+    assert resume(saved) is None
+    assert "best/10" in capsys.readouterr().err
+
+
+def test_changed_values_are_noticed_though_they_can_be_read(saved, monkeypatch):
+    monkeypatch.setattr(checkpoint, "digest", lambda tree: "another")
+    with pytest.raises(InputError, match="arrays differ from what was written"):
+        load_model(saved, "best", model_of(state(0)))
+
+
+def test_going_on_from_an_earlier_last_forgets_a_later_best(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save_best(model_of(state(10)), progress(10, 10))
+    checkpoints.save_last(state(10), progress(10, 10))
+    checkpoints.save_best(model_of(state(20)), progress(20, 20))  # then killed
+    checkpoints.close()
+    found, reached, best = resume(tmp_path)
+    assert reached.step == 10
+    np.testing.assert_array_equal(
+        best["params"]["dense"]["kernel"], np.full((3, 2), 10)
+    )
+    model = load_model(tmp_path, "best", model_of(found))
+    np.testing.assert_array_equal(
+        model["params"]["dense"]["kernel"], np.full((3, 2), 10)
+    )
+
+
+def test_load_model_needs_no_optimizer(saved):
+    model = load_model(saved, "last", model_of(state(0)))
+    np.testing.assert_array_equal(model["model_state"]["batch_stats"]["mean"], [20, 20])
+
+
+def test_load_model_of_another_architecture(saved):
+    template = model_of(state(0))
+    template["params"]["dense"]["kernel"] = np.zeros((5, 2), np.float32)
+    with pytest.raises(InputError, match="best/10"):
+        load_model(saved, "best", template)
+
+
+def test_load_model_where_there_is_none(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint here"):
+        load_model(tmp_path, "best", {})
+    with pytest.raises(InputError, match="expected one of last, best, got 'first'"):
+        load_model(tmp_path, "first", {})

@@ -1,0 +1,93 @@
+"""Sums over a split, the figures from them, and the log."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
+
+from kdjax.training import metrics
+from kdjax.training.parallel import AXIS
+
+
+def sums(logits, labels, mask):
+    """One device's sums, without the device axis."""
+    mapped = jax.vmap(metrics.classification_sums, axis_name=AXIS, out_axes=None)
+    return mapped(logits[None], labels[None], mask[None])
+
+
+def ece(probabilities, labels, bins=15):
+    confidence, predicted = probabilities.max(1), probabilities.argmax(1)
+    edges, total = np.linspace(0, 1, bins + 1), 0.0
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        inside = (confidence > low) & (confidence <= high)
+        if inside.any():
+            hits = (predicted == labels)[inside].mean()
+            total += inside.mean() * abs(hits - confidence[inside].mean())
+    return total
+
+
+def test_figures_equal_sklearn_over_ragged_batches():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (50, 4)).astype(np.float32)
+    labels = rng.integers(0, 4, 50).astype(np.int32)
+    total = None
+    for start in range(0, 50, 16):  # the last batch holds 2, padded to 16
+        index = np.arange(start, start + 16)
+        mask = (index < 50).astype(np.float32)
+        index = np.where(index < 50, index, 0)
+        part = sums(*(jnp.asarray(a) for a in (logits[index], labels[index], mask)))
+        total = metrics.add_sums(total, jax.device_get(part))
+    figures = metrics.classification_figures(total)
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    predicted = logits.argmax(1)
+    assert figures["examples"] == 50
+    assert figures["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    macro = f1_score(labels, predicted, average="macro")
+    assert figures["macro_f1"] == pytest.approx(macro)
+    assert figures["loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
+    assert figures["ece"] == pytest.approx(ece(probabilities, labels), rel=1e-5)
+    assert figures["confusion"] == confusion_matrix(labels, predicted).tolist()
+
+
+def test_padding_counts_for_nothing_even_when_not_finite():
+    logits = jnp.array([[2.0, 0.0], [jnp.inf, jnp.nan]])
+    part = sums(logits, jnp.array([0, 1]), jnp.array([1.0, 0.0]))
+    figures = metrics.classification_figures(metrics.add_sums(None, part))
+    assert figures["examples"] == 1
+    assert figures["accuracy"] == 1.0
+    assert figures["loss"] == pytest.approx(np.log1p(np.exp(-2.0)), rel=1e-5)
+
+
+def test_log_drops_what_a_killed_run_wrote_past_its_checkpoint(tmp_path):
+    log = metrics.MetricsLog(tmp_path, after_step=0)
+    for step in (10, 20, 30):
+        log.write("train", step=step, epoch=step / 10, values={"loss": 1 / step})
+    log.close()
+    path = tmp_path / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"kind": "train", "st')  # killed while writing
+    metrics.MetricsLog(tmp_path, after_step=20).close()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20]
+    assert rows[0] == {"kind": "train", "epoch": 1.0, "step": 10, "loss": 0.1}
+
+
+def test_log_keeps_numbers_only(tmp_path):
+    log = metrics.MetricsLog(tmp_path, after_step=0)
+    log.write("validation", step=1, epoch=1, values={"loss": 1.0, "confusion": [[1]]})
+    log.close()
+    (row,) = metrics.read_log(tmp_path / "metrics.jsonl")
+    assert set(row) == {"kind", "epoch", "step", "loss"}
+
+
+def test_tensorboard_events_are_written(tmp_path):
+    pytest.importorskip("tensorboardX")
+    log = metrics.MetricsLog(tmp_path, after_step=0, tensorboard=True)
+    log.write("train", step=1, epoch=1, values={"loss": 1.0})
+    log.close()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    assert b"train/loss" in events.read_bytes()

@@ -1,0 +1,52 @@
+"""The step over 1, 2 and 8 devices is the step on one, by pmap and by shard_map."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from kdjax.errors import InputError
+from kdjax.training import parallel
+
+
+@pytest.fixture(scope="module")
+def rows(python):
+    done = python(Path(__file__).with_name("parity.py"), devices=8)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_every_mapper_and_device_count_ran(rows):
+    ran = {(row["mapper"], row["devices"]) for row in rows}
+    assert ran == {(m, n) for m in ("pmap", "shard_map") for n in (1, 2, 8)}
+
+
+def test_parameters_and_statistics_equal_one_device(rows):
+    for row in rows:
+        assert row["parameters"] < 1e-5, row
+        assert row["loss"] < 1e-5, row
+
+
+def test_ragged_evaluation_equals_one_device(rows):
+    for row in rows:
+        assert row["eval_loss"] < 1e-5, row
+        assert row["confusion"], row
+        assert row["examples"], row
+
+
+def test_to_host_copies():
+    array = jax.numpy.ones(4)
+    copy = parallel.to_host({"a": array})["a"]
+    assert copy.flags.owndata
+    np.testing.assert_array_equal(copy, np.ones(4))
+
+
+def test_unknown_mapper_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'shard_map'"):
+        parallel.make("shardmap")
+
+
+def test_more_devices_than_there_are():
+    with pytest.raises(InputError, match=r"config.devices: expected 1 to \d+"):
+        parallel.make("pmap", devices=999)
