@@ -14,6 +14,8 @@ KD = {"cross_entropy": {"weight": 0.3}, "kd": {"weight": 0.7, "temperature": 4.0
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    if arg not in ("", "smoke"):
+        raise ValueError(f"expected no argument or 'smoke', got {arg!r}")
     smoke = arg == "smoke"
     config = ConfigDict()
     config.seeds = (0,) if smoke else tuple(range(8))

@@ -14,6 +14,8 @@ AUGMENTATIONS = ("removal", "noise", "shift", "mix1", "mix2")
 
 
 def get_config(arg: str = "") -> ConfigDict:
+    if arg not in ("", "smoke"):
+        raise ValueError(f"expected no argument or 'smoke', got {arg!r}")
     smoke = arg == "smoke"
     config = ConfigDict()
     config.seeds = (0,) if smoke else (0, 1, 2)

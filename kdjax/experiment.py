@@ -15,6 +15,7 @@ from typing import Any
 
 from kdjax import files
 from kdjax.analysis.report import write_report
+from kdjax.analysis.results import report_settings
 from kdjax.errors import InputError, call, lookup, nearest
 from kdjax.tasks import TASKS
 from kdjax.training import loop, parallel
@@ -38,6 +39,7 @@ def run(config: Fields, workdir: Path, *, only: str | None = None) -> None:
     """
     stages = resolve(config)
     order = reading_order(stages)
+    report_settings(config, order)
     if only is not None:
         lookup(only, stages, where="--stage")
         needed = _ancestors(stages, only)

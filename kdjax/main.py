@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from kdjax.errors import InputError
@@ -44,6 +44,8 @@ def _main(argv: list[str]) -> None:
 
 def _experiment() -> None:
     config, workdir = _read_config(), _workdir()
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # orbax narrates every save
     _cache_compilation()
     # Late, so that a wrong flag is answered before jax has loaded.
     from kdjax import experiment
@@ -75,14 +77,21 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _one_line(error: BaseException) -> str:
+    """The error's own words: ml_collections wraps a config's in its whole traceback."""
     text = str(error.args[0]) if error.args else str(error)
+    if "Traceback (most recent call last)" in text:
+        text = text.strip().splitlines()[-1]
     return " ".join(text.split())
 
 
 def _read_config() -> dict[str, Any]:
-    if _CONFIG.value is None:
+    if not flags.FLAGS["config"].present:
         raise InputError("--config: missing (--config=configs/digits_eskd.py)")
-    return json.loads(_CONFIG.value.to_json_best_effort())
+    try:
+        return json.loads(_CONFIG.value.to_json_best_effort())
+    except OSError:
+        filename = config_flags.get_config_filename(flags.FLAGS["config"])
+        raise InputError(f"--config: no such file {filename}") from None
 
 
 def _workdir() -> Path:

@@ -97,7 +97,7 @@ def wrapped(name: str, width: int = 24) -> str:
     return "\n".join(line.replace("_ ", "_") for line in lines)
 
 
-def title(figure: Figure, text: str, *, width: float = 9.5) -> None:
+def title(figure: Figure, text: str, *, width: float = 11.0) -> None:
     """The figure's title, wrapped to the figure (about `width` characters an inch)."""
     columns = int(figure.get_size_inches()[0] * width)
     figure.suptitle("\n".join(textwrap.wrap(text, columns)), fontsize=12)

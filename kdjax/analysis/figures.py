@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from scipy.special import softmax  # type: ignore[import-untyped]
+from scipy.special import softmax
 
 from kdjax.analysis import drawing
 from kdjax.analysis.results import (
@@ -29,8 +29,6 @@ from kdjax.analysis.results import (
     stage_runs,
 )
 from kdjax.analysis.statistics import mean_interval
-
-_MARKERS = {"last": "o", "best": "D"}
 
 
 def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
@@ -115,7 +113,7 @@ def confusion_matrices(
         per_cent = 100 * row_shares(counts)
         # a root scale: errors of a few per cent are what there is to see
         drawing.heat(axis, per_cent, found[0].classes, top=100.0, gamma=0.5)
-        axis.set_title(drawing.wrapped(stage), fontsize=11)
+        axis.set_title(drawing.wrapped(stage, 44), fontsize=11)
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
     what = f"Confusion (% of the true class), {checkpoint} checkpoint"
@@ -189,17 +187,17 @@ def _curve(axis: Axes, run: Run, quantity: str, colour: str) -> None:
         axis.plot(epochs, values, color=shade, linewidth=width)
     for name, checkpoint in run.checkpoints.items():
         value = checkpoint.get("validation", {}).get(quantity)
-        if value is not None and name in _MARKERS:
+        if value is not None:
             axis.plot(checkpoint["epoch"], scale * value, **_marker(name, colour))
 
 
 def _marker(checkpoint: str, colour: str) -> dict[str, Any]:
-    face = colour if checkpoint == "last" else "white"
+    last = checkpoint == "last"  # a dot, seen inside the open diamond where both lie
     return {
-        "marker": _MARKERS[checkpoint],
+        "marker": "o" if last else "D",
         "color": colour,
-        "markerfacecolor": face,
-        "markersize": 4.5,
+        "markerfacecolor": colour if last else "none",
+        "markersize": 3.5 if last else 6.5,
         "linestyle": "none",
         "zorder": 3,
     }

@@ -158,17 +158,14 @@ def comparison_section(
 def selection_section(experiment: Experiment) -> str:
     """How `best` was chosen, and on what."""
     rules = {
-        f"{'highest' if run.selection.get('mode') == 'max' else 'lowest'} validation"
+        f"{'highest' if run.selection['mode'] == 'max' else 'lowest'} validation"
         f" {run.selection['metric']}"
         for run in experiment.runs.values()
-        if run.selection
     }
-    best = (
-        f"the epoch with the {' or the '.join(sorted(rules))}" if rules else "unknown"
-    )
     return (
         "## How checkpoints were chosen\n\n"
-        f"`last` is the end of training. `best` is {best}. The validation examples are"
+        f"`last` is the end of training. `best` is the epoch with the"
+        f" {' or the '.join(sorted(rules))}. The validation examples are"
         " held out from training; nothing was chosen on the test split. The headline is"
         f" `{experiment.settings.checkpoint}`."
     )

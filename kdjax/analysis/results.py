@@ -14,6 +14,15 @@ import numpy as np
 from kdjax.errors import InputError, call, lookup
 from kdjax.files import read_json
 
+_FIELDS = {  # what every results.json has
+    "data": str,
+    "synthetic": bool,
+    "classes": list,
+    "examples": dict,
+    "checkpoints": dict,
+    "selection": dict,
+}
+
 
 class Settings(NamedTuple):
     """The `report` section of a config.
@@ -191,9 +200,12 @@ def _run(folder: Path) -> Run:
     path = folder / "results.json"
     results = read_json(path)
     place = (folder.name, int(folder.parent.name.removeprefix("seed_")))
-    for field in ("data", "synthetic", "classes", "examples", "checkpoints"):
-        if field not in results:
-            raise InputError(f"{path}: {field}: missing")
+    for field, kind in _FIELDS.items():
+        if not isinstance(results.get(field), kind):
+            raise InputError(
+                f"{path}: {field}: expected {kind.__name__}, found"
+                f" {results.get(field)!r}"
+            )
     found = (results.get("stage", place[0]), results.get("seed", place[1]))
     if found != place:
         raise InputError(f"{path}: expected stage and seed {place}, found {found}")
@@ -205,7 +217,7 @@ def _run(folder: Path) -> Run:
         classes=tuple(results["classes"]),
         examples=results["examples"],
         checkpoints=results["checkpoints"],
-        selection=results.get("selection") or {},
+        selection=results["selection"],
         teacher=results.get("teacher"),
         cost=_optional(folder / "cost.json"),
         history=_history(folder / "metrics.jsonl"),

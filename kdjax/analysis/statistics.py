@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 _ENUMERATED = 20  # 2^20 sums are 8 MiB; more pairs than this are sampled
 

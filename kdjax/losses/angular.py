@@ -36,8 +36,8 @@ def amd_loss(
     mean over examples and positions, and the teacher is detached. With `local` the loss
     is 0.8 of this plus 0.2 of its mean over the four quadrants of Qp (of a series: four
     parts of time), cut from the map as the whole normalised it. A side of n positions
-    is cut at `n // 2` (a series at `k n // 4`, k = 1, 2, 3): where that does not come
-    out even, the earlier part is the shorter.
+    is cut at `n // 2`, as in the authors' code, a series at `k n // 4` for k = 1, 2, 3:
+    where n does not divide, some parts are one position longer.
 
     Features are [batch, time, channels] or [batch, h, w, channels]; the two may differ
     in channels only. The result is a float32 scalar without unit, of the order of 1e-3:

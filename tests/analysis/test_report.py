@@ -186,6 +186,7 @@ def test_nothing_there_is_an_input_error(tmp_path):
     ("changes", "message"),
     [
         ({"seed": 7}, r"expected stage and seed \('eskd', 0\)"),
+        ({"selection": "accuracy"}, "selection: expected dict, found 'accuracy'"),
         ({"classes": ["one", "two"]}, r"confusion: expected shape \(2, 2\)"),
     ],
 )

@@ -31,10 +31,9 @@ def keys():
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_shape_and_dtype_stay(name, dtype, keys, batch):
     x = batch[:5].astype(dtype)
-    made = compiled({"name": name})(keys[:5], x)
+    made = jax.eval_shape(augment.build({"name": name}), keys[:5], x)
     assert made.shape == x.shape
     assert made.dtype == dtype
-    assert not jnp.array_equal(made, x)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,12 +51,20 @@ def test_example_depends_on_its_own_key_alone(name, batch):
     index = jnp.array([7, 2, 40, 11])
     made = function(augment.example_keys(rng, index), batch[index])
     # Elsewhere in another batch, as on another device.
-    other = jnp.array([11, 5, 7])
+    other = jnp.array([11, 5, 7, 0])
     again = function(augment.example_keys(rng, other), batch[other])
     np.testing.assert_allclose(again[0], made[3], rtol=1e-6)
     np.testing.assert_allclose(again[2], made[0], rtol=1e-6)
     next_step = function(augment.example_keys(jax.random.key(4), index), batch[index])
     assert not jnp.allclose(next_step, made)
+
+
+def test_raw_keys_are_taken_too(batch):
+    function = compiled({"name": "shift"})
+    index = jnp.arange(3)
+    raw = function(augment.example_keys(jax.random.PRNGKey(5), index), batch[:3])
+    typed = function(augment.example_keys(jax.random.key(5), index), batch[:3])
+    np.testing.assert_array_equal(raw, typed)
 
 
 def removed(made):
@@ -120,18 +127,19 @@ def test_mix1_removes_and_shifts(keys, batch):
     # A removed run that was rolled may wrap: its two pieces are one in the circle.
     edges = np.count_nonzero(gone != np.roll(gone, 1, axis=1), axis=1)
     assert (edges == 2).all()
-    unshifted = compiled({"name": "mix1", "shift_fraction": 0.0})(keys, batch)
-    np.testing.assert_array_equal(removed(unshifted).sum(1), gone.sum(1))
-    assert not jnp.array_equal(made, unshifted)
+    # Removal alone touches one end or none.
+    assert (gone[:, 0] & gone[:, -1]).any()
 
 
 def test_mix2_adds_noise_to_what_was_removed(keys, batch):
-    quiet = compiled({"name": "mix2", "noise_std": 0.0})(keys, batch)
-    loud = compiled({"name": "mix2", "noise_std": 0.3})(keys, batch)
-    gone = removed(quiet)
-    assert gone.any(1).all()
-    drawn = np.asarray(loud)[gone]
-    assert drawn.std() == pytest.approx(0.3, rel=0.03)
+    made = compiled({"name": "mix2", "noise_std": 0.02})(keys, batch)
+    gone = np.abs(np.asarray(made)) < 0.5  # the smallest value in the batch is 1
+    assert (gone.all(-1) == gone.any(-1)).all()
+    assert gone.any((1, 2)).all()
+    drawn = np.asarray(made)[gone]
+    assert drawn.mean() == pytest.approx(0, abs=0.001)
+    assert drawn.std() == pytest.approx(0.02, rel=0.03)
+    assert (gone[:, 0, 0] & gone[:, -1, 0]).any(), "shifted too"
 
 
 def test_none_is_the_identity(keys, batch):

@@ -1,0 +1,220 @@
+"""The networks: parameter counts, one block by hand, features, fields of a config."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import models
+from kdjax.errors import InputError
+from kdjax.models.layers import Conv
+from kdjax.models.resnet import BasicBlock
+from kdjax.models.wide_resnet import Block
+
+IMAGENET = {"name": "resnet", "stem": "imagenet"}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def shapes(model, *shape):
+    """(outputs, variables) of `model` at one example of `shape`, without computing."""
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return jax.eval_shape(
+        lambda x: model.init_with_output(jax.random.key(0), x, train=False), x
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "classes", "parameters"),
+    [
+        ({"name": "wide_resnet", "depth": 16, "width": 1}, (100, 40), 12, 63_020),
+        ({"name": "wide_resnet", "depth": 16, "width": 3}, (100, 40), 12, 537_644),
+        ({"name": "wide_resnet", "depth": 28, "width": 1}, (100, 40), 12, 128_428),
+        ({"name": "wide_resnet", "depth": 40, "width": 2}, (100, 40), 12, 761_516),
+        ({"name": "wide_resnet", "depth": 16, "width": 1}, (32, 32, 3), 10, 175_066),
+        ({"name": "wide_resnet", "depth": 40, "width": 2}, (32, 32, 3), 10, 2_243_546),
+        (IMAGENET | {"depth": 18}, (64, 64, 3), 1000, 11_689_512),
+        (IMAGENET | {"depth": 34}, (64, 64, 3), 1000, 21_797_672),
+        ({"name": "mlp", "widths": [128, 64]}, (8, 4), 3, 33 * 128 + 129 * 64 + 65 * 3),
+    ],
+)  # fmt: skip
+def test_parameter_counts(fields, shape, classes, parameters):
+    outputs, variables = shapes(models.build(classes=classes, **fields), *shape)
+    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == parameters
+    assert outputs.logits.shape == (1, classes)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape", "features"),
+    [
+        (
+            {"name": "wide_resnet", "depth": 10, "width": 2},
+            (32, 9),
+            {
+                "group1": (32, 32),
+                "group2": (16, 64),
+                "group3": (8, 128),
+                "pooled": (128,),
+            },
+        ),
+        (
+            {"name": "resnet", "stem": "imagenet"},
+            (64, 9),
+            {
+                "stage1": (16, 64),
+                "stage2": (8, 128),
+                "stage3": (4, 256),
+                "stage4": (2, 512),
+                "pooled": (512,),
+            },
+        ),
+        (
+            {"name": "resnet", "stem": "cifar"},
+            (16, 16, 3),
+            {
+                "stage1": (16, 16, 64),
+                "stage2": (8, 8, 128),
+                "stage3": (4, 4, 256),
+                "stage4": (2, 2, 512),
+                "pooled": (512,),
+            },
+        ),
+        ({"name": "mlp", "widths": (7, 5)}, (6,), {"hidden1": (7,), "hidden2": (5,)}),
+    ],
+)
+def test_features_stay_in_order_of_depth(fields, shape, features):
+    outputs, _ = shapes(models.build(classes=2, **fields), *shape)
+    found = {name: feature.shape[1:] for name, feature in outputs.features.items()}
+    assert list(found.items()) == list(features.items())
+
+
+def normalize(x, layer, train):
+    """Batch norm in float64: by the batch's statistics, or by mean 0, var 1."""
+    mean, var = (x.mean((0, 1)), x.var((0, 1))) if train else (0.0, 1.0)
+    return (x - mean) / np.sqrt(var + 1e-5) * layer["scale"] + layer["bias"]
+
+
+def rectify(x):
+    return np.maximum(x, 0)
+
+
+def convolve(x, kernel, stride):
+    """Symmetric padding, then one product for each output position."""
+    window = len(kernel)
+    pad = (window - 1) // 2
+    x = np.pad(x, ((0, 0), (pad, pad), (0, 0)))
+    starts = range(0, x.shape[1] - window + 1, stride)
+    parts = [np.einsum("bkc,kco->bo", x[:, i : i + window], kernel) for i in starts]
+    return np.stack(parts, axis=1)
+
+
+def pre_activation(x, params, stride, train):
+    h = rectify(normalize(x, params["norm1"], train))
+    if "shortcut" in params:
+        x = convolve(h, params["shortcut"]["kernel"], stride)
+    h = convolve(h, params["conv1"]["kernel"], stride)
+    h = rectify(normalize(h, params["norm2"], train))
+    return x + convolve(h, params["conv2"]["kernel"], 1)
+
+
+def basic(x, params, stride, train):
+    h = convolve(x, params["conv1"]["kernel"], stride)
+    h = rectify(normalize(h, params["norm1"], train))
+    h = normalize(convolve(h, params["conv2"]["kernel"], 1), params["norm2"], train)
+    if "shortcut" in params:
+        x = convolve(x, params["shortcut"]["kernel"], stride)
+        x = normalize(x, params["shortcut_norm"], train)
+    return rectify(x + h)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize(("outputs", "stride"), [(16, 1), (32, 2)])
+@pytest.mark.parametrize(
+    ("block", "by_hand"), [(Block, pre_activation), (BasicBlock, basic)]
+)
+def test_block_by_hand(rng, block, by_hand, outputs, stride, train):
+    x = rng.normal(size=(3, 8, 16))
+    module, x32 = block(outputs, stride), jnp.asarray(x, jnp.float32)
+    variables = jax.jit(partial(module.init, train=False))(jax.random.key(0), x32)
+    params = jax.tree.map(
+        lambda p: np.asarray(p, "f8") + rng.normal(size=p.shape) / 8,
+        variables["params"],
+    )
+    variables["params"] = jax.tree.map(lambda p: jnp.asarray(p, "f4"), params)
+    apply = partial(module.apply, train=train, mutable=["batch_stats"])
+    got, _ = jax.jit(apply)(variables, x32)
+    want = by_hand(x, params, stride, train)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["wide_resnet", "mlp"])
+def test_training_moves_the_statistics_and_evaluation_does_not(rng, name):
+    model = models.build(name, classes=3, **({"depth": 10} if name != "mlp" else {}))
+    x = jnp.asarray(rng.normal(1.0, 2.0, size=(4, 8, 3)), jnp.float32)
+    variables = jax.jit(partial(model.init, train=False))(jax.random.key(0), x)
+    assert set(variables) <= {"params", "batch_stats"}
+    apply = jax.jit(model.apply, static_argnames=("train", "mutable"))
+    for train in (True, False):
+        outputs, state = apply(variables, x, train=train, mutable=("batch_stats",))
+        assert jnp.isfinite(outputs.logits).all()
+        moved = [
+            not np.array_equal(before, after)
+            for before, after in zip(
+                jax.tree.leaves(variables.get("batch_stats", {})),
+                jax.tree.leaves(state.get("batch_stats", {})),
+                strict=True,
+            )
+        ]
+        assert all(moved) if train else not any(moved)
+
+
+def test_kernels_are_he_normal_by_fan_out():
+    variables = Conv(256).init(jax.random.key(0), jnp.zeros((1, 8, 64)))
+    deviation = variables["params"]["kernel"].std()
+    np.testing.assert_allclose(deviation, np.sqrt(2 / (3 * 256)), rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"name": "wide_resnt"},
+            "config.model.name: unknown name 'wide_resnt' (did you",
+        ),
+        (
+            {"name": "wide_resnet", "depht": 16},
+            "config.model.depht: unknown field (did",
+        ),
+        ({"name": "wide_resnet", "depth": 18}, "config.model.depth: expected 6n + 4"),
+        ({"name": "wide_resnet", "depth": 4}, "config.model.depth: expected 6n + 4"),
+        (
+            {"name": "wide_resnet", "depth": "16"},
+            "config.model.depth: expected a whole",
+        ),
+        ({"name": "wide_resnet", "width": 0}, "config.model.width: expected a whole"),
+        ({"name": "wide_resnet", "width": 1.5}, "config.model.width: expected a whole"),
+        ({"name": "resnet", "depth": 50}, "config.model.depth: expected 18 or 34"),
+        ({"name": "resnet", "stem": "imagnet"}, "config.model.stem: unknown stem"),
+        ({"name": "mlp", "widths": 128}, "config.model.widths: expected a sequence"),
+        (
+            {"name": "mlp", "widths": [128, -1]},
+            "config.model.widths[1]: expected a whole",
+        ),
+    ],
+)
+def test_a_wrong_field_is_one_line(fields, message):
+    with pytest.raises(InputError) as error:
+        models.build(classes=2, **fields)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_rank_names_both_shapes():
+    model = models.build("wide_resnet", classes=2)
+    with pytest.raises(ValueError, match=r"expected \[batch, time.*got shape \(4, 9\)"):
+        model.init(jax.random.key(0), jnp.zeros((4, 9)), train=False)
