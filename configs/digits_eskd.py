@@ -4,8 +4,9 @@
     python -m kdjax --config=configs/digits_eskd.py --workdir=runs/digits_eskd
     python -m kdjax --config=configs/digits_eskd.py:smoke --workdir=/tmp/smoke
 
-scikit-learn's 1,797 digits of 8 x 8 pixels (Alpaydin & Kaynak 1998). A wide MLP teaches
-one of 16 units; both see the same few labels a class.
+scikit-learn's 1,797 digits of 8 x 8 pixels (Alpaydin & Kaynak 1998), a third of them
+the test set. The teacher, an MLP of 2 x 256 units, has some 95 labels a class; the
+student, of 16 units, has 10 and, when distilled, what the teacher says of those 100.
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.seeds = (0,) if smoke else tuple(range(8))
     config.parallel = "pmap"
     config.task = "distill"
-    config.data = {"name": "digits", "labels_per_class": 20}
+    config.data = {"name": "digits", "labels_per_class": 10}
     config.model = {"name": "mlp", "widths": (16,)}
     config.training = {
         "epochs": 4 if smoke else 100,
@@ -37,7 +38,11 @@ def get_config(arg: str = "") -> ConfigDict:
     }
     config.losses = {"cross_entropy": {"weight": 1.0, "label_smoothing": 0.0}}
     config.stages = {
-        "teacher": {"model": {"widths": (256, 256)}, "soft_labels": True},
+        "teacher": {
+            "data": {"labels_per_class": None},
+            "model": {"widths": (256, 256)},
+            "soft_labels": True,
+        },
         "scratch": {},
         "label_smoothing": {"losses": {"cross_entropy": {"label_smoothing": 0.1}}},
         "full_kd": {

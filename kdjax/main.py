@@ -9,7 +9,6 @@ Exit codes: 0 done; 1 the training diverged; 2 the input is wrong, said in one l
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,11 +45,13 @@ def _experiment() -> None:
     config, workdir = _read_config(), _workdir()
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax narrates every save
-    _cache_compilation()
     # Late, so that a wrong flag is answered before jax has loaded.
     from kdjax import experiment
+    from kdjax.training import host
     from kdjax.training.loop import Diverged
 
+    host.cache_compilation()
+    host.keep_freed_memory()
     try:
         experiment.run(config, workdir, only=_STAGE.value)
     except Diverged as error:
@@ -99,13 +100,3 @@ def _workdir() -> Path:
         return Path(_WORKDIR.value)
     filename = config_flags.get_config_filename(flags.FLAGS["config"])
     return Path("runs") / Path(filename.split(":")[0]).stem
-
-
-def _cache_compilation() -> None:
-    """Compiled programs are kept between runs, and between the seeds of one."""
-    import jax
-
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdjax"
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

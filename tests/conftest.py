@@ -46,7 +46,7 @@ def python():
 
     def run(*arguments, devices=1, check=True, **options):
         flags = f"--xla_force_host_platform_device_count={devices}"
-        env = os.environ | {"XLA_FLAGS": flags, "PYTHONWARNINGS": "default"}
+        env = os.environ | {"XLA_FLAGS": flags}
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=ROOT,

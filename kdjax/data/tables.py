@@ -31,7 +31,7 @@ DIGITS_TEST = 1 / 3
 def digits(
     *, seed: int, labels_per_class: int | None = None, validation: float = 0.2
 ) -> Dataset:
-    """scikit-learn's 1,797 digits, [8, 8, 1]: pixels / 16, then standardised.
+    """scikit-learn's 1,797 digits, [8, 8, 1]: pixels / 16, in [0, 1].
 
     Test: a third of each class, the same for every seed. Validation: that fraction of
     each class of the rest, drawn by `seed`. `labels_per_class` keeps so many training
@@ -71,7 +71,7 @@ def digits(
         test=take(examples, test),
         synthetic=False,
     )
-    return standardise(check(dataset, where="digits"))
+    return check(dataset, where="digits")
 
 
 def arrays(

@@ -106,7 +106,7 @@ def _by_products(
 def _pointwise(x: Array, kernel: Array, *, stride: int) -> Array:
     """Window 1: every stride-th position times one matrix."""
     strided = (slice(None), *(slice(None, None, stride) for _ in kernel.shape[:-2]))
-    return x[strided] @ kernel.reshape(kernel.shape[-2:])
+    return _product(x[strided], kernel.reshape(kernel.shape[-2:]))
 
 
 def _window3_stride2(
@@ -117,7 +117,7 @@ def _window3_stride2(
     pairs = x.reshape(batch, time // 2, 2 * inputs)
     before = jnp.pad(pairs[:, :-1, inputs:], ((0, 0), (1, 0), (0, 0)))
     columns = jnp.concatenate([before, pairs], axis=-1)
-    return columns @ kernel.reshape(3 * inputs, -1)
+    return _product(columns, kernel.reshape(3 * inputs, -1))
 
 
 def _winograd(
@@ -133,11 +133,16 @@ def _winograd(
     before = jnp.pad(second[:, :-1], ((0, 0), (1, 0), (0, 0)))
     after = jnp.pad(first[:, 1:], ((0, 0), (0, 1), (0, 0)))
     even, odd = (kernel[0] + kernel[2]) / 2, kernel[1] / 2
-    a = (before - second) @ kernel[0]
-    b = (first + second) @ (even + odd)
-    c = (second - first) @ (even - odd)
-    d = (first - after) @ kernel[2]
+    a = _product(before - second, kernel[0])
+    b = _product(first + second, even + odd)
+    c = _product(second - first, even - odd)
+    d = _product(first - after, kernel[2])
     return jnp.stack([a + b + c, b - c - d], axis=2).reshape(batch, time, -1)
+
+
+def _product(x: Array, matrix: Array) -> Array:
+    """`x @ matrix` in two dimensions, or XLA transposes `x` for the gradient."""
+    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
 
 
 class Conv(nn.Module):

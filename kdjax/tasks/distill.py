@@ -72,13 +72,15 @@ def make(
     Raises InputError on anything in the config or the data that does not fit.
     """
     dataset = _dataset(json.dumps(data), seed)
+    scores = dict.fromkeys(metrics.CLASSIFICATION_SCORES)
+    lookup(training.select, scores, where="config.training.select")
     splits = {k: getattr(dataset, k) for k in ("train", "validation", "test")}
     module = _module(model, dataset.classes)
     total_steps = training.epochs * training.steps_per_epoch(len(dataset.train.y))
     tx, schedule = optim.build(optimizer, total_steps=total_steps)
     weighted = terms.build(losses, teacher=teacher is not None)
     frozen = _teacher(teacher, dataset) if teacher is not None else None
-    example = dataset.train.x[:1]
+    example = jnp.asarray(dataset.train.x[:1])
     _check_losses(weighted, module, frozen, example)
     loss_fn = _loss_fn(module, weighted, augmentations.build(augment), frozen)
     return Task(
@@ -133,7 +135,8 @@ def _teacher(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
         lookup(name, dict.fromkeys(known), where="config.teacher")
     folder = Path(spec["folder"])
     config = spec.get("config") or files.read_json(folder / "config.json")
-    classes = _dataset(json.dumps(config["data"]), config["seed"]).classes
+    taught = _dataset(json.dumps(config["data"]), config["seed"])
+    classes = taught.classes
     if classes != dataset.classes:
         raise InputError(
             f"config.teacher: {folder} knows {len(classes)} classes "
@@ -141,12 +144,13 @@ def _teacher(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
             f"({', '.join(dataset.classes)})"
         )
     module = _module(config["model"], classes)
+    _check_same_scale(taught, dataset)
 
     def load() -> Tree:
         variables = jax.eval_shape(
             functools.partial(module.init, train=False),
             jax.random.key(0),
-            dataset.train.x[:1],
+            jnp.asarray(dataset.train.x[:1]),
         )
         model_state = {k: v for k, v in variables.items() if k != "params"}
         template = {"params": variables["params"], "model_state": model_state}
@@ -159,11 +163,21 @@ def _teacher(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
     return Teacher(module, load, own)
 
 
+def _check_same_scale(taught: Dataset, dataset: Dataset) -> None:
+    """Each training split has its own mean and deviation: a teacher must know them."""
+    same = np.array_equal(taught.test.key, dataset.test.key)
+    if same and not np.array_equal(taught.test.x, dataset.test.x):
+        raise InputError(
+            "config.teacher: the teacher learnt on examples standardised otherwise "
+            "than the student's; give both the same training subjects"
+        )
+
+
 def _check_losses(
     weighted: Mapping[str, terms.Weighted],
     module: nn.Module,
     teacher: Teacher | None,
-    example: np.ndarray,
+    example: Array,
 ) -> None:
     """Traces the loss on shapes alone, so that what does not fit is said at once."""
 
@@ -207,9 +221,9 @@ def _sources(splits: Mapping[str, Examples], seed: int) -> dict[str, Source]:
 
 def _predict(module: nn.Module, model: Tree, x: Array) -> Outputs:
     """A forward pass with the running statistics."""
-    return module.apply(
-        {"params": model["params"], **model["model_state"]}, x, train=False
-    )
+    variables = {"params": model["params"], **model["model_state"]}
+    outputs: Outputs = module.apply(variables, x, train=False)  # type: ignore[assignment]
+    return outputs
 
 
 def _loss_fn(

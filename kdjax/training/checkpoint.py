@@ -57,6 +57,11 @@ class Checkpoints:
         for manager in self._managers.values():
             manager.close()
 
+    def latest(self) -> str:
+        """The newest `last` for a message: its folder, or "none yet"."""
+        step = self._managers["last"].latest_step()
+        return "none yet" if step is None else str(self._root / "last" / str(step))
+
     def save_best(self, model: Tree, progress: Progress) -> None:
         """Writes `best` of `progress.best_step`; before the `save_last` naming it."""
         if progress.best_step not in self._managers["best"].all_steps():

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from kdjax.errors import InputError, nearest
+from kdjax.errors import InputError
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
 from kdjax.training.metrics import MetricsLog, add_sums
 from kdjax.training.parallel import Parallel, to_host
@@ -168,6 +168,9 @@ def run(
         state, progress, best = _train(
             this, checkpoints, devices.replicate(state), progress, best
         )
+    except Diverged as error:
+        where = checkpoints.latest()
+        raise Diverged(f"{error}; last good checkpoint: {where}") from None
     finally:
         log.close()
         checkpoints.close()
@@ -291,11 +294,6 @@ def _check_finite(this: _Run, values: Mapping[str, Any], step: int) -> None:
 
 
 def _better(figures: Mapping[str, Any], best: float | None, training: Training) -> bool:
-    if training.select not in figures:
-        raise InputError(
-            f"config.training.select: unknown figure {training.select!r}"
-            f"{nearest(training.select, figures)}"
-        )
     score = figures[training.select]
     if best is None:
         return True

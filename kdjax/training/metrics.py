@@ -19,6 +19,7 @@ from kdjax.training.parallel import AXIS
 
 Sums = dict[str, tuple[Any, Any]]
 CALIBRATION_BINS = 15
+CLASSIFICATION_SCORES = ("accuracy", "ece", "loss", "macro_f1")
 
 
 def classification_sums(

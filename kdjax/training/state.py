@@ -71,7 +71,7 @@ def gradient_step(
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics = metrics | {
             "loss": loss,
-            "grad_norm": optax.global_norm(gradients),
+            "grad_norm": optax.tree.norm(gradients),
             "learning_rate": jnp.asarray(schedule(state.step)),
         }
         params = optax.apply_updates(state.params, updates)

@@ -1,6 +1,7 @@
 """Sums over a split, the figures from them, and the log."""
 
 import json
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ def sums(logits, labels, mask):
 def ece(probabilities, labels, bins=15):
     confidence, predicted = probabilities.max(1), probabilities.argmax(1)
     edges, total = np.linspace(0, 1, bins + 1), 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             hits = (predicted == labels)[inside].mean()
@@ -78,7 +79,7 @@ def test_log_drops_what_a_killed_run_wrote_past_its_checkpoint(tmp_path):
 
 def test_log_keeps_numbers_only(tmp_path):
     log = metrics.MetricsLog(tmp_path, after_step=0)
-    log.write("validation", step=1, epoch=1, values={"loss": 1.0, "confusion": [[1]]})
+    log.write("validation", step=1, epoch=1.0, values={"loss": 1.0, "confusion": [[1]]})
     log.close()
     (row,) = metrics.read_log(tmp_path / "metrics.jsonl")
     assert set(row) == {"kind", "epoch", "step", "loss"}
@@ -87,7 +88,7 @@ def test_log_keeps_numbers_only(tmp_path):
 def test_tensorboard_events_are_written(tmp_path):
     pytest.importorskip("tensorboardX")
     log = metrics.MetricsLog(tmp_path, after_step=0, tensorboard=True)
-    log.write("train", step=1, epoch=1, values={"loss": 1.0})
+    log.write("train", step=1, epoch=1.0, values={"loss": 1.0})
     log.close()
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"train/loss" in events.read_bytes()

@@ -77,7 +77,10 @@ def test_adamw_decays_apart_from_the_gradient():
             r"one more value than boundaries",
         ),
         (
-            {"name": "adam", "schedule": {"name": "cosine", "value": 1, "warmup": 1.5}},
+            {
+                "name": "adam",
+                "schedule": {"name": "cosine", "value": 1.0, "warmup": 1.5},
+            },
             r"expected 0 <= warmup < 1, got 1.5",
         ),
     ],

@@ -1,0 +1,37 @@
+"""Settings of the process that a command makes before jax compiles anything."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+
+def cache_compilation() -> None:
+    """Keeps compiled programs between runs, and so between the seeds of one.
+
+    In $XDG_CACHE_HOME/kdjax (~/.cache/kdjax), unless JAX_COMPILATION_CACHE_DIR is set.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(home / "kdjax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep what is freed for the next step.
+
+    XLA's CPU backend allocates its scratch memory anew at each step. Above 32 MiB glibc
+    maps and unmaps it each time, and the page faults cost more than the arithmetic:
+    WRN28-1's step takes 28 ms instead of 43.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8
+    libc = ctypes.CDLL(None)
+    libc.mallopt(m_mmap_max, 0)
+    libc.mallopt(m_trim_threshold, 2**31 - 1)
+    libc.mallopt(m_arena_max, 1)  # a thread's own arena ends at 64 MiB

@@ -1,0 +1,84 @@
+"""Nothing imports upwards."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "kdjax"
+FLOORS = {
+    "errors": 0,
+    "files": 0,
+    "losses": 0,
+    "models": 1,
+    "data": 1,
+    "augment": 1,
+    "training": 2,
+    "tasks": 3,
+    "analysis": 3,
+    "experiment": 4,
+    "main": 5,
+    "__main__": 5,
+}
+# The losses are for other people's code too: arrays in, a number out.
+LOSSES_MAY_IMPORT = sys.stdlib_module_names | {"jax", "jaxtyping", "kdjax", "optax"}
+
+
+def part(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """(module, name or None) of every import in a file, wherever it stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def imported_parts(path):
+    for module, name in imports(path):
+        names = module.split(".")
+        if names[0] == "kdjax":
+            yield names[1] if len(names) > 1 else name
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downwards(path):
+    own = part(path)
+    for other in imported_parts(path):
+        assert FLOORS[other] <= FLOORS[own], f"{own} imports {other}"
+
+
+def test_losses_stand_alone():
+    for path in (PACKAGE / "losses").glob("*.py"):
+        for module, _ in imports(path):
+            assert module.split(".")[0] in LOSSES_MAY_IMPORT, f"{path}: {module}"
+        assert set(imported_parts(path)) <= {"losses"}
+
+
+def test_one_file_names_pmap_and_shard_map():
+    for path in FILES:
+        if path != PACKAGE / "training" / "parallel.py":
+            tree = ast.walk(ast.parse(path.read_text()))
+            used = {node.attr for node in tree if isinstance(node, ast.Attribute)}
+            assert not used & {"pmap", "shard_map"}, path
+
+
+def test_configs_load_without_jax(python):
+    code = (
+        "import sys, runpy, glob\n"
+        "for path in glob.glob('configs/*.py'):\n"
+        "    module = runpy.run_path(path)\n"
+        "    for arg in ('', 'smoke'):\n"
+        "        assert module['get_config'](arg).stages\n"
+        "assert 'jax' not in sys.modules\n"
+        "print('loaded')\n"
+    )
+    assert python("-c", code).stdout == "loaded\n"

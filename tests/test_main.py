@@ -1,0 +1,194 @@
+"""The command, as a user meets it: in a process of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = "--config=tests/small.py"
+
+
+@pytest.fixture(scope="module")
+def finished(python, tmp_path_factory):
+    """The small experiment, run without interruption."""
+    workdir = tmp_path_factory.mktemp("finished")
+    done = python("-m", "kdjax", SMALL, f"--workdir={workdir}")
+    return workdir, done.stdout
+
+
+def results(workdir):
+    """{stage: results.json} and {stage: the digests of its last checkpoint}."""
+    found = {}
+    for path in sorted(workdir.glob("seed_0/*/results.json")):
+        (last,) = [
+            max(path.parent.glob("checkpoints/last/*"), key=lambda p: int(p.name))
+        ]
+        meta = json.loads((last / "meta" / "metadata").read_text())
+        found[path.parent.name] = json.loads(path.read_text()), meta["digests"]
+    return found
+
+
+def test_a_run_leaves_what_the_readme_says(finished):
+    workdir, said = finished
+    assert "report: " in said
+    assert (workdir / "report.md").exists()
+    assert list((workdir / "figures").glob("*.png"))
+    for stage in ("teacher", "scratch", "eskd"):
+        folder = workdir / "seed_0" / stage
+        for name in ("config.json", "metrics.jsonl", "results.json", "cost.json"):
+            assert (folder / name).exists(), (stage, name)
+    assert not (workdir / "seed_0" / "scratch" / "soft_labels.npz").exists()
+
+
+def test_training_learns(finished):
+    """Four classes on subjects the student never saw: chance is .25."""
+    for stage, (found, _) in results(finished[0]).items():
+        assert found["checkpoints"]["last"]["test"]["accuracy"] > 0.5, stage
+
+
+def test_soft_labels_are_keyed_logits(finished):
+    with np.load(finished[0] / "seed_0" / "teacher" / "soft_labels.npz") as file:
+        assert len(set(file["key"])) == len(file["key"]) == len(file["logits"])
+        assert set(file["split"]) == {"train", "validation", "test"}
+        assert json.loads(str(file["header"]))["in_sample"] == ["train"]
+        test = file["split"] == "test"
+        hits = file["logits"][test].argmax(1) == file["label"][test]
+    found, _ = results(finished[0])["teacher"]
+    assert hits.mean() == found["checkpoints"]["best"]["test"]["accuracy"]
+
+
+def test_the_second_time_nothing_is_trained(python, finished):
+    workdir, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in workdir.rglob("results.json")}
+    done = python("-m", "kdjax", SMALL, f"--workdir={workdir}")
+    assert "seed 0" not in done.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in workdir.rglob("results.json")}
+
+
+def test_another_config_in_the_same_folder_is_refused(python, finished):
+    workdir, _ = finished
+    done = python(
+        "-m", "kdjax", SMALL, f"--workdir={workdir}", "--config.training.epochs=7",
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "config.training.epochs was 10, now 7" in done.stderr
+
+
+def kill_when(workdir, stage, step):
+    """Starts the small experiment and SIGKILLs it once `stage` has logged `step`."""
+    command = [sys.executable, "-m", "kdjax", SMALL, f"--workdir={workdir}"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    log = workdir / "seed_0" / stage / "metrics.jsonl"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if log.exists() and f'"step": {step},' in log.read_text():
+            break
+        time.sleep(0.001)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_twice_it_ends_with_the_same_bits(python, finished, tmp_path):
+    kill_when(tmp_path, "teacher", step=62)
+    assert not (tmp_path / "seed_0" / "teacher" / "results.json").exists()
+    kill_when(tmp_path, "eskd", step=62)
+    assert (tmp_path / "seed_0" / "teacher" / "results.json").exists()
+    assert not (tmp_path / "seed_0" / "eskd" / "results.json").exists()
+    python("-m", "kdjax", SMALL, f"--workdir={tmp_path}")
+    assert results(tmp_path) == results(finished[0])
+    for stage in ("teacher", "eskd"):
+        log = f"seed_0/{stage}/metrics.jsonl"
+        assert (tmp_path / log).read_text() == (finished[0] / log).read_text()
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "kdjax", SMALL, f"--workdir={tmp_path}"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "seed_0" / "teacher" / "metrics.jsonl"
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip().splitlines()[-1].startswith("kdjax: interrupted")
+
+
+def test_one_stage_with_those_it_reads(python, finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "w")
+    for stage in ("teacher", "scratch", "eskd"):
+        shutil.rmtree(tmp_path / "w" / "seed_0" / stage)
+    python("-m", "kdjax", SMALL, f"--workdir={tmp_path / 'w'}", "--stage=eskd")
+    found = {path.name for path in (tmp_path / "w" / "seed_0").iterdir()}
+    assert found == {"teacher", "eskd"}
+
+
+def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(python, tmp_path):
+    rate = "--config.optimizer.schedule.value=1e30"
+    workdir = f"--workdir={tmp_path}"
+    done = python("-m", "kdjax", SMALL, workdir, rate, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert "stopped: seed 0 teacher: " in line
+    assert "at step " in line
+    assert "last good checkpoint: " in line
+    assert not (tmp_path / "seed_0" / "teacher" / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--confg=x"], "Unknown command line flag 'confg'. Did you mean: config"),
+        ([], "--config: missing"),
+        (["--config=configs/none.py"], "no such file configs/none.py"),
+        (["--config=configs/digits_eskd.py:smok"], "'smoke', got 'smok'"),
+        ([SMALL, "more"], "unexpected argument 'more'"),
+        ([SMALL, "--config.trainng.epochs=3"], '"training" instead of "trainng"'),
+        ([SMALL, "--config.training.epochs=many"], "training.epochs=many"),
+        ([SMALL, "--config.training.epochs=0"], "epochs: expected an integer >= 1"),
+        ([SMALL, "--config.seeds=(0,0)"], "config.seeds: expected"),
+        ([SMALL, "--stage=eksd"], "--stage: unknown name 'eksd' (did you mean 'eskd'"),
+        ([SMALL, "--config.model.name=mpl"], "unknown name 'mpl'"),
+        (
+            [SMALL, "--config.training.batch_size=33"],
+            "33 is not divisible by 2 devices",
+        ),
+        (
+            ["--config=configs/har_eskd.py", "--config.data.root=/nowhere"],
+            "/nowhere",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(python, tmp_path, arguments, message):
+    workdir = tmp_path / "run"
+    done = python(
+        "-m", "kdjax", f"--workdir={workdir}", *arguments, devices=2, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("kdjax: error: ")
+    assert message in line
+    assert not workdir.exists(), "it wrote before it checked"
+
+
+def test_launch_script_names_a_missing_config():
+    done = subprocess.run(
+        ["bash", "launch/local.sh", "configs/none.py"],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "no config file configs/none.py" in done.stderr
