@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "depth": 10 if smoke else 16,
         "width": 1,
     }
-    config.training = {"epochs": 1 if smoke else 30, "batch_size": 64}
+    config.training = {"epochs": 1 if smoke else 15, "batch_size": 64}
     config.optimizer = {
         "name": "sgd",
         "momentum": 0.9,
@@ -74,7 +74,7 @@ def stages() -> dict:
         "eskd": {"teacher": best, "losses": kd},
         "eskd_at": {
             "teacher": best,
-            "losses": kd | {"attention_transfer": {"weight": 1500.0}},
+            "losses": kd | {"attention_transfer": {"weight": 1000.0}},
         },
         "eskd_amd": {"teacher": best, "losses": kd | {"amd": {"weight": 5000.0}}},
     }

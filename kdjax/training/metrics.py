@@ -100,7 +100,7 @@ class MetricsLog:
         self._events = _event_writer(folder, after_step) if tensorboard else None
 
     def write(
-        self, kind: str, *, step: int, epoch: float, values: Mapping[str, Any]
+        self, kind: str, *, step: int, epoch: int | float, values: Mapping[str, Any]
     ) -> None:
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         row = {"kind": kind, "epoch": epoch, "step": step} | numbers
