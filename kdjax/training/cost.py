@@ -19,7 +19,7 @@ def forward_cost(
     example: np.ndarray,
     *,
     repeats: int = 50,
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     """Cost of `forward(model, x)` on one example, compiled, on the default device.
 
     Args:

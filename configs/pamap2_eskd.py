@@ -1,0 +1,25 @@
+"""Wearable ESKD on PAMAP2: the stages of har_eskd.py, one subject left out.
+
+    bash launch/local.sh configs/pamap2_eskd.py --config.data.root=FOLDER_OF_PAMAP2_Dataset
+    bash launch/local.sh configs/pamap2_eskd.py --config.data.root=... \
+        --config.data.test_subject=105 --workdir=runs/pamap2_105
+
+Needs the data set's Protocol/subject101.dat to subject109.dat (Reiss & Stricker 2012).
+12 activities, windows of 100 samples (3 s) and 40 channels. The papers leave each of
+the subjects out in turn: one run and one workdir for each.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import har_eskd
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    config = har_eskd.get_config(arg)
+    config.data = {
+        "name": "pamap2",
+        "root": "data/PAMAP2_Dataset",
+        "test_subject": 101,
+        "validation_groups": 2,
+    }
+    return config
