@@ -57,5 +57,13 @@ def get_config(arg: str = "") -> ConfigDict:
     config.report = {
         "order": ("teacher", "scratch", "label_smoothing", "full_kd", "eskd"),
         "checkpoint": "last",
+        "confusion": ("scratch", "eskd"),
+        "comparisons": (
+            ("label_smoothing", "scratch"),
+            ("full_kd", "scratch"),
+            ("eskd", "scratch"),
+            ("eskd", "label_smoothing"),
+            ("eskd", "full_kd"),
+        ),
     }
     return config

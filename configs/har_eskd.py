@@ -3,9 +3,11 @@
     bash launch/local.sh configs/har_eskd.py --config.data.root=FOLDER_OR_ZIP
     bash launch/local.sh configs/har_eskd.py:smoke --config.data.root=FOLDER_OR_ZIP
 
-Train 17 subjects, validate on 4 (drawn by seed), test on the official 9. The optimiser
-and the weights of the losses are the wearable papers' (Jeon et al. 2021, 2022, 2023),
-with the schedule's proportions kept over fewer epochs.
+Train on 17 subjects, validate on 4 (drawn by seed), test on the official 9. 22 stages a
+seed: about 35 minutes a seed on one CPU core. The weights of the losses are the wearable
+papers' (Jeon et al. 2021, 2022, 2023). Their optimiser (configs/pamap2_eskd.py) overfits
+these subjects within three epochs; this weight decay and schedule had the best mean
+validation accuracy of six that were tried on `scratch`, seeds 0 to 2.
 """
 
 from ml_collections import ConfigDict
@@ -27,16 +29,12 @@ def get_config(arg: str = "") -> ConfigDict:
         "depth": 10 if smoke else 16,
         "width": 1,
     }
-    config.training = {"epochs": 1 if smoke else 15, "batch_size": 64}
+    config.training = {"epochs": 1 if smoke else 12, "batch_size": 64}
     config.optimizer = {
         "name": "sgd",
         "momentum": 0.9,
-        "weight_decay": 1e-4,
-        "schedule": {
-            "name": "steps",
-            "values": (0.05, 0.01, 0.001, 0.0001),
-            "boundaries": (0.055, 1 / 3, 2 / 3),
-        },
+        "weight_decay": 5e-3,
+        "schedule": {"name": "cosine", "value": 0.05},
     }
     config.losses = {"cross_entropy": {"weight": 1.0, "label_smoothing": 0.0}}
     config.stages = stages()

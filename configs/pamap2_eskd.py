@@ -6,7 +6,8 @@
 
 Needs the data set's Protocol/subject101.dat to subject109.dat (Reiss & Stricker 2012).
 12 activities, windows of 100 samples (3 s) and 40 channels. The papers leave each of
-the subjects out in turn: one run and one workdir for each.
+the subjects out in turn: one run and one workdir for each. Optimiser, batch and epochs
+are the wearable papers' (Jeon et al. 2021): a GPU's work, or days of two cores.
 """
 
 from ml_collections import ConfigDict
@@ -21,5 +22,16 @@ def get_config(arg: str = "") -> ConfigDict:
         "root": "data/PAMAP2_Dataset",
         "test_subject": 101,
         "validation_groups": 2,
+    }
+    config.training.epochs = 1 if arg == "smoke" else 200
+    config.optimizer = {
+        "name": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "schedule": {
+            "name": "steps",
+            "values": (0.05, 0.01, 0.001, 0.0001),
+            "boundaries": (0.055, 1 / 3, 2 / 3),
+        },
     }
     return config

@@ -44,17 +44,16 @@ def shared_data():
 def python():
     """Runs Python in a process of its own, from the project's root."""
 
-    def run(*arguments, devices=1, check=True, **options):
+    def run(*arguments, devices=1, check=True, env=None):
         flags = f"--xla_force_host_platform_device_count={devices}"
-        env = os.environ | {"XLA_FLAGS": flags}
+        changed = os.environ | {"XLA_FLAGS": flags} | (env or {})
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=ROOT,
-            env=env,
+            env={k: v for k, v in changed.items() if v is not None},
             capture_output=True,
             text=True,
             timeout=600,
-            **options,
         )
         assert not check or done.returncode == 0, done.stderr
         return done

@@ -279,7 +279,7 @@ def _cost_cells(runs: Sequence[Run]) -> list[str]:
     cells = []
     for field, scale, form in (
         ("parameters", 1.0, ",.0f"),
-        ("flops", 1e-6, ",.2f"),
+        ("flops", 1e-6, ".3g"),
         ("ms", 1.0, ".2f"),
         ("kib", 1.0, ",.0f"),
     ):

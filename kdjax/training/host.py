@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 from pathlib import Path
 
 import jax
@@ -28,10 +27,10 @@ def keep_freed_memory() -> None:
     maps and unmaps it each time, and the page faults cost more than the arithmetic:
     WRN28-1's step takes 28 ms instead of 43.
     """
-    if platform.libc_ver()[0] != "glibc":
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # not glibc
         return
     m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8
-    libc = ctypes.CDLL(None)
-    libc.mallopt(m_mmap_max, 0)
-    libc.mallopt(m_trim_threshold, 2**31 - 1)
-    libc.mallopt(m_arena_max, 1)  # a thread's own arena ends at 64 MiB
+    mallopt(m_mmap_max, 0)
+    mallopt(m_trim_threshold, 2**31 - 1)
+    mallopt(m_arena_max, 1)  # the arena of a thread ends at 64 MiB

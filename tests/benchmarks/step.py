@@ -35,11 +35,13 @@ def keep_freed_memory():
     XLA allocates its scratch memory anew at each step. Above 32 MiB glibc maps and
     unmaps it each time, and 13,000 page faults a step cost WRN28-1 43 ms -> 28 ms.
     """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # not glibc
+        return
     m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8
-    libc = ctypes.CDLL(None)
-    for option, value in ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1)):
-        libc.mallopt(option, value)
-    libc.mallopt(m_arena_max, 1)  # a thread's own arena ends at 64 MiB
+    mallopt(m_mmap_max, 0)
+    mallopt(m_trim_threshold, 2**31 - 1)
+    mallopt(m_arena_max, 1)  # the arena of a thread ends at 64 MiB
 
 
 def network(size, rng, x):

@@ -78,6 +78,15 @@ def test_convolve_has_the_gradient_of_xlas_convolution(rng, shape, window, strid
         np.testing.assert_allclose(ours_, theirs_, rtol=1e-5, atol=3e-5)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("platform", "convolutions"), [("cpu", False), ("tpu", True)])
+def test_accelerators_keep_xlas_convolution(platform, convolutions, stride):
+    x, kernel = jnp.zeros((2, 8, 16)), jnp.zeros((3, 16, 16))
+    gradient = jax.jit(jax.grad(lambda x: convolve(x, kernel, stride).sum()))
+    program = jax.export.export(gradient, platforms=[platform])(x).mlir_module()
+    assert ("stablehlo.convolution" in program) == convolutions
+
+
 def variables(channels, rng):
     return {
         "params": {
