@@ -12,7 +12,7 @@ are the wearable papers' (Jeon et al. 2021): a GPU's work, or days of two cores.
 
 from ml_collections import ConfigDict
 
-from configs import har_eskd
+from configs import common, har_eskd
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -24,14 +24,12 @@ def get_config(arg: str = "") -> ConfigDict:
         "validation_groups": 2,
     }
     config.training.epochs = 1 if arg == "smoke" else 200
-    config.optimizer = {
-        "name": "sgd",
-        "momentum": 0.9,
-        "weight_decay": 1e-4,
-        "schedule": {
+    config.optimizer = common.sgd(
+        weight_decay=1e-4,
+        schedule={
             "name": "steps",
             "values": (0.05, 0.01, 0.001, 0.0001),
             "boundaries": (0.055, 1 / 3, 2 / 3),
         },
-    }
+    )
     return config

@@ -13,5 +13,5 @@ if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
   shift
 fi
 [ -e "${config%%:*}" ] || config="$called_from/$config"
-[ -e "${config%%:*}" ] || fail "no config file ${config#"$called_from/"}; there are: $(echo configs/*.py)"
+[ -e "${config%%:*}" ] || fail "no config file ${config#"$called_from/"}; there are: $(echo configs/*_*.py)"
 exec .venv/bin/python -m kdjax --config="$config" "$@"

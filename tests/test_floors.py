@@ -74,7 +74,7 @@ def test_one_file_names_pmap_and_shard_map():
 def test_configs_load_without_jax(python):
     code = (
         "import sys, runpy, glob\n"
-        "for path in glob.glob('configs/*.py'):\n"
+        "for path in glob.glob('configs/*_*.py'):\n"
         "    module = runpy.run_path(path)\n"
         "    for arg in ('', 'smoke'):\n"
         "        assert module['get_config'](arg).stages\n"
