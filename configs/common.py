@@ -1,4 +1,4 @@
-"""What the experiments share. Run from the repository's root, as launch/local.sh does."""
+"""What the experiments share; found from the repository's root (launch/local.sh)."""
 
 from typing import Any
 

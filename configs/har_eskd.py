@@ -4,10 +4,10 @@
     bash launch/local.sh configs/har_eskd.py:smoke --config.data.root=FOLDER_OR_ZIP
 
 Train on 17 subjects, validate on 4 (drawn by seed), test on the official 9. 22 stages a
-seed: about 35 minutes a seed on one CPU core. The weights of the losses are the wearable
-papers' (Jeon et al. 2021, 2022, 2023). Their optimiser (configs/pamap2_eskd.py) overfits
-these subjects within three epochs; this weight decay and schedule had the best mean
-validation accuracy of four that were tried on `scratch`, seeds 0 and 1.
+seed: about 30 minutes a seed on one CPU core. The weights of the losses are the
+wearable papers' (Jeon et al. 2021, 2022, 2023). Their optimiser (in pamap2_eskd.py)
+overfits these subjects within three epochs; this weight decay and schedule had the best
+mean validation accuracy of four that were tried on `scratch`, seeds 0 and 1.
 """
 
 from typing import Any

@@ -1,10 +1,10 @@
 """Wearable ESKD on PAMAP2: the stages of har_eskd.py, one subject left out.
 
-    bash launch/local.sh configs/pamap2_eskd.py --config.data.root=FOLDER_OF_PAMAP2_Dataset
+    bash launch/local.sh configs/pamap2_eskd.py --config.data.root=FOLDER
     bash launch/local.sh configs/pamap2_eskd.py --config.data.root=... \
         --config.data.test_subject=105 --workdir=runs/pamap2_105
 
-Needs the data set's Protocol/subject101.dat to subject109.dat (Reiss & Stricker 2012).
+FOLDER holds Protocol/subject101.dat to subject109.dat (Reiss & Stricker 2012).
 12 activities, windows of 100 samples (3 s) and 40 channels. The papers leave each of
 the subjects out in turn: one run and one workdir for each. Optimiser, batch and epochs
 are the wearable papers' (Jeon et al. 2021): a GPU's work, or days of two cores.

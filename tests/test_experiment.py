@@ -107,6 +107,13 @@ STUDENT = {"teacher": {"stage": "teacher", "checkpoint": "best"}}
             },
             r"standardised otherwise",
         ),
+        (
+            {
+                "teacher": {"data": {"channels": 9}},
+                "s": STUDENT | {"losses": {"kd": {"weight": 1.0}}},
+            },
+            r"takes examples of shape \(32, 9\), the student's data have \(32, 3\)",
+        ),
         ({"s": {"agument": {"name": "noise"}}}, r"config.agument: .*'augment'"),
         ({"s": {"augment": {"name": "nosie"}}}, r"'nosie' \(did you mean 'noise'"),
         ({"s": {"training": {"select": "acuracy"}}}, r"'acuracy' .*'accuracy'"),

@@ -182,6 +182,70 @@ def test_bad_input_is_one_line_and_exit_code_2(python, tmp_path, arguments, mess
     assert not workdir.exists(), "it wrote before it checked"
 
 
+def arrays(**changes):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 16, 3)), np.arange(60) % 3
+    return {"x": x, "y": y, "group": np.arange(60) // 6} | changes
+
+
+def with_nan():
+    x = arrays()["x"]
+    x[7, 3, 1] = np.nan
+    return arrays(x=x)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (with_nan(), "train x: expected finite values, found NaN"),
+        (arrays(y=np.zeros(60, int)), "expected two classes or more"),
+        (arrays(y=np.arange(59) % 3), "x: expected 59 entries, as in y"),
+        (arrays(y=np.arange(60) % 3 + 1), "y: expected labels 0 to 2"),
+        (arrays(group=np.zeros(60, int)), "expected two groups to draw from"),
+        (arrays(key=np.zeros(60, int)), "key: expected unique keys"),
+        ({"x": np.zeros((4, 8, 1))}, "y: expected this array"),
+        (arrays(x=np.zeros(60)), "x: expected numbers [n, ..., channels]"),
+        (None, "mine.npz"),
+    ],
+    ids=[
+        "nan",
+        "one class",
+        "rows",
+        "labels",
+        "groups",
+        "keys",
+        "no y",
+        "shape",
+        "cut",
+    ],
+)
+def test_bad_arrays_are_one_line_and_exit_code_2(python, tmp_path, table, message):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **(table or arrays()))
+    if table is None:
+        path.write_bytes(path.read_bytes()[:1000])
+    done = python(
+        "-m",
+        "kdjax",
+        "--config=configs/own_data.py:smoke",
+        f"--config.data.path={path}",
+        f"--workdir={tmp_path / 'run'}",
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("kdjax: error: ")
+    assert message in line.replace(str(tmp_path), "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_quick_start_at_smoke_size(python, tmp_path):
+    config = "--config=configs/digits_eskd.py:smoke"
+    done = python("-m", "kdjax", config, f"--workdir={tmp_path}")
+    assert done.stdout.count("seed 0 ") == 5
+    assert "| eskd | teacher (`best`) |" in (tmp_path / "report.md").read_text()
+
+
 def test_launch_script_names_a_missing_config():
     done = subprocess.run(
         ["bash", "launch/local.sh", "configs/none.py"],

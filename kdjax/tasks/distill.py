@@ -144,7 +144,7 @@ def _teacher(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
             f"({', '.join(dataset.classes)})"
         )
     module = _module(config["model"], classes)
-    _check_same_scale(taught, dataset)
+    _check_same_inputs(taught, dataset)
 
     def load() -> Tree:
         variables = jax.eval_shape(
@@ -163,8 +163,14 @@ def _teacher(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
     return Teacher(module, load, own)
 
 
-def _check_same_scale(taught: Dataset, dataset: Dataset) -> None:
-    """Each training split has its own mean and deviation: a teacher must know them."""
+def _check_same_inputs(taught: Dataset, dataset: Dataset) -> None:
+    """The teacher must see examples as those it learnt from."""
+    shapes = taught.test.x.shape[1:], dataset.test.x.shape[1:]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"config.teacher: the teacher takes examples of shape {shapes[0]}, the "
+            f"student's data have {shapes[1]}"
+        )
     same = np.array_equal(taught.test.key, dataset.test.key)
     if same and not np.array_equal(taught.test.x, dataset.test.x):
         raise InputError(

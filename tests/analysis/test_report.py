@@ -300,7 +300,7 @@ def test_write_report_end_to_end(tmp_path):
     assert text.startswith("# UCI HAR (rebuilt)\n")
     assert "5504 train, 1700 to 1702 validation, 2893 test" in text
     assert "| eskd | teacher (`best`) | 3 of 3 | 6 |" in text
-    assert "| 63,020 | 2.50 | 1.25 | 248 |" in text
+    assert "| 63,020 | 2.5 | 1.25 | 248 |" in text
     assert "| eskd | scratch | 2 |" in text
     assert "| label_smoothing | scratch | 2 |" in text
     assert "| teacher | scratch |" not in text

@@ -294,3 +294,19 @@ def test_pamap2_damage_names_the_file(protocol):
     shutil.rmtree(protocol)
     with pytest.raises(InputError, match=r"config.data.root: expected Protocol"):
         load_pamap2(protocol)
+
+
+def test_the_pamap2_experiment_at_smoke_size(protocol, python, tmp_path):
+    """One stage of the config on files of the real format."""
+    done = python(
+        "-m",
+        "kdjax",
+        "--config=configs/pamap2_eskd.py:smoke",
+        f"--config.data.root={protocol.parent}",
+        "--config.data.validation_groups=1",
+        "--config.data.test_subject=105",
+        "--config.training.batch_size=4",
+        f"--workdir={tmp_path / 'run'}",
+        "--stage=scratch",
+    )
+    assert "seed 0 scratch: test accuracy" in done.stdout
