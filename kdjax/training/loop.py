@@ -159,10 +159,8 @@ def run(
     found = checkpoints.resume(jax.eval_shape(task.init, init_rng))
     state, progress, best = found or (jax.jit(task.init)(init_rng), Progress(), None)
     log = MetricsLog(folder, after_step=progress.step, tensorboard=training.tensorboard)
-    step, scores = (
-        compiled_step(task, devices),
-        compiled_scores(task, training, devices, constants),
-    )
+    step = compiled_step(task, devices)
+    scores = compiled_scores(task, training, devices, constants)
     this = _Run(task, training, devices, constants, step, scores, log, label)
     try:
         state, progress, best = _train(
