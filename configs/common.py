@@ -2,10 +2,17 @@
 
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 KD = {"cross_entropy": {"weight": 0.3}, "kd": {"weight": 0.7, "temperature": 4.0}}
 ORDER = ("teacher", "scratch", "label_smoothing", "full_kd", "eskd")
+COMPARISONS = (
+    ("label_smoothing", "scratch"),
+    ("full_kd", "scratch"),
+    ("eskd", "scratch"),
+    ("eskd", "label_smoothing"),
+    ("eskd", "full_kd"),
+)
 
 
 def start(arg: str, *, seeds: int) -> tuple[ConfigDict, bool]:
@@ -16,6 +23,7 @@ def start(arg: str, *, seeds: int) -> tuple[ConfigDict, bool]:
     config = ConfigDict()
     config.seeds = (0,) if smoke else tuple(range(seeds))
     config.parallel = "pmap"
+    config.devices = config_dict.placeholder(int)  # all there are
     config.task = "distill"
     config.losses = {"cross_entropy": {"weight": 1.0, "label_smoothing": 0.0}}
     return config, smoke

@@ -36,12 +36,6 @@ def get_config(arg: str = "") -> ConfigDict:
         "order": common.ORDER,
         "checkpoint": "last",
         "confusion": ("scratch", "eskd"),
-        "comparisons": (
-            ("label_smoothing", "scratch"),
-            ("full_kd", "scratch"),
-            ("eskd", "scratch"),
-            ("eskd", "label_smoothing"),
-            ("eskd", "full_kd"),
-        ),
+        "comparisons": common.COMPARISONS,
     }
     return config

@@ -41,11 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "checkpoint": "last",
         "confusion": ("scratch", "eskd"),
         "comparisons": (
-            ("label_smoothing", "scratch"),
-            ("full_kd", "scratch"),
-            ("eskd", "scratch"),
-            ("eskd", "label_smoothing"),
-            ("eskd", "full_kd"),
+            *common.COMPARISONS,
             ("eskd_at", "eskd"),
             ("eskd_amd", "eskd"),
             *((f"eskd_{name}", "eskd") for name in AUGMENTATIONS),

@@ -20,5 +20,9 @@ def get_config(arg: str = "") -> ConfigDict:
         weight_decay=1e-4, schedule={"name": "cosine", "value": 0.05}
     )
     config.stages = common.stages({"model": {"width": 3}})
-    config.report = {"order": common.ORDER, "confusion": ("scratch", "eskd")}
+    config.report = {
+        "order": common.ORDER,
+        "confusion": ("scratch", "eskd"),
+        "comparisons": common.COMPARISONS,
+    }
     return config
