@@ -20,18 +20,6 @@ SHARED = ROOT.parent / "shared" / "data"
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run the long tests")
-
-
-def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--slow"):
-        skip = pytest.mark.skip(reason="long: only with --slow")
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(skip)
-
-
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real data, or a skip where this machine does not have it."""

@@ -10,7 +10,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -228,8 +228,7 @@ def _sources(splits: Mapping[str, Examples], seed: int) -> dict[str, Source]:
 def _predict(module: nn.Module, model: Tree, x: Array) -> Outputs:
     """A forward pass with the running statistics."""
     variables = {"params": model["params"], **model["model_state"]}
-    outputs: Outputs = module.apply(variables, x, train=False)  # type: ignore[assignment]
-    return outputs
+    return cast(Outputs, module.apply(variables, x, train=False))
 
 
 def _loss_fn(
