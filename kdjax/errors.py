@@ -32,6 +32,13 @@ def lookup(name: str, table: Mapping[str, Any], *, where: str) -> Any:
     return table[name]
 
 
+def split_name(section: Mapping[str, Any], *, where: str) -> tuple[str, dict[str, Any]]:
+    """A config section's `name` and its other fields; InputError if it has no name."""
+    if "name" not in section:
+        raise InputError(f"{where}.name: missing, and it has no default")
+    return section["name"], {k: v for k, v in section.items() if k != "name"}
+
+
 def call(
     function: Callable[..., Any],
     fields: Mapping[str, Any],

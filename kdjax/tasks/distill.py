@@ -21,9 +21,15 @@ from jaxtyping import Array
 from kdjax import augment as augmentations
 from kdjax import data as datasets
 from kdjax import files, models
-from kdjax.data.dataset import Dataset, Examples, epoch_order, index_batches
+from kdjax.data.dataset import (
+    SPLITS,
+    Dataset,
+    Examples,
+    epoch_order,
+    index_batches,
+)
 from kdjax.data.soft_labels import write_soft_labels
-from kdjax.errors import InputError, lookup
+from kdjax.errors import InputError, lookup, split_name
 from kdjax.models import Outputs
 from kdjax.tasks import terms
 from kdjax.training import metrics, optim
@@ -74,7 +80,7 @@ def make(
     dataset = _dataset(json.dumps(data), seed)
     scores = dict.fromkeys(metrics.CLASSIFICATION_SCORES)
     lookup(training.select, scores, where="config.training.select")
-    splits = {k: getattr(dataset, k) for k in ("train", "validation", "test")}
+    splits = {k: getattr(dataset, k) for k in SPLITS}
     module = _module(model, dataset.classes)
     total_steps = training.epochs * training.steps_per_epoch(len(dataset.train.y))
     tx, schedule = optim.build(optimizer, total_steps=total_steps)
@@ -108,20 +114,13 @@ def make(
 @functools.lru_cache(maxsize=2)
 def _dataset(spec: str, seed: int) -> Dataset:
     """The stages of one seed share their data set."""
-    fields = _named(json.loads(spec), "data")
-    return datasets.load(fields.pop("name"), seed=seed, **fields)
+    name, fields = split_name(json.loads(spec), where="config.data")
+    return datasets.load(name, seed=seed, **fields)
 
 
 def _module(spec: Mapping[str, Any], classes: Sequence[str]) -> nn.Module:
-    fields = _named(spec, "model")
-    name = fields.pop("name")
+    name, fields = split_name(spec, where="config.model")
     return models.build(name, classes=len(classes), norm_axis=AXIS, **fields)
-
-
-def _named(spec: Mapping[str, Any], section: str) -> dict[str, Any]:
-    if "name" not in spec:
-        raise InputError(f"config.{section}.name: missing, and it has no default")
-    return dict(spec)
 
 
 def _teacher_name(spec: Mapping[str, Any]) -> dict[str, str]:

@@ -10,22 +10,19 @@ from typing import Any
 
 import optax
 
-from kdjax.errors import InputError, call, lookup
+from kdjax.errors import InputError, call, lookup, split_name
 
 
 def build(
     spec: Mapping[str, Any], *, total_steps: int
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """(optimizer, schedule) from {"name": ..., "schedule": {"name": ...}, **fields}."""
-    fields = dict(spec)
-    rates = dict(fields.pop("schedule", {}))
-    for section, where in ((fields, "optimizer"), (rates, "optimizer.schedule")):
-        if "name" not in section:
-            raise InputError(f"config.{where}.name: missing, and it has no default")
+    name, fields = split_name(spec, where="config.optimizer")
     where = "config.optimizer.schedule"
-    factory = lookup(rates.pop("name"), SCHEDULES, where=where)
+    rate, rates = split_name(fields.pop("schedule", {}), where=where)
+    factory = lookup(rate, SCHEDULES, where=where)
     schedule = call(factory, rates, where=where, total_steps=total_steps)
-    factory = lookup(fields.pop("name"), OPTIMIZERS, where="config.optimizer")
+    factory = lookup(name, OPTIMIZERS, where="config.optimizer")
     return call(factory, fields, where="config.optimizer", schedule=schedule), schedule
 
 

@@ -11,8 +11,6 @@ from kdjax import data
 from kdjax.data import wearable
 from kdjax.errors import InputError
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "uci_har"
-
 
 def write_uci_har(parent, *, seed=0):
     """12 windows of subjects 1, 3, 5 to train, 4 of subject 2 to test."""
@@ -168,9 +166,8 @@ def test_uci_har_elsewhere_is_refused(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"no UCI HAR at {REAL}")
-def test_real_uci_har():
-    made = data.load("uci_har", seed=0, root=str(REAL))
+def test_real_uci_har(shared_data):
+    made = data.load("uci_har", seed=0, root=str(shared_data / "uci_har"))
     assert made.name == "UCI HAR (rebuilt)"
     assert len(made.train.y) + len(made.validation.y) == 7226
     assert made.test.x.shape == (2893, 128, 9)
