@@ -53,3 +53,65 @@ def stages(teacher: dict[str, Any]) -> dict[str, Any]:
             "losses": KD,
         },
     }
+
+
+# --- SimCLR --------------------------------------------------------------------------
+
+LAST = {"checkpoint": "last"}
+
+
+def lars(*, value: float, scaling: str, warmup: float = 0.1) -> dict[str, Any]:
+    """SimCLR's optimiser: LARS, a rate scaled by the batch size, warm-up and cosine."""
+    schedule = {
+        "name": "cosine",
+        "value": value,
+        "scaling": scaling,
+        "warmup": warmup,
+    }
+    return {"name": "lars", "weight_decay": 1e-6, "schedule": schedule}
+
+
+def pretrain(
+    *,
+    augment: dict[str, Any],
+    training: dict[str, Any],
+    optimizer: dict[str, Any],
+    temperature: float,
+) -> dict[str, Any]:
+    """A stage that trains the model and its whole projection head by contrast."""
+    return {
+        "task": "simclr",
+        "losses": None,
+        "augment": augment,
+        "training": training | {"select": "loss", "mode": "min"},
+        "optimizer": optimizer,
+        "contrast": {"temperature": temperature},
+    }
+
+
+def probes(
+    encoder: str | None, prefix: str = "", names: tuple[str, ...] = ("linear", "knn")
+) -> dict[str, Any]:
+    """Stages that read a stage's representations, or an untrained network's (None)."""
+    frozen = {"encoder": {"stage": encoder} | LAST, "model": None} if encoder else {}
+    common = frozen | {"task": "probe", "losses": None, "augment": None}
+    stages = {}
+    for name in names:
+        # What is not trained needs no epochs, and the map is the same for all probes.
+        own = {} if name == "linear" else {"training": {"epochs": 0}, "optimizer": None}
+        own["embeddings"] = name == "knn"
+        stages[f"{prefix}{name}"] = common | {"probe": {"name": name}} | own
+    return stages
+
+
+def fine_tune(
+    share: int, *, keep: int, training: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """From `share` per cent of the labels: the pretrained network, and a new one."""
+    common = {
+        "data": {"label_fraction": share / 100},
+        "model": {"projection": {"keep": keep}},
+        "training": training,
+    }
+    start = {"start": {"stage": "pretrain"} | LAST}
+    return {f"fine_tune_{share}": common | start, f"scratch_{share}": common}

@@ -74,12 +74,19 @@ def seeds(config: Fields) -> list[int]:
 
 
 def resolve(config: Fields) -> dict[str, Fields]:
-    """{stage: its whole config}: the common sections, the stage's laid over them."""
+    """{stage: its whole config}: the common sections, the stage's laid over them.
+
+    A section that is None is left out: a stage so drops what its task does not take.
+    """
     if not config.get("stages"):
         raise InputError("config.stages: expected at least one stage")
     common = {k: v for k, v in config.items() if k not in EXPERIMENT_FIELDS}
-    return {
+    merged = {
         name: merge(common, changes or {}) for name, changes in config["stages"].items()
+    }
+    return {
+        name: {key: value for key, value in stage.items() if value is not None}
+        for name, stage in merged.items()
     }
 
 

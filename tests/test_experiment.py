@@ -112,7 +112,7 @@ STUDENT = {"teacher": {"stage": "teacher", "checkpoint": "best"}}
                 "teacher": {"data": {"channels": 9}},
                 "s": STUDENT | {"losses": {"kd": {"weight": 1.0}}},
             },
-            r"takes examples of shape \(32, 9\), the student's data have \(32, 3\)",
+            r"takes examples of shape \(32, 9\), this stage's data have \(32, 3\)",
         ),
         ({"s": {"agument": {"name": "noise"}}}, r"config.agument: .*'augment'"),
         ({"s": {"augment": {"name": "nosie"}}}, r"'nosie' \(did you mean 'noise'"),

@@ -29,6 +29,15 @@ PALETTE = (
 _MOST_NAMED = 24  # past this many classes, cells and ticks carry no text
 
 
+def class_colour(label: int, classes: int) -> tuple[float, float, float, float]:
+    """A colour for each class: matplotlib's qualitative ones, then a rainbow."""
+    if classes <= 10:
+        return colormaps["tab10"](label)
+    if classes <= 20:
+        return colormaps["tab20"](label)
+    return colormaps["hsv"](label / classes)
+
+
 def grid(
     panels: int, *, columns: int, width: float, height: float, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:

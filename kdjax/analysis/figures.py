@@ -37,7 +37,7 @@ def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
     Validation is in the stage's colour, training thin and grey; the checkpoints `last`
     and `best` are marked where they lie on the validation curve.
     """
-    stages = [s for s in experiment.stages if stage_runs(experiment, s)]
+    stages = stages_with(experiment, quantity)
     accuracy = quantity == "accuracy"
     figure, axes = drawing.grid(
         len(stages), columns=4, width=3.0, height=2.4, sharey=accuracy
@@ -64,6 +64,19 @@ def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
     )
     _title(figure, f"Learning curves: {quantity}", experiment, stages)
     drawing.write(figure, path)
+
+
+def stages_with(experiment: Experiment, quantity: str) -> list[str]:
+    """The stages whose validation `quantity` was logged."""
+    return [
+        stage
+        for stage in experiment.stages
+        if any(
+            quantity in row
+            for run in stage_runs(experiment, stage)
+            for row in run.history
+        )
+    ]
 
 
 def accuracy_by_stage(experiment: Experiment, path: Path) -> None:

@@ -19,6 +19,11 @@ from kdjax.analysis.comparisons import (
     planned_pairs,
     power_note,
 )
+from kdjax.analysis.contrastive import (
+    contrastive_section,
+    embedded,
+    embedding_maps,
+)
 from kdjax.analysis.results import (
     Experiment,
     Run,
@@ -51,6 +56,7 @@ def write_report(workdir: Path) -> Path:
         overview(experiment),
         results_section(experiment),
         comparison_section(experiment, comparisons),
+        contrastive_section(experiment),
         selection_section(experiment),
         "## Figures\n\n"
         + "\n\n".join(f"![{text}]({at})\n\n{text}" for at, text in drawn),
@@ -94,8 +100,9 @@ def overview(experiment: Experiment) -> str:
         ]
     lines += [f"- Seeds: {', '.join(map(str, experiment.seeds))}.", ""]
     lines += [
-        "| stage | learns from | seeds finished | epochs | epoch of `best` |",
-        "|---|---|--:|--:|--:|",
+        "| stage | learns or starts from | seeds finished | epochs | steps |"
+        " epoch of `best` |",
+        "|---|---|--:|--:|--:|--:|",
     ]
     lines += [_stage_row(experiment, stage) for stage in experiment.stages]
     return "\n".join(lines)
@@ -210,13 +217,19 @@ def draw_figures(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
             f"Test accuracy by stage at `{checkpoint}`: mean, 95 % interval, seeds."
         )
         figures.accuracy_by_stage(experiment, path("accuracy", caption))
-    if any(run.history for run in experiment.runs.values()):
-        for quantity in ("accuracy", "loss"):
+    for quantity in ("accuracy", "loss"):
+        if figures.stages_with(experiment, quantity):
             caption = (
                 f"Training and validation {quantity} against epoch, one line a seed."
             )
             at = path(f"learning_{quantity}", caption)
             figures.learning_curves(experiment, quantity, at)
+    if runs := embedded(experiment):
+        caption = (
+            f"The test examples' representations in two principal components, seed"
+            f" {runs[0].seed}, coloured by class."
+        )
+        embedding_maps(experiment, runs, path("embeddings", caption))
     if stages := _confusion_stages(experiment):
         caption = f"Confusion on the test split at `{checkpoint}`, seeds summed."
         figures.confusion_matrices(experiment, stages, path("confusion", caption))
@@ -250,18 +263,17 @@ def _confusion_stages(experiment: Experiment) -> list[str]:
 def _stage_row(experiment: Experiment, stage: str) -> str:
     runs = stage_runs(experiment, stage)
     sources = dict.fromkeys(
-        f"{run.teacher['stage']} (`{run.teacher['checkpoint']}`)"
+        f"{read['stage']} (`{read['checkpoint']}`)"
         for run in runs
-        if run.teacher
+        for read in (run.teacher, run.start)
+        if read
     )
-    epochs = (
-        _range(
-            run.checkpoints[name]["epoch"] for run in runs if name in run.checkpoints
-        )
-        for name in ("last", "best")
+    reached = (
+        _range(run.checkpoints[name][unit] for run in runs if name in run.checkpoints)
+        for name, unit in (("last", "epoch"), ("last", "step"), ("best", "epoch"))
     )
     finished = f"{len(runs)} of {len(experiment.seeds)}"
-    cells = (stage, ", ".join(sources) or _NONE, finished, *epochs)
+    cells = (stage, ", ".join(sources) or _NONE, finished, *reached)
     return f"| {' | '.join(cells)} |"
 
 

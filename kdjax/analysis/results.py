@@ -52,6 +52,7 @@ class Run(NamedTuple):
     checkpoints: Mapping[str, Mapping[str, Any]]
     selection: Mapping[str, str]
     teacher: Mapping[str, str] | None
+    start: Mapping[str, str] | None
     cost: Mapping[str, float]
     history: Sequence[Mapping[str, Any]]
     folder: Path
@@ -219,6 +220,7 @@ def _run(folder: Path) -> Run:
         checkpoints=results["checkpoints"],
         selection=results["selection"],
         teacher=results.get("teacher"),
+        start=results.get("start"),
         cost=_optional(folder / "cost.json"),
         history=_history(folder / "metrics.jsonl"),
         folder=folder,

@@ -10,34 +10,90 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt32
 
+from kdjax.augment.images import (
+    blur,
+    color_jitter,
+    flip,
+    grayscale,
+    random_resized_crop,
+    simclr_image,
+)
+from kdjax.augment.series import (
+    channel_dropout,
+    crop_resize,
+    permutation,
+    rotation,
+    scaling,
+    simclr_series,
+    time_warp,
+)
 from kdjax.augment.wearable import mix1, mix2, noise, removal, shift
 from kdjax.errors import InputError, lookup, nearest
 
 AUGMENTATIONS = {
+    "blur": blur,
+    "channel_dropout": channel_dropout,
+    "color_jitter": color_jitter,
+    "crop_resize": crop_resize,
+    "flip": flip,
+    "grayscale": grayscale,
     "mix1": mix1,
     "mix2": mix2,
     "noise": noise,
+    "permutation": permutation,
+    "random_resized_crop": random_resized_crop,
     "removal": removal,
+    "rotation": rotation,
+    "scaling": scaling,
     "shift": shift,
+    "simclr_image": simclr_image,
+    "simclr_series": simclr_series,
+    "time_warp": time_warp,
 }
+
+# A field whose name ends so is a share or a probability, 0 to 1.
+_SHARES = (
+    "fraction",
+    "area",
+    "probability",
+    "flip",
+    "jitter",
+    "grayscale",
+    "blur",
+    "dropout",
+    "warp",
+)
 
 Keys = Key[Array, " n"] | UInt32[Array, "n 2"]
 Augment = Callable[[Keys, Float[Array, "n ..."]], Float[Array, "n ..."]]
 
 __all__ = [
     "AUGMENTATIONS",
+    "blur",
     "build",
+    "channel_dropout",
+    "color_jitter",
+    "crop_resize",
     "example_keys",
+    "flip",
+    "grayscale",
     "mix1",
     "mix2",
     "noise",
+    "permutation",
+    "random_resized_crop",
     "removal",
+    "rotation",
+    "scaling",
     "shift",
+    "simclr_image",
+    "simclr_series",
+    "time_warp",
 ]
 
 
 def build(spec: Mapping[str, Any] | None, *, where: str = "config.augment") -> Augment:
-    """`(keys [n], x [n, time, channels]) -> x`, each example by its own key.
+    """`(keys [n], x [n, ...]) -> x`, each example by its own key.
 
     `spec` is {"name": "mix1", **ranges}; None is the identity. Raises an InputError
     that names `where` for an unknown name, an unknown range or one out of bounds.
@@ -47,15 +103,11 @@ def build(spec: Mapping[str, Any] | None, *, where: str = "config.augment") -> A
     ranges = dict(spec)
     transform = lookup(ranges.pop("name", ""), AUGMENTATIONS, where=f"{where}.name")
     parameters = inspect.signature(transform).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     for name, value in ranges.items():
         if name not in known:
             raise InputError(f"{where}.{name}: unknown field{nearest(name, known)}")
-        low, high = (0.0, 1.0) if name.endswith("fraction") else (0.0, float("inf"))
-        if not (isinstance(value, int | float) and low <= value <= high):
-            raise InputError(
-                f"{where}.{name}: expected a number {low} to {high}, found {value!r}"
-            )
+        _check_range(value, f"{where}.{name}", whole=isinstance(known[name], int))
     return jax.vmap(functools.partial(transform, **ranges))
 
 
@@ -66,6 +118,16 @@ def example_keys(rng: PRNGKeyArray, index: Int[Array, " n"]) -> Keys:
     not of its place in the batch or the device it falls on.
     """
     return jax.vmap(functools.partial(jax.random.fold_in, rng))(index)
+
+
+def _check_range(value: Any, where: str, *, whole: bool) -> None:
+    """A whole number counts pieces: 1 or more. Any other is 0 or more, a share to 1."""
+    kind, types = ("whole number", int) if whole else ("number", int | float)
+    low = 1 if whole else 0.0
+    high = 1.0 if where.endswith(_SHARES) else float("inf")
+    right = isinstance(value, types) and not isinstance(value, bool)
+    if not (right and low <= value <= high):
+        raise InputError(f"{where}: expected a {kind} {low} to {high}, found {value!r}")
 
 
 def _identity(keys: Keys, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:

@@ -1,25 +1,34 @@
-"""Datasets by name: files read into NumPy, split by subject and standardised."""
+"""Datasets by name: files read into NumPy, split, checked and scaled."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from kdjax.data.dataset import (
+    UNLABELLED,
     Dataset,
     Examples,
+    as_float,
+    draw_fraction,
+    draw_per_class,
     epoch_order,
     index_batches,
+    keep_labels,
     require,
     take,
 )
+from kdjax.data.images import cifar10, image_folder
+from kdjax.data.stream import ImageFiles, read_ahead
 from kdjax.data.synthetic import synthetic_wearable
 from kdjax.data.tables import arrays, digits
 from kdjax.data.wearable import pamap2, uci_har
-from kdjax.errors import call, lookup
+from kdjax.errors import InputError, call, lookup
 
 LOADERS = {
     "arrays": arrays,
+    "cifar10": cifar10,
     "digits": digits,
+    "image_folder": image_folder,
     "pamap2": pamap2,
     "synthetic_wearable": synthetic_wearable,
     "uci_har": uci_har,
@@ -27,28 +36,57 @@ LOADERS = {
 
 __all__ = [
     "LOADERS",
+    "UNLABELLED",
     "Dataset",
     "Examples",
+    "ImageFiles",
     "arrays",
+    "as_float",
+    "cifar10",
     "digits",
     "epoch_order",
+    "image_folder",
     "index_batches",
     "load",
     "pamap2",
+    "read_ahead",
     "synthetic_wearable",
     "take",
     "uci_har",
 ]
 
 
-def load(name: str, *, seed: int, **fields: Any) -> Dataset:
+def load(
+    name: str,
+    *,
+    seed: int,
+    labels_per_class: int | None = None,
+    label_fraction: float | int | None = None,
+    **fields: Any,
+) -> Dataset:
     """The dataset `name` of `LOADERS`, given the fields that its loader takes.
 
-    `seed` draws the validation split (and the training labels, if only some are used);
-    the test set is the same for every seed. Raises an InputError that names the field
-    or the file at fault.
+    `seed` draws the validation split; the test set is the same for every seed.
+    `labels_per_class` (a number) or `label_fraction` (of each class, in (0, 1], one at
+    least) keeps so many training labels, drawn by `seed`: the other training examples
+    stay, `UNLABELLED`. The labels of a smaller fraction are among those of a larger.
+
+    Raises an InputError that names the field or the file at fault.
     """
     require(seed, 0, 2**32 - 1, where="config.seeds")
+    if labels_per_class is not None and label_fraction is not None:
+        raise InputError(
+            "config.data.label_fraction: expected this or labels_per_class, found both"
+        )
     loader = lookup(name, LOADERS, where="config.data.name")
     dataset: Dataset = call(loader, fields, where="config.data", seed=seed)
-    return dataset
+    y = dataset.train.y
+    if labels_per_class is not None:
+        where = "config.data.labels_per_class"
+        index = draw_per_class(y, count=labels_per_class, seed=seed, where=where)
+    elif label_fraction is not None:
+        where = "config.data.label_fraction"
+        index = draw_fraction(y, fraction=label_fraction, seed=seed, where=where)
+    else:
+        return dataset
+    return dataset._replace(train=keep_labels(dataset.train, index))

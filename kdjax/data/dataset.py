@@ -11,24 +11,29 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax.data.stream import ImageFiles
 from kdjax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 
 # What a seed is used for: each purpose has its own stream of random numbers.
-HOLD_OUT, PER_CLASS = 0, 1
+HOLD_OUT, PER_CLASS, FRACTION = 0, 1, 2
+
+# The label of a training example whose own is not to be used.
+UNLABELLED = -1
 
 
 class Examples(NamedTuple):
     """Examples in a fixed order.
 
-    `x` float32 [n, time, channels], [n, h, w, channels] or [n, features];
-    `y` int32 [n], 0..C-1;
+    `x` float32 [n, time, channels], [n, h, w, channels] or [n, features], or, where the
+    images stay in their files, `ImageFiles`, uint8 [n, size, size, 3];
+    `y` int32 [n], 0..C-1, or in training `UNLABELLED`, -1, if few labels are asked for;
     `group` int32 [n], the subject (without subjects, each example is its own group);
     `key` str [n], unique within the dataset and the same in every run.
     """
 
-    x: NDArray[np.float32]
+    x: NDArray[Any] | ImageFiles
     y: NDArray[np.int32]
     group: NDArray[np.int32]
     key: NDArray[np.str_]
@@ -47,7 +52,16 @@ class Dataset(NamedTuple):
 
 def take(examples: Examples, index: NDArray[np.integer]) -> Examples:
     """The examples at `index`, in its order."""
-    return Examples(*(field[index] for field in examples))
+    x, y, group, key = examples
+    return Examples(x[index], y[index], group[index], key[index])
+
+
+def as_float(x: NDArray[Any] | ImageFiles) -> NDArray[np.float32]:
+    """`x` as an array float32: files are read, uint8 pixels become 0 to 1."""
+    array: NDArray[Any] = x.read() if isinstance(x, ImageFiles) else x
+    if array.dtype == np.uint8:
+        array = array / np.float32(255)
+    return array
 
 
 def concatenate(parts: list[Examples]) -> Examples:
@@ -127,18 +141,45 @@ def draw_per_class(
     return np.sort(np.concatenate(drawn))
 
 
+def draw_fraction(
+    y: NDArray[np.int32], *, fraction: float | int, seed: int, where: str
+) -> NDArray[np.intp]:
+    """Indices of `fraction` of each class, drawn by `seed`, in rising order.
+
+    Rounded to whole examples, at least one of each class. A smaller fraction's are
+    among a larger one's of the same seed. 0 is refused.
+    """
+    require(fraction, 0.0, 1.0, where=where)
+    if not fraction:
+        raise InputError(f"{where}: expected more than 0, up to 1, found {fraction}")
+    rng = np.random.default_rng([seed, FRACTION])
+    drawn = []
+    for label in np.unique(y):
+        members = rng.permutation(np.flatnonzero(y == label))
+        drawn.append(members[: max(1, round(fraction * len(members)))])
+    return np.sort(np.concatenate(drawn))
+
+
+def keep_labels(train: Examples, index: NDArray[np.integer]) -> Examples:
+    """The same examples, all but those at `index` `UNLABELLED`."""
+    y = np.full_like(train.y, UNLABELLED)
+    y[index] = train.y[index]
+    return train._replace(y=y)
+
+
 def standardise(dataset: Dataset) -> Dataset:
     """(x - mean) / std per channel (last axis), both of the training split alone.
 
     A channel that is constant there is only centred.
     """
-    axes = tuple(range(dataset.train.x.ndim - 1))
-    mean = dataset.train.x.mean(axis=axes, dtype=np.float64).astype(np.float32)
-    square = np.square(dataset.train.x - mean).mean(axis=axes, dtype=np.float64)
+    train = as_float(dataset.train.x)
+    axes = tuple(range(train.ndim - 1))
+    mean = train.mean(axis=axes, dtype=np.float64).astype(np.float32)
+    square = np.square(train - mean).mean(axis=axes, dtype=np.float64)
     std = np.where(square > 0, np.sqrt(square), 1).astype(np.float32)
 
     def scale(examples: Examples) -> Examples:
-        x = examples.x - mean
+        x = as_float(examples.x) - mean
         x /= std
         return examples._replace(x=x)
 
@@ -154,7 +195,7 @@ def check(dataset: Dataset, *, where: str) -> Dataset:
 
     Refused: an empty split, a split of one class, labels outside 0..C-1, NaN or Inf,
     arrays that disagree in length or splits in shape, a key used twice, a group in two
-    splits.
+    splits. Images in files are not read.
     """
     splits = dataset.train, dataset.validation, dataset.test
     for split, examples in zip(SPLITS, splits, strict=True):
@@ -200,6 +241,8 @@ def _check_split(examples: Examples, classes: tuple[str, ...], *, where: str) ->
         raise InputError(
             f"{where} y: expected two classes or more, found {classes[y[0]]!r} alone"
         )
+    if isinstance(x, ImageFiles):
+        return
     bad = ~np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
     if bad.any():
         raise InputError(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax import files
-from kdjax.data.dataset import Examples, index_batches
+from kdjax.data.dataset import Examples, as_float, index_batches
 
 
 def write_soft_labels(
@@ -28,11 +28,14 @@ def write_soft_labels(
     *,
     batch_size: int = 512,
 ) -> None:
-    """Writes `predict(x [batch_size, ...]) -> logits` of every split's examples."""
+    """Writes `predict(x [batch_size, ...]) -> logits` of every split's examples.
+
+    `label` is each example's `y` as it is: -1 where training has none.
+    """
     logits = []
     for examples in splits.values():
         for batch in index_batches(len(examples.y), batch_size):
-            rows = predict(examples.x[batch["index"]])
+            rows = predict(as_float(examples.x[batch["index"]]))
             logits.append(rows[batch["mask"] > 0])
     arrays: dict[str, Any] = {
         "key": np.concatenate([examples.key for examples in splits.values()]),

@@ -14,7 +14,6 @@ from kdjax.data.dataset import (
     Dataset,
     Examples,
     check,
-    draw_per_class,
     hold_out_groups,
     hold_out_stratified,
     require,
@@ -28,14 +27,11 @@ TEST_SEED = 0
 DIGITS_TEST = 1 / 3
 
 
-def digits(
-    *, seed: int, labels_per_class: int | None = None, validation: float = 0.2
-) -> Dataset:
+def digits(*, seed: int, validation: float = 0.2) -> Dataset:
     """scikit-learn's 1,797 digits, [8, 8, 1]: pixels / 16, in [0, 1].
 
     Test: a third of each class, the same for every seed. Validation: that fraction of
-    each class of the rest, drawn by `seed`. `labels_per_class` keeps so many training
-    examples of each class, drawn by `seed`. Alpaydin & Kaynak 1998 (UCI).
+    each class of the rest, drawn by `seed`. Alpaydin & Kaynak 1998 (UCI).
     """
     # Imported here: it takes a second, and only this loader needs it.
     from sklearn.datasets import load_digits
@@ -54,15 +50,6 @@ def digits(
     train, held = hold_out_stratified(
         pool.y, fraction=validation, seed=seed, where="config.data.validation"
     )
-    if labels_per_class is not None:
-        train = train[
-            draw_per_class(
-                pool.y[train],
-                count=labels_per_class,
-                seed=seed,
-                where="config.data.labels_per_class",
-            )
-        ]
     dataset = Dataset(
         name="digits",
         classes=tuple(str(digit) for digit in range(10)),

@@ -17,7 +17,6 @@ from kdjax.data.dataset import (
     Examples,
     check,
     concatenate,
-    draw_per_class,
     hold_out_groups,
     standardise,
     take,
@@ -63,15 +62,12 @@ PAMAP2_CHANNELS = [2, *(3 + 17 * unit + k for unit in range(3) for k in range(13
 PAMAP2_EVERY, PAMAP2_WINDOW, PAMAP2_STEP = 3, 100, 22
 
 
-def uci_har(
-    *, root: str, seed: int, validation_groups: int = 4, per_class: int | None = None
-) -> Dataset:
+def uci_har(*, root: str, seed: int, validation_groups: int = 4) -> Dataset:
     """UCI HAR: 6 activities, windows [128, 9] at 50 Hz in `UCI_HAR_CHANNELS`' order.
 
     `root` is the official folder, its parent, the zip, or the folder that holds the zip
     (read in memory, not unpacked). Test: the official 9 subjects. Validation:
-    `validation_groups` of the 21 training subjects, drawn by `seed`. `per_class` keeps
-    so many training windows of each activity, drawn by `seed`. Standardised.
+    `validation_groups` of the 21 training subjects, drawn by `seed`. Standardised.
 
     The files are read once in a process. Anguita et al., ESANN 2013.
     """
@@ -86,7 +82,7 @@ def uci_har(
     dataset = Dataset(
         name="UCI HAR" if official else "UCI HAR (rebuilt)",
         classes=UCI_HAR_CLASSES,
-        train=_draw(take(recorded, rest), per_class, seed),
+        train=take(recorded, rest),
         validation=take(recorded, held),
         test=test,
         synthetic=False,
@@ -100,16 +96,14 @@ def pamap2(
     seed: int,
     test_subject: int = 101,
     validation_groups: int = 1,
-    per_class: int | None = None,
 ) -> Dataset:
     """PAMAP2: 12 activities, windows [100, 40] at 33 Hz, one subject left out as test.
 
     `root` is the folder `Protocol`, its parent `PAMAP2_Dataset`, or the parent of that;
     `test_subject` is a file's number, 101 to 109. Validation: `validation_groups` of
     the other subjects, drawn by `seed` among those with two activities or more (109 has
-    one). `per_class` as in `uci_har`. Channels: heart rate, then temperature,
-    acceleration (16 g and 6 g range), gyroscope and magnetometer of hand, chest and
-    ankle. Standardised.
+    one). Channels: heart rate, then temperature, acceleration (16 g and 6 g range),
+    gyroscope and magnetometer of hand, chest and ankle. Standardised.
 
     Protocol: heart rate filled forward, other NaN to 0 (and heart rate before its first
     reading); every 3rd sample; windows of 100, step 22, inside one file, kept if first
@@ -133,19 +127,12 @@ def pamap2(
     dataset = Dataset(
         name="PAMAP2" if len(subjects) == 9 else f"PAMAP2 ({len(subjects)} subjects)",
         classes=tuple(PAMAP2_ACTIVITIES.values()),
-        train=_draw(take(others, rest), per_class, seed),
+        train=take(others, rest),
         validation=take(others, held),
         test=subjects[test_subject],
         synthetic=False,
     )
     return standardise(check(dataset, where=root))
-
-
-def _draw(train: Examples, per_class: int | None, seed: int) -> Examples:
-    if per_class is None:
-        return train
-    where = "config.data.per_class"
-    return take(train, draw_per_class(train.y, count=per_class, seed=seed, where=where))
 
 
 def _read_table(path: Path | zipfile.Path, *, columns: int) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
-"""Distillation losses: pure functions of arrays, channels last, each with its paper."""
+"""Distillation and contrastive losses: pure functions of arrays, channels last."""
 
 from kdjax.losses.angular import amd_loss
+from kdjax.losses.contrastive import nt_xent
 from kdjax.losses.distillation import (
     cross_entropy,
     distillation_kl,
@@ -17,5 +18,6 @@ __all__ = [
     "distillation_kl",
     "eskd_loss",
     "kd_loss",
+    "nt_xent",
     "soft_target_loss",
 ]

@@ -20,19 +20,28 @@ def cross_entropy(
     labels: Integer[Array, " batch"],
     *,
     label_smoothing: Scalar = 0.0,
-) -> Float[Array, ""]:
+    reduction: str = "mean",
+) -> Float[Array, "..."]:
     """Mean of `-sum_c q_c log softmax(logits)_c`, `q = (1 - e) onehot(labels) + e / C`.
 
     Label smoothing `e` is Szegedy et al. 2016, "Rethinking the Inception architecture".
     A label of `classes` or more gives NaN, as nothing can be raised in compiled code.
+    `reduction` "none" returns [batch].
 
     Raises:
-        ValueError: shapes that do not fit, or `label_smoothing` outside [0, 1].
+        ValueError: shapes that do not fit, `label_smoothing` outside [0, 1], or an
+            unknown `reduction`.
     """
     check_fraction("label_smoothing", label_smoothing)
-    hard = jnp.mean(_cross_entropies(logits, labels))
-    uniform = -jnp.mean(jax.nn.log_softmax(logits))
-    return (1 - label_smoothing) * hard + label_smoothing * uniform
+    hard = _cross_entropies(logits, labels)
+    uniform = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
+    losses = (1 - label_smoothing) * hard + label_smoothing * uniform
+    match reduction:
+        case "mean":
+            return jnp.mean(losses)
+        case "none":
+            return losses
+    raise ValueError(f"reduction: expected 'mean' or 'none', found {reduction!r}")
 
 
 @checked

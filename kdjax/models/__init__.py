@@ -1,34 +1,71 @@
 """Networks by name: `build("wide_resnet", classes=6, depth=16, width=1)`.
 
-A model is a linen module called as `module.apply(variables, x, train=...)`; it returns
-`Outputs(logits, features)` and keeps {"params", "batch_stats"}.
+A network is an encoder and a head, one linen module called as
+`module.apply(variables, x, train=...)`; it returns `Outputs(logits, features)` and
+keeps {"params", "batch_stats"}, each with the parts `encoder` and `head`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import flax.linen as nn
-
 from kdjax.errors import call, lookup
-from kdjax.models.layers import WHERE, Outputs
+from kdjax.models.batch_norm import BatchNorm
+from kdjax.models.convnet import ConvNet, convnet
+from kdjax.models.layers import WHERE, Outputs, one_of, positive
 from kdjax.models.mlp import MLP, mlp
+from kdjax.models.network import Head, Network, classifier, projection_head
 from kdjax.models.resnet import ResNet, resnet
 from kdjax.models.wide_resnet import WideResNet, wide_resnet
 
-MODELS = {"mlp": mlp, "resnet": resnet, "wide_resnet": wide_resnet}
+MODELS = {"convnet": convnet, "mlp": mlp, "resnet": resnet, "wide_resnet": wide_resnet}
 
-__all__ = ["MLP", "MODELS", "Outputs", "ResNet", "WideResNet", "build"]
+__all__ = [
+    "MLP",
+    "MODELS",
+    "ConvNet",
+    "Head",
+    "Network",
+    "Outputs",
+    "ResNet",
+    "WideResNet",
+    "build",
+]
 
 
 def build(
-    name: str, *, classes: int, norm_axis: str | None = None, **fields: Any
-) -> nn.Module:
-    """The model `name` for `classes` classes.
+    name: str,
+    *,
+    classes: int,
+    norm_axis: str | None = None,
+    norm_devices: int | None = None,
+    dtype: str = "float32",
+    projection: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Network:
+    """The network `name` for `classes` classes.
 
-    `fields` are the config's: `depth`, `width` (wide_resnet), `depth`, `stem` (resnet),
-    `widths` (mlp). Batch statistics in training are over the mapped axis `norm_axis`.
+    `fields` are the encoder's: `depth`, `width` (wide_resnet), `depth`, `width`, `stem`
+    (resnet), `widths` (mlp), `widths`, `windows`, `strides` (convnet). Batch statistics
+    in training are over groups of `norm_devices` devices (None: all) of the mapped axis
+    `norm_axis`. `dtype` is what the encoder computes in, "float32" or "bfloat16".
+    `projection` holds the fields of `kdjax.models.network.projection_head`; without it
+    the head is a classifier on the representation, the encoder's last feature.
     An unknown name or field, or a value it cannot take, is an InputError.
     """
+    positive("classes", classes)
+    one_of("dtype", dtype, ("bfloat16", "float32"))
+    if norm_devices is not None:
+        positive("norm_devices", norm_devices)
+    batch_norm = partial(BatchNorm, norm_axis, norm_devices)
     factory = lookup(name, MODELS, where=f"{WHERE}.name")
-    return call(factory, fields, where=WHERE, classes=classes, norm_axis=norm_axis)
+    encoder = call(factory, fields, where=WHERE, batch_norm=batch_norm)
+    if projection is None:
+        head = classifier(classes)
+    else:
+        where = f"{WHERE}.projection"
+        given = {"classes": classes, "batch_norm": batch_norm}
+        head = call(projection_head, projection, where=where, **given)
+    return Network(encoder, head, dtype)

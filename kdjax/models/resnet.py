@@ -1,4 +1,4 @@
-"""Residual networks of basic blocks, over time or images: He et al., CVPR 2016."""
+"""Residual networks over time or images: He et al., CVPR 2016."""
 
 from __future__ import annotations
 
@@ -8,91 +8,111 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.errors import InputError, nearest
-from kdjax.models.layers import (
-    WHERE,
-    BatchNorm,
-    Conv,
-    Outputs,
-    check_rank,
-    pool_over_space,
-    positive,
-)
-
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-STEMS = ("cifar", "imagenet")
+from kdjax.models.batch_norm import BatchNorm, Norm
+from kdjax.models.convolution import Conv
+from kdjax.models.layers import check_rank, one_of, pool_over_space, positive
 
 
 class BasicBlock(nn.Module):
     """`relu(shortcut + norm(conv(relu(norm(conv(x))))))`, torchvision's basic block."""
 
-    outputs: int
+    channels: int
     stride: int = 1
-    norm_axis: str | None = None
+    batch_norm: Norm = BatchNorm
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        h = Conv(self.outputs, 3, self.stride, name="conv1")(x)
-        h = BatchNorm(self.norm_axis, name="norm1")(h, train=train)
-        h = Conv(self.outputs, 3, name="conv2")(h)
-        h = BatchNorm(self.norm_axis, relu=False, name="norm2")(h, train=train)
-        if x.shape[-1] != self.outputs or self.stride != 1:
-            x = Conv(self.outputs, 1, self.stride, name="shortcut")(x)
-            norm = BatchNorm(self.norm_axis, relu=False, name="shortcut_norm")
-            x = norm(x, train=train)
-        return nn.relu(x + h)
+        h = Conv(self.channels, 3, self.stride, name="conv1")(x)
+        h = self.batch_norm(name="norm1")(h, train=train)
+        h = Conv(self.channels, 3, name="conv2")(h)
+        h = self.batch_norm(relu=False, name="norm2")(h, train=train)
+        return nn.relu(_shortcut(x, h, self.stride, self.batch_norm, train) + h)
+
+
+class Bottleneck(nn.Module):
+    """Windows 1, 3, 1 with `channels`, `channels`, 4 x `channels` outputs.
+
+    The stride is in the window of 3, as torchvision's (v1.5), not in the first.
+    """
+
+    channels: int
+    stride: int = 1
+    batch_norm: Norm = BatchNorm
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        h = Conv(self.channels, 1, name="conv1")(x)
+        h = self.batch_norm(name="norm1")(h, train=train)
+        h = Conv(self.channels, 3, self.stride, name="conv2")(h)
+        h = self.batch_norm(name="norm2")(h, train=train)
+        h = Conv(4 * self.channels, 1, name="conv3")(h)
+        h = self.batch_norm(relu=False, name="norm3")(h, train=train)
+        return nn.relu(_shortcut(x, h, self.stride, self.batch_norm, train) + h)
+
+
+def _shortcut(x: Array, h: Array, stride: int, batch_norm: Norm, train: bool) -> Array:
+    """`x`, or its 1 x 1 convolution to the shape of `h`; inside a block's __call__."""
+    if x.shape[-1] == h.shape[-1] and stride == 1:
+        return x
+    x = Conv(h.shape[-1], 1, stride, name="shortcut")(x)
+    return batch_norm(relu=False, name="shortcut_norm")(x, train=train)
+
+
+BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+STEMS = ("cifar", "imagenet")
 
 
 class ResNet(nn.Module):
-    """ResNet-18 or -34 of [batch, time, channels] or [batch, height, width, channels].
+    """ResNet-`depth` of [batch, time, channels] or [batch, height, width, channels].
 
     The stem "imagenet" is window 7, stride 2 and a max-pool of 3, stride 2; "cifar" is
-    window 3, stride 1, for small images and short windows of time.
-    Features: `stage1` to `stage4` (64, 128, 256, 512 channels) and `pooled`.
+    window 3, stride 1, for small images and short windows of time. All channels are
+    `width` times the paper's (SimCLR's 2x, 4x).
+    Features: `stage1` to `stage4` (64, 128, 256, 512 channels, from depth 50 on 4 times
+    as many) and `pooled`.
     """
 
-    classes: int
     depth: int = 18
+    width: int = 1
     stem: str = "cifar"
-    norm_axis: str | None = None
+    batch_norm: Norm = BatchNorm
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Outputs:
+    def __call__(self, x: Array, *, train: bool) -> OrderedDict[str, Array]:
         check_rank(x)
         features: OrderedDict[str, Array] = OrderedDict()
         window, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
-        h = Conv(64, window, stride, name="stem")(x)
-        h = BatchNorm(self.norm_axis, name="norm")(h, train=train)
+        h = Conv(64 * self.width, window, stride, name="stem")(x)
+        h = self.batch_norm(name="norm")(h, train=train)
         if self.stem == "imagenet":
             space = x.ndim - 2
             h = nn.max_pool(h, (3,) * space, (2,) * space, ((1, 1),) * space)
-        for stage, blocks in enumerate(BLOCKS[self.depth], start=1):
+        block, stages = BLOCKS[self.depth]
+        for stage, blocks in enumerate(stages, start=1):
+            channels = 32 * 2**stage * self.width
             for i in range(blocks):
-                block = BasicBlock(
-                    32 * 2**stage,
-                    2 if stage > 1 and i == 0 else 1,
-                    self.norm_axis,
-                    name=f"stage{stage}_block{i + 1}",
-                )
-                h = block(h, train=train)
+                stride = 2 if stage > 1 and i == 0 else 1
+                name = f"stage{stage}_block{i + 1}"
+                h = block(channels, stride, self.batch_norm, name=name)(h, train=train)
             features[f"stage{stage}"] = h
         features["pooled"] = pool_over_space(h)
-        return Outputs(
-            nn.Dense(self.classes, name="head")(features["pooled"]), features
-        )
+        return features
 
 
 def resnet(
     *,
-    classes: int,
-    norm_axis: str | None = None,
+    batch_norm: Norm = BatchNorm,
     depth: Any = 18,
+    width: Any = 1,
     stem: Any = "cifar",
 ) -> ResNet:
-    """A ResNet; an InputError for another depth than 18 or 34, or an unknown stem."""
-    if depth not in BLOCKS:
-        raise InputError(f"{WHERE}.depth: expected 18 or 34, got {depth!r}")
-    if stem not in STEMS:
-        near = nearest(str(stem), STEMS)
-        raise InputError(f"{WHERE}.stem: unknown stem {stem!r}{near}")
-    return ResNet(positive("classes", classes), depth, stem, norm_axis)
+    """A ResNet; an InputError for an unknown depth or stem, or no positive `width`."""
+    one_of("depth", depth, BLOCKS)
+    one_of("stem", stem, STEMS)
+    return ResNet(depth, positive("width", width), stem, batch_norm)

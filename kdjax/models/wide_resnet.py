@@ -9,15 +9,9 @@ import flax.linen as nn
 from jax import Array
 
 from kdjax.errors import InputError
-from kdjax.models.layers import (
-    WHERE,
-    BatchNorm,
-    Conv,
-    Outputs,
-    check_rank,
-    pool_over_space,
-    positive,
-)
+from kdjax.models.batch_norm import BatchNorm, Norm
+from kdjax.models.convolution import Conv
+from kdjax.models.layers import WHERE, check_rank, pool_over_space, positive
 
 
 class Block(nn.Module):
@@ -28,15 +22,15 @@ class Block(nn.Module):
 
     outputs: int
     stride: int = 1
-    norm_axis: str | None = None
+    batch_norm: Norm = BatchNorm
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        h = BatchNorm(self.norm_axis, name="norm1")(x, train=train)
+        h = self.batch_norm(name="norm1")(x, train=train)
         if x.shape[-1] != self.outputs or self.stride != 1:
             x = Conv(self.outputs, 1, self.stride, name="shortcut")(h)
         h = Conv(self.outputs, 3, self.stride, name="conv1")(h)
-        h = BatchNorm(self.norm_axis, name="norm2")(h, train=train)
+        h = self.batch_norm(name="norm2")(h, train=train)
         return x + Conv(self.outputs, 3, name="conv2")(h)
 
 
@@ -47,13 +41,12 @@ class WideResNet(nn.Module):
     times `width` channels at 1, 1/2 and 1/4 of the resolution) and `pooled`.
     """
 
-    classes: int
     depth: int = 16
     width: int = 1
-    norm_axis: str | None = None
+    batch_norm: Norm = BatchNorm
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Outputs:
+    def __call__(self, x: Array, *, train: bool) -> OrderedDict[str, Array]:
         check_rank(x)
         features: OrderedDict[str, Array] = OrderedDict()
         h = Conv(16, name="stem")(x)
@@ -63,26 +56,23 @@ class WideResNet(nn.Module):
                 block = Block(
                     outputs,
                     stride if i == 0 else 1,
-                    self.norm_axis,
+                    self.batch_norm,
                     name=f"group{group}_block{i + 1}",
                 )
                 h = block(h, train=train)
             features[f"group{group}"] = h
-        h = BatchNorm(self.norm_axis, name="norm")(h, train=train)
+        h = self.batch_norm(name="norm")(h, train=train)
         features["pooled"] = pool_over_space(h)
-        return Outputs(
-            nn.Dense(self.classes, name="head")(features["pooled"]), features
-        )
+        return features
 
 
 def wide_resnet(
-    *, classes: int, norm_axis: str | None = None, depth: Any = 16, width: Any = 1
+    *, batch_norm: Norm = BatchNorm, depth: Any = 16, width: Any = 1
 ) -> WideResNet:
     """A WideResNet; an InputError if `depth` is not 6n + 4 or `width` not positive."""
     if positive("depth", depth) < 10 or depth % 6 != 4:
         raise InputError(
-            f"{WHERE}.depth: expected 6n + 4 (10, 16, 22, 28, 34, 40, ...), got {depth}"
+            f"{WHERE}.depth: expected 6n + 4 (10, 16, 22, 28, 34, 40, ...), "
+            f"found {depth}"
         )
-    return WideResNet(
-        positive("classes", classes), depth, positive("width", width), norm_axis
-    )
+    return WideResNet(depth, positive("width", width), batch_norm)

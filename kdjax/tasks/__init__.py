@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdjax.tasks import distill
+from kdjax.tasks import distill, probe, simclr
 from kdjax.training.loop import Task
 
-TASKS: dict[str, Callable[..., Task]] = {"distill": distill.make}
+TASKS: dict[str, Callable[..., Task]] = {
+    "distill": distill.make,
+    "probe": probe.make,
+    "simclr": simclr.make,
+}

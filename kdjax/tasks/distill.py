@@ -1,16 +1,16 @@
 """Supervised classification and distillation: a weighted sum of loss terms.
 
-One task serves the teacher, the student alone and every distilled student: what differs
-is which terms the config's `losses` section names, and whether there is a teacher.
+One task serves the teacher, the student alone, every distilled student and fine-tuning:
+what differs is which terms the config's `losses` section names, whether there is a
+teacher, and where the network starts.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,35 +19,25 @@ import numpy as np
 from jaxtyping import Array
 
 from kdjax import augment as augmentations
-from kdjax import data as datasets
-from kdjax import files, models
-from kdjax.data.dataset import (
-    SPLITS,
-    Dataset,
-    Examples,
-    epoch_order,
-    index_batches,
-)
+from kdjax import files
+from kdjax.data.dataset import UNLABELLED, Dataset
 from kdjax.data.soft_labels import write_soft_labels
-from kdjax.errors import InputError, lookup, split_name
+from kdjax.errors import InputError, lookup
 from kdjax.models import Outputs
-from kdjax.tasks import terms
+from kdjax.tasks import examples, terms, trained
 from kdjax.training import metrics, optim
-from kdjax.training.checkpoint import load_model
 from kdjax.training.cost import forward_cost
-from kdjax.training.loop import Batch, Source, Task, Training
-from kdjax.training.parallel import AXIS
-from kdjax.training.state import TrainState, create_state, gradient_step
+from kdjax.training.loop import Task, Training
+from kdjax.training.state import TrainState, gradient_step
 
 Tree = Any
 
 
 class Teacher(NamedTuple):
-    """A frozen teacher: its module, how to read its variables, what it sees."""
+    """A frozen teacher, and what it sees (None: the student's view)."""
 
-    module: nn.Module
-    load: Callable[[], Tree]
-    augment: augmentations.Augment | None  # None: the student's view
+    network: trained.Trained
+    augment: augmentations.Augment | None
 
 
 def make(
@@ -59,6 +49,8 @@ def make(
     losses: Mapping[str, Mapping[str, Any] | None],
     seed: int,
     teacher: Mapping[str, Any] | None = None,
+    start: Mapping[str, Any] | None = None,
+    unlabelled: bool = False,
     augment: Mapping[str, Any] | None = None,
     soft_labels: bool = False,
 ) -> Task:
@@ -72,110 +64,65 @@ def make(
       teacher: {"folder": a trained stage's, "checkpoint": "best" or "last", "augment":
         "student" (default: it sees the student's view), None or its own augmentation}.
         An experiment fills in "folder" and "config" from {"stage": name}.
+      start: {"folder", "checkpoint"} of the stage whose parameters the network starts
+        from, all that it has by the same name: fine-tuning.
+      unlabelled: train on the examples without a label as well; they take part in every
+        term but the cross-entropy.
       augment: fields of kdjax.augment.build, for training.
       soft_labels: write soft_labels.npz when done.
 
     Raises InputError on anything in the config or the data that does not fit.
     """
-    dataset = _dataset(json.dumps(data), seed)
+    dataset = examples.load(data, seed)
     scores = dict.fromkeys(metrics.CLASSIFICATION_SCORES)
     lookup(training.select, scores, where="config.training.select")
-    splits = {k: getattr(dataset, k) for k in SPLITS}
-    module = _module(model, dataset.classes)
-    total_steps = training.epochs * training.steps_per_epoch(len(dataset.train.y))
-    tx, schedule = optim.build(optimizer, total_steps=total_steps)
+    module = trained.network(model, dataset.classes)
+    rows = None if unlabelled else examples.labelled(dataset)
+    sources, constants = examples.inputs(dataset, seed, train=rows)
+    tx, schedule = optim.build(
+        optimizer,
+        total_steps=training.total_steps(sources["train"].size),
+        batch_size=training.batch_size,
+    )
     weighted = terms.build(losses, teacher=teacher is not None)
     frozen = _teacher(teacher, dataset) if teacher is not None else None
-    example = jnp.asarray(dataset.train.x[:1])
+    example = examples.first(dataset)
     _check_losses(weighted, module, frozen, example)
+    init = trained.fresh(module, example, tx)
+    if start is not None:
+        begin = trained.read(start, dataset, where="config.start")
+        init = trained.starting_from(begin, init, module, example)
     loss_fn = _loss_fn(module, weighted, augmentations.build(augment), frozen)
     return Task(
-        init=lambda rng: create_state(module.init(rng, example, train=False), tx),
+        init=init,
         step=gradient_step(loss_fn, tx, schedule),
         evaluate=functools.partial(_evaluate, module),
         figures=metrics.classification_figures,
-        data=_sources(splits, seed),
-        constants=lambda: {
-            "x": np.concatenate([split.x for split in splits.values()]),
-            "y": np.concatenate([split.y for split in splits.values()]),
-            "teacher": frozen.load() if frozen else {},
-        },
-        finish=functools.partial(_finish, module, splits, seed, soft_labels),
-        about={
-            "data": dataset.name,
-            "synthetic": dataset.synthetic,
-            "classes": list(dataset.classes),
-            "examples": {name: len(split.y) for name, split in splits.items()},
-            "teacher": teacher and _teacher_name(teacher),
+        data=sources,
+        constants=lambda: (
+            constants() | {"teacher": frozen.network.load() if frozen else {}}
+        ),
+        finish=functools.partial(_finish, module, dataset, seed, soft_labels),
+        about=examples.about(dataset, sources)
+        | {
+            "teacher": teacher and trained.name(teacher),
+            "start": start and trained.name(start),
         },
     )
 
 
-@functools.lru_cache(maxsize=2)
-def _dataset(spec: str, seed: int) -> Dataset:
-    """The stages of one seed share their data set."""
-    name, fields = split_name(json.loads(spec), where="config.data")
-    return datasets.load(name, seed=seed, **fields)
-
-
-def _module(spec: Mapping[str, Any], classes: Sequence[str]) -> nn.Module:
-    name, fields = split_name(spec, where="config.model")
-    return models.build(name, classes=len(classes), norm_axis=AXIS, **fields)
-
-
-def _teacher_name(spec: Mapping[str, Any]) -> dict[str, str]:
-    folder = Path(spec["folder"])
-    return {"stage": folder.name, "checkpoint": spec.get("checkpoint", "best")}
-
-
 def _teacher(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
-    known = ("folder", "config", "checkpoint", "augment")
-    for name in spec:
-        lookup(name, dict.fromkeys(known), where="config.teacher")
-    folder = Path(spec["folder"])
-    config = spec.get("config") or files.read_json(folder / "config.json")
-    taught = _dataset(json.dumps(config["data"]), config["seed"])
-    classes = taught.classes
-    if classes != dataset.classes:
+    network = trained.read(spec, dataset, where="config.teacher", fields=("augment",))
+    if network.classes != dataset.classes:
         raise InputError(
-            f"config.teacher: {folder} knows {len(classes)} classes "
-            f"({', '.join(classes)}), the student's data have {len(dataset.classes)} "
-            f"({', '.join(dataset.classes)})"
+            f"config.teacher: {spec['folder']} knows {len(network.classes)} classes "
+            f"({', '.join(network.classes)}), the student's data have "
+            f"{len(dataset.classes)} ({', '.join(dataset.classes)})"
         )
-    module = _module(config["model"], classes)
-    _check_same_inputs(taught, dataset)
-
-    def load() -> Tree:
-        variables = jax.eval_shape(
-            functools.partial(module.init, train=False),
-            jax.random.key(0),
-            jnp.asarray(dataset.train.x[:1]),
-        )
-        model_state = {k: v for k, v in variables.items() if k != "params"}
-        template = {"params": variables["params"], "model_state": model_state}
-        return load_model(folder, spec.get("checkpoint", "best"), template)
-
     view = spec.get("augment", "student")
     if view == "student":
-        return Teacher(module, load, None)
-    own = augmentations.build(view, where="config.teacher.augment")
-    return Teacher(module, load, own)
-
-
-def _check_same_inputs(taught: Dataset, dataset: Dataset) -> None:
-    """The teacher must see examples as those it learnt from."""
-    shapes = taught.test.x.shape[1:], dataset.test.x.shape[1:]
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            f"config.teacher: the teacher takes examples of shape {shapes[0]}, the "
-            f"student's data have {shapes[1]}"
-        )
-    same = np.array_equal(taught.test.key, dataset.test.key)
-    if same and not np.array_equal(taught.test.x, dataset.test.x):
-        raise InputError(
-            "config.teacher: the teacher learnt on examples standardised otherwise "
-            "than the student's; give both the same training subjects"
-        )
+        return Teacher(network, None)
+    return Teacher(network, augmentations.build(view, where="config.teacher.augment"))
 
 
 def _check_losses(
@@ -192,7 +139,7 @@ def _check_losses(
 
     def trace() -> Array:
         labels, step = jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32)
-        taught = outputs(teacher.module) if teacher else None
+        taught = outputs(teacher.network.module) if teacher else None
         return terms.total(weighted, outputs(module), taught, labels, step)[0]
 
     try:
@@ -204,32 +151,6 @@ def _check_losses(
         raise InputError(f"config.model or config.losses: {line}") from error
 
 
-def _sources(splits: Mapping[str, Examples], seed: int) -> dict[str, Source]:
-    """Batches of rows of the constants, in which the splits follow one another."""
-
-    def batches(
-        start: int, size: int, batch_size: int, *, epoch: int | None
-    ) -> Iterator[Batch]:
-        order = None if epoch is None else epoch_order(size, seed=seed, epoch=epoch)
-        for batch in index_batches(
-            size, batch_size, order=order, drop_remainder=epoch is not None
-        ):
-            yield batch | {"index": batch["index"] + np.int32(start)}
-
-    sources, start = {}, 0
-    for name, split in splits.items():
-        size = len(split.y)
-        sources[name] = Source(size, functools.partial(batches, start, size))
-        start += size
-    return sources
-
-
-def _predict(module: nn.Module, model: Tree, x: Array) -> Outputs:
-    """A forward pass with the running statistics."""
-    variables = {"params": model["params"], **model["model_state"]}
-    return cast(Outputs, module.apply(variables, x, train=False))
-
-
 def _loss_fn(
     module: nn.Module,
     weighted: Mapping[str, terms.Weighted],
@@ -239,7 +160,7 @@ def _loss_fn(
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
-        x, labels = constants["x"][batch["index"]], constants["y"][batch["index"]]
+        x, labels = examples.look(constants, batch), constants["y"][batch["index"]]
         student_rng, teacher_rng = jax.random.split(rng)
         view = augment(augmentations.example_keys(student_rng, batch["index"]), x)
         outputs, model_state = module.apply(
@@ -253,10 +174,13 @@ def _loss_fn(
             if teacher.augment is not None:
                 keys = augmentations.example_keys(teacher_rng, batch["index"])
                 view = teacher.augment(keys, x)
-            taught = _predict(teacher.module, constants["teacher"], view)
+            network = teacher.network.module
+            taught = trained.predict(network, constants["teacher"], view)
         loss, parts = terms.total(weighted, outputs, taught, labels, state.step)
-        hits = jnp.mean(jnp.argmax(outputs.logits, axis=-1) == labels)
-        return loss, (model_state, parts | {"accuracy": hits})
+        known = labels != UNLABELLED
+        hits = known & (jnp.argmax(outputs.logits, axis=-1) == labels)
+        accuracy = jnp.sum(hits) / jnp.maximum(jnp.sum(known), 1)
+        return loss, (model_state, parts | {"accuracy": accuracy})
 
     return loss_fn
 
@@ -264,26 +188,27 @@ def _loss_fn(
 def _evaluate(
     module: nn.Module, model: Tree, batch: Tree, constants: Tree
 ) -> dict[str, tuple[Array, Array]]:
-    logits = _predict(module, model, constants["x"][batch["index"]]).logits
+    logits = trained.predict(module, model, examples.look(constants, batch)).logits
     labels = constants["y"][batch["index"]]
     return metrics.classification_sums(logits, labels, batch["mask"])
 
 
 def _finish(
     module: nn.Module,
-    splits: Mapping[str, Examples],
+    dataset: Dataset,
     seed: int,
     soft_labels: bool,
-    trained: Mapping[str, Tree],
+    reached: Mapping[str, Tree],
     folder: Path,
 ) -> None:
     def forward(model: Tree, x: Array) -> Array:
-        return _predict(module, model, x).logits
+        return trained.predict(module, model, x).logits
 
-    cost = forward_cost(forward, trained["last"], splits["train"].x[:1])
+    example = np.asarray(examples.first(dataset))
+    cost = forward_cost(forward, reached["last"], example)
     files.write_json(folder / "cost.json", cost)
     if soft_labels:
-        predict, best = jax.jit(forward), jax.device_put(trained["best"])
+        predict, best = jax.jit(forward), jax.device_put(reached["best"])
         header = {
             "stage": folder.name,
             "seed": seed,
@@ -293,6 +218,6 @@ def _finish(
         write_soft_labels(
             folder / "soft_labels.npz",
             lambda x: np.asarray(predict(best, x)),
-            splits,
+            examples.splits(dataset),
             header,
         )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from kdjax import losses
+from kdjax.data.dataset import UNLABELLED
 from kdjax.errors import InputError, call, lookup
 from kdjax.models import Outputs
 
@@ -21,10 +22,23 @@ Term = Callable[[Outputs, Any, Array, Array], Array]
 
 
 def cross_entropy(*, label_smoothing: float = 0.0) -> Term:
-    """The student's cross-entropy with the labels."""
-    return lambda student, teacher, labels, step: losses.cross_entropy(
-        student.logits, labels, label_smoothing=label_smoothing
-    )
+    """The student's cross-entropy with the labels that are known, over the batch.
+
+    Divided by the size of the batch, known or not, so that the mean over devices is
+    right however they share the known ones.
+    """
+
+    def term(student: Outputs, teacher: Any, labels: Array, step: Array) -> Array:
+        known = labels != UNLABELLED
+        each = losses.cross_entropy(
+            student.logits,
+            jnp.where(known, labels, 0),
+            label_smoothing=label_smoothing,
+            reduction="none",
+        )
+        return jnp.mean(jnp.where(known, each, 0.0))
+
+    return term
 
 
 def kd(*, temperature: float = 4.0, reduction: str = "batchmean") -> Term:

@@ -42,7 +42,7 @@ class Source(NamedTuple):
 class Task(NamedTuple):
     """What is trained: pure functions and their data.
 
-    init: rng -> TrainState.
+    init: rng -> TrainState, on one device; called on the host.
     step: (state, batch, constants, rng) -> (state, metrics). One device's part, with
       collectives over parallel.AXIS; state and metrics equal on all devices.
     evaluate: (model, batch, constants) -> {name: (sum, count)}, summed over devices,
@@ -71,7 +71,7 @@ class Task(NamedTuple):
 class Training:
     """The config's `training` section.
 
-    epochs: passes over the training split.
+    epochs: passes over the training split; 0 evaluates the network as it starts.
     batch_size, eval_batch_size: over all devices together.
     eval_epochs, checkpoint_epochs: validate, and save, every so many epochs and at the
       end.
@@ -93,9 +93,10 @@ class Training:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type == "int" and (not isinstance(value, int) or value < 1):
+            least = 0 if field.name == "epochs" else 1
+            if field.type == "int" and (not isinstance(value, int) or value < least):
                 raise InputError(
-                    f"config.training.{field.name}: expected an integer >= 1, "
+                    f"config.training.{field.name}: expected an integer >= {least}, "
                     f"got {value!r}"
                 )
         if self.mode not in ("max", "min"):
@@ -103,8 +104,11 @@ class Training:
                 f"config.training.mode: expected 'max' or 'min', got {self.mode!r}"
             )
 
+    def total_steps(self, examples: int) -> int:
+        return self.epochs * self.steps_per_epoch(examples)
+
     def steps_per_epoch(self, examples: int) -> int:
-        if examples < self.batch_size:
+        if self.epochs and examples < self.batch_size:
             raise InputError(
                 f"config.training.batch_size: {self.batch_size} is more than the "
                 f"{examples} training examples"
@@ -157,7 +161,7 @@ def run(
     constants = devices.replicate((task.constants(), step_rng))
     checkpoints = Checkpoints(folder)
     found = checkpoints.resume(jax.eval_shape(task.init, init_rng))
-    state, progress, best = found or (jax.jit(task.init)(init_rng), Progress(), None)
+    state, progress, best = found or (task.init(init_rng), Progress(), None)
     log = MetricsLog(folder, after_step=progress.step, tensorboard=training.tensorboard)
     step = compiled_step(task, devices)
     scores = compiled_scores(task, training, devices, constants)
@@ -223,6 +227,8 @@ def _train(
 ) -> tuple[TrainState, Progress, Tree]:
     training = this.training
     steps = training.steps_per_epoch(this.task.data["train"].size)
+    if training.epochs == 0:
+        best = to_host(model_of(state))
     for epoch in range(progress.epoch + 1, training.epochs + 1):
         state = _epoch(this, state, epoch, steps)
         progress = progress._replace(epoch=epoch, step=epoch * steps)

@@ -8,22 +8,47 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
+from jax import Array
+from jax.typing import ArrayLike
 
 from kdjax.errors import InputError, call, lookup, split_name
 
 
 def build(
-    spec: Mapping[str, Any], *, total_steps: int
+    spec: Mapping[str, Any], *, total_steps: int, batch_size: int
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """(optimizer, schedule) from {"name": ..., "schedule": {"name": ...}, **fields}."""
+    """(optimizer, schedule) from {"name": ..., "schedule": {"name": ...}, **fields}.
+
+    `accumulate`: update once in so many steps, by the mean of their gradients (by
+    optax.MultiSteps); what follows `total_steps` then counts updates. `schedule` may
+    have a `scaling` of its values by the batch size B, over all devices and accumulated
+    steps: "linear", B / 256, or "sqrt", sqrt(B) (SimCLR's rules, of Goyal et al. 2017).
+    """
     name, fields = split_name(spec, where="config.optimizer")
+    every = fields.pop("accumulate", 1)
+    if not isinstance(every, int) or every < 1:
+        raise InputError(
+            f"config.optimizer.accumulate: expected an integer >= 1, got {every!r}"
+        )
     where = "config.optimizer.schedule"
     rate, rates = split_name(fields.pop("schedule", {}), where=where)
+    rule = rates.pop("scaling", "none")
+    factor = lookup(rule, SCALINGS, where=f"{where}.scaling")(batch_size * every)
     factory = lookup(rate, SCHEDULES, where=where)
-    schedule = call(factory, rates, where=where, total_steps=total_steps)
+    unscaled = call(factory, rates, where=where, total_steps=total_steps // every)
+
+    def schedule(update: ArrayLike) -> Array:
+        return jnp.asarray(factor * unscaled(update))
+
     factory = lookup(name, OPTIMIZERS, where="config.optimizer")
-    return call(factory, fields, where="config.optimizer", schedule=schedule), schedule
+    optimizer = call(factory, fields, where="config.optimizer", schedule=schedule)
+    if every == 1:
+        return optimizer, schedule
+    accumulated = optax.MultiSteps(optimizer, every_k_schedule=every)
+    return accumulated.gradient_transformation(), lambda step: schedule(step // every)
 
 
 def constant(*, total_steps: int, value: float) -> optax.Schedule:
@@ -105,6 +130,40 @@ def adamw(
     return optax.adamw(schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
 
 
+def lars(
+    *,
+    schedule: optax.Schedule,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-6,
+    trust_coefficient: float = 1e-3,
+) -> optax.GradientTransformation:
+    """LARS as SimCLR has it: for every kernel w with gradient g, and d = g + decay w,
+
+        v <- momentum v + rate * (trust |w| / |d|) d,   w <- w - v
+
+    where a norm of zero makes the ratio 1. Biases and batch norm's parameters (those of
+    one axis) have neither the decay nor the ratio. It is optax.lars with these masks,
+    exactly. You, Gitman & Ginsburg 2017; Chen et al. 2020.
+    """
+    return optax.lars(
+        schedule,
+        weight_decay=weight_decay,
+        weight_decay_mask=_kernels,
+        trust_coefficient=trust_coefficient,
+        trust_ratio_mask=_kernels,
+        momentum=momentum,
+    )
+
+
+def _kernels(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+SCALINGS: dict[str, Callable[[int], float]] = {
+    "none": lambda batch_size: 1.0,
+    "linear": lambda batch_size: batch_size / 256,
+    "sqrt": lambda batch_size: batch_size**0.5,
+}
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     "constant": constant,
     "steps": steps,
@@ -114,4 +173,5 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": sgd,
     "adam": adam,
     "adamw": adamw,
+    "lars": lars,
 }

@@ -6,7 +6,7 @@ import pytest
 from kdjax import augment
 from kdjax.errors import InputError
 
-NAMES = sorted(augment.AUGMENTATIONS)
+NAMES = ["mix1", "mix2", "noise", "removal", "shift"]
 TIME, CHANNELS = 24, 3
 
 

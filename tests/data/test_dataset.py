@@ -176,6 +176,80 @@ def test_draw_per_class():
         ds.draw_per_class(y, count=11, seed=0, where="field")
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.001, 1.0), st.floats(0.001, 1.0), st.integers(0, 2**31))
+def test_a_smaller_fraction_is_part_of_a_larger(one, other, seed):
+    y = np.repeat(np.arange(3, dtype=np.int32), [200, 30, 1])
+    small, large = (
+        ds.draw_fraction(y, fraction=f, seed=seed, where="field")
+        for f in sorted((one, other))
+    )
+    assert np.isin(small, large).all()
+    expected = [max(1, round(min(one, other) * n)) for n in (200, 30, 1)]
+    assert np.bincount(y[small], minlength=3).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("fraction", "message"),
+    [
+        (0.0, "field: expected more than 0, up to 1, found 0.0"),
+        (1.5, "field: expected 0.0 to 1.0, found 1.5"),
+    ],
+)
+def test_impossible_fractions_are_refused(fraction, message):
+    with pytest.raises(InputError, match=message):
+        ds.draw_fraction(
+            np.zeros(3, np.int32), fraction=fraction, seed=0, where="field"
+        )
+
+
+@pytest.mark.parametrize(
+    ("few", "counts"),
+    [({"labels_per_class": 4}, [4] * 10), ({"label_fraction": 1}, None)],
+)
+def test_few_labels_leave_the_rest_as_it_is(few, counts):
+    whole, made = data.load("digits", seed=0), data.load("digits", seed=0, **few)
+    known = made.train.y != data.UNLABELLED
+    found = np.bincount(made.train.y[known]).tolist()
+    assert found == (counts or np.bincount(whole.train.y).tolist())
+    assert set(made.train.y[~known]) <= {-1}
+    np.testing.assert_array_equal(made.train.y[known], whole.train.y[known])
+    for name in ("x", "group", "key"):
+        one, other = getattr(made.train, name), getattr(whole.train, name)
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(made.test, whole.test, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(made.validation.y, whole.validation.y)
+
+
+def test_seed_draws_the_labels():
+    def drawn(seed, **few):
+        train = data.load("digits", seed=seed, **few).train
+        return tuple(train.key[train.y != data.UNLABELLED])
+
+    for few in ({"labels_per_class": 2}, {"label_fraction": 0.05}):
+        assert drawn(0, **few) == drawn(0, **few)
+        assert len({drawn(seed, **few) for seed in range(3)}) == 3
+    assert set(drawn(0, label_fraction=0.01)) < set(drawn(0, label_fraction=0.1))
+
+
+def test_impossible_few_labels_are_refused():
+    with pytest.raises(InputError, match=r"data.labels_per_class: expected 1 to"):
+        data.load("digits", seed=0, labels_per_class=1000)
+    with pytest.raises(InputError, match=r"data.label_fraction: expected more than 0"):
+        data.load("digits", seed=0, label_fraction=0.0)
+    with pytest.raises(InputError, match=r"label_fraction: .* found both"):
+        data.load("digits", seed=0, label_fraction=0.1, labels_per_class=1)
+
+
+def test_as_float():
+    x = np.ones((2, 3), np.float32)
+    assert ds.as_float(x) is x
+    made = ds.as_float(np.array([[0, 51, 255]], np.uint8))
+    assert made.dtype == np.float32
+    np.testing.assert_allclose(made, [[0, 0.2, 1]], rtol=1e-6)
+
+
 def test_epoch_order_is_a_function_of_seed_and_epoch():
     order = data.epoch_order(50, seed=1, epoch=2)
     np.testing.assert_array_equal(np.sort(order), np.arange(50))

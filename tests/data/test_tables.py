@@ -37,15 +37,6 @@ def test_digits():
     assert not np.array_equal(made.validation.key, other.validation.key)
 
 
-def test_digits_with_few_labels():
-    made = data.load("digits", seed=0, labels_per_class=4)
-    assert np.bincount(made.train.y).tolist() == [4] * 10
-    other = data.load("digits", seed=1, labels_per_class=4)
-    assert not np.array_equal(made.train.key, other.train.key)
-    with pytest.raises(InputError, match=r"labels_per_class: expected 1 to"):
-        data.load("digits", seed=0, labels_per_class=1000)
-
-
 def test_arrays_split_by_group(table, load):
     made = load(table, validation=0.25, test=0.2)
     assert [len(set(s.group)) for s in made[2:5]] == [6, 2, 2]

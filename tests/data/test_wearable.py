@@ -81,11 +81,13 @@ def test_uci_har_from_folder_parent_and_zip_agree(official):
                 np.testing.assert_array_equal(one, other)
 
 
-def test_uci_har_per_class(official):
-    made = load(official, per_class=1)
-    assert sorted(made.train.y.tolist()) == [0, 2, 3, 5]
-    with pytest.raises(InputError, match=r"config.data.per_class: expected 1 to 2"):
-        load(official, per_class=3)
+def test_uci_har_with_few_labels_is_scaled_by_all(official):
+    made = load(official, labels_per_class=1)
+    kept = made.train.y[made.train.y != data.UNLABELLED]
+    assert sorted(kept.tolist()) == [0, 2, 3, 5]
+    np.testing.assert_array_equal(made.train.x, load(official).train.x)
+    with pytest.raises(InputError, match=r"data.labels_per_class: expected 1 to 2"):
+        load(official, labels_per_class=3)
 
 
 def cut(path):

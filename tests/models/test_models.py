@@ -9,8 +9,8 @@ import pytest
 
 from kdjax import models
 from kdjax.errors import InputError
-from kdjax.models.layers import Conv
-from kdjax.models.resnet import BasicBlock
+from kdjax.models.convolution import Conv
+from kdjax.models.resnet import BasicBlock, Bottleneck
 from kdjax.models.wide_resnet import Block
 
 IMAGENET = {"name": "resnet", "stem": "imagenet"}
@@ -40,6 +40,11 @@ def shapes(model, *shape):
         ({"name": "wide_resnet", "depth": 40, "width": 2}, (32, 32, 3), 10, 2_243_546),
         (IMAGENET | {"depth": 18}, (64, 64, 3), 1000, 11_689_512),
         (IMAGENET | {"depth": 34}, (64, 64, 3), 1000, 21_797_672),
+        (IMAGENET | {"depth": 50}, (64, 64, 3), 1000, 25_557_032),
+        (IMAGENET | {"depth": 101}, (64, 64, 3), 1000, 44_549_160),
+        (IMAGENET | {"depth": 50, "width": 2}, (64, 64, 3), 1000, 98_004_072),
+        ({"name": "convnet"}, (320, 2), 5, 149_952 + 960 + 257 * 5),
+        ({"name": "mlp", "widths": []}, (8, 4), 3, 33 * 3),
         ({"name": "mlp", "widths": [128, 64]}, (8, 4), 3, 33 * 128 + 129 * 64 + 65 * 3),
     ],
 )  # fmt: skip
@@ -84,7 +89,35 @@ def test_parameter_counts(fields, shape, classes, parameters):
                 "pooled": (512,),
             },
         ),
+        (
+            {"name": "resnet", "depth": 50, "stem": "imagenet"},
+            (64, 64, 3),
+            {
+                "stage1": (16, 16, 256),
+                "stage2": (8, 8, 512),
+                "stage3": (4, 4, 1024),
+                "stage4": (2, 2, 2048),
+                "pooled": (2048,),
+            },
+        ),
+        (
+            {"name": "convnet"},
+            (320, 2),
+            {
+                "layer1": (160, 32),
+                "layer2": (80, 64),
+                "layer3": (40, 128),
+                "layer4": (20, 256),
+                "pooled": (256,),
+            },
+        ),
+        (
+            {"name": "convnet", "widths": [4, 6], "windows": [5, 3], "strides": [2, 1]},
+            (9, 8, 3),
+            {"layer1": (5, 4, 4), "layer2": (5, 4, 6), "pooled": (6,)},
+        ),
         ({"name": "mlp", "widths": (7, 5)}, (6,), {"hidden1": (7,), "hidden2": (5,)}),
+        ({"name": "mlp", "widths": ()}, (6, 2), {"input": (12,)}),
     ],
 )
 def test_features_stay_in_order_of_depth(fields, shape, features):
@@ -132,10 +165,30 @@ def basic(x, params, stride, train):
     return rectify(x + h)
 
 
+def bottleneck(x, params, stride, train):
+    h = rectify(
+        normalize(convolve(x, params["conv1"]["kernel"], 1), params["norm1"], train)
+    )
+    h = convolve(h, params["conv2"]["kernel"], stride)
+    h = rectify(normalize(h, params["norm2"], train))
+    h = normalize(convolve(h, params["conv3"]["kernel"], 1), params["norm3"], train)
+    if "shortcut" in params:
+        x = convolve(x, params["shortcut"]["kernel"], stride)
+        x = normalize(x, params["shortcut_norm"], train)
+    return rectify(x + h)
+
+
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize(("outputs", "stride"), [(16, 1), (32, 2)])
 @pytest.mark.parametrize(
-    ("block", "by_hand"), [(Block, pre_activation), (BasicBlock, basic)]
+    ("block", "by_hand", "outputs", "stride"),
+    [
+        (Block, pre_activation, 16, 1),
+        (Block, pre_activation, 32, 2),
+        (BasicBlock, basic, 16, 1),
+        (BasicBlock, basic, 32, 2),
+        (Bottleneck, bottleneck, 4, 1),
+        (Bottleneck, bottleneck, 8, 2),
+    ],
 )
 def test_block_by_hand(rng, block, by_hand, outputs, stride, train):
     x = rng.normal(size=(3, 8, 16))
@@ -198,8 +251,24 @@ def test_kernels_are_he_normal_by_fan_out():
         ),
         ({"name": "wide_resnet", "width": 0}, "config.model.width: expected a whole"),
         ({"name": "wide_resnet", "width": 1.5}, "config.model.width: expected a whole"),
-        ({"name": "resnet", "depth": 50}, "config.model.depth: expected 18 or 34"),
-        ({"name": "resnet", "stem": "imagnet"}, "config.model.stem: unknown stem"),
+        (
+            {"name": "resnet", "depth": 20},
+            "config.model.depth: expected one of 18, 34, 50",
+        ),
+        (
+            {"name": "resnet", "stem": "imagnet"},
+            "config.model.stem: expected one of cifar, imagenet",
+        ),
+        ({"name": "resnet", "width": 0}, "config.model.width: expected a whole"),
+        (
+            {"name": "convnet", "windows": [3, 3]},
+            "config.model.windows: expected 4 numbers, as many as widths, found 2",
+        ),
+        ({"name": "convnet", "widths": []}, "config.model.widths: expected one layer"),
+        (
+            {"name": "convnet", "strides": [2, 2, 2, 0]},
+            "config.model.strides[3]: expected a whole number >= 1, found 0",
+        ),
         ({"name": "mlp", "widths": 128}, "config.model.widths: expected a sequence"),
         (
             {"name": "mlp", "widths": [128, -1]},
@@ -216,5 +285,7 @@ def test_a_wrong_field_is_one_line(fields, message):
 
 def test_a_wrong_rank_names_both_shapes():
     model = models.build("wide_resnet", classes=2)
-    with pytest.raises(ValueError, match=r"expected \[batch, time.*got shape \(4, 9\)"):
+    with pytest.raises(
+        ValueError, match=r"expected \[batch, time.*found shape \(4, 9\)"
+    ):
         model.init(jax.random.key(0), jnp.zeros((4, 9)), train=False)

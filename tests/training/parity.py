@@ -1,6 +1,6 @@
 """Run by test_parallel.py in a process with 8 host devices: prints how far apart.
 
-For each mapper and number of devices: three training steps with batch norm and
+For each task, mapper and number of devices: some training steps with batch norm and
 augmentation and one ragged evaluation, against the same on one unmapped device.
 """
 
@@ -11,14 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.tasks import distill
+from kdjax.tasks import distill, simclr
 from kdjax.training import loop, parallel
 from kdjax.training.checkpoint import model_of
 
-STEPS = 3
 
-
-def make_task():
+def make_distill():
     return distill.make(
         data={"name": "synthetic_wearable", "samples": 32, "windows": 8},
         model={"name": "wide_resnet", "depth": 10, "width": 1},
@@ -34,6 +32,47 @@ def make_task():
     )
 
 
+def make_simclr(**contrast):
+    """Batch norm over all devices, LARS; on real digits."""
+    return simclr.make(
+        data={"name": "digits"},
+        model={
+            "name": "convnet",
+            "widths": (8, 16),
+            "windows": (3, 3),
+            "strides": (1, 2),
+            "projection": {"hidden": (16, 16), "outputs": 8},
+        },
+        training=loop.Training(epochs=1, batch_size=32, select="loss", mode="min"),
+        optimizer={
+            "name": "lars",
+            "schedule": {
+                "name": "cosine",
+                "value": 0.3,
+                "scaling": "linear",
+                "warmup": 0.1,
+            },
+        },
+        augment={"name": "simclr_image", "min_area": 0.5, "blur": 0.0},
+        contrast={"temperature": 0.5} | contrast,
+        seed=0,
+    )
+
+
+# name: (make, batch size, steps, figures compared, what is run)
+CASES = {
+    "distill": (make_distill, 16, 3, ("loss", "confusion"), (1, 2, 8)),
+    "simclr": (make_simclr, 32, 20, ("loss", "uniformity", "rank"), (1, 8)),
+    "simclr_ring": (
+        lambda: make_simclr(ring=True, chunk_size=3),
+        32,
+        20,
+        ("loss", "uniformity", "rank"),
+        (8,),
+    ),
+}
+
+
 def plain(function, *, donate=False):
     """One device, without pmap or shard_map: the axis is a vmap of size one."""
     mapped = jax.vmap(
@@ -42,47 +81,50 @@ def plain(function, *, donate=False):
     return jax.jit(mapped)
 
 
-def train(task, compile_, shard, replicate):
-    """(model after STEPS, sums of the validation split in ragged batches of 24)."""
-    constants = replicate((task.constants(), jax.random.key(1)))
-    state = replicate(jax.jit(task.init)(jax.random.key(0)))
-    devices = parallel.Parallel(1, replicate, shard, compile_)
+def train(task, devices, batch_size, steps):
+    """(model after `steps`, figures of the validation split in ragged batches, loss)"""
+    constants = devices.replicate((task.constants(), jax.random.key(1)))
+    state = devices.replicate(task.init(jax.random.key(0)))
     step = loop.compiled_step(task, devices)
-    batches = list(task.data["train"].batches(16, epoch=1))[:STEPS]
-    for batch in batches:
-        state, metrics = step(state, constants, shard(batch))
-    training = loop.Training(epochs=1, batch_size=16, eval_batch_size=24)
+    for batch in list(task.data["train"].batches(batch_size, epoch=1))[:steps]:
+        state, metrics = step(state, constants, devices.shard(batch))
+    training = loop.Training(epochs=1, batch_size=batch_size, eval_batch_size=24)
     scores = loop.compiled_scores(task, training, devices, constants)
     figures = scores(model_of(state), "validation")
     return parallel.to_host(model_of(state)), figures, float(metrics["loss"])
 
 
 def main():
-    task = make_task()
-    assert task.data["validation"].size % 24, "the evaluation must be ragged"
-    expected = train(
-        task,
-        plain,
-        lambda batch: {k: jnp.asarray(v)[None] for k, v in batch.items()},
+    unmapped = parallel.Parallel(
+        1,
         lambda tree: jax.tree.map(jnp.array, tree),
+        lambda batch: {k: jnp.asarray(v)[None] for k, v in batch.items()},
+        plain,
     )
-    for name in ("pmap", "shard_map"):
-        for count in (1, 2, 8):
-            devices = parallel.make(name, devices=count)
-            found = train(task, devices.compile, devices.shard, devices.replicate)
-            difference = jax.tree.map(
-                lambda a, b: float(np.max(np.abs(a - b))), expected[0], found[0]
-            )
-            row = {
-                "mapper": name,
-                "devices": count,
-                "parameters": max(jax.tree.leaves(difference)),
-                "loss": abs(expected[2] - found[2]),
-                "eval_loss": abs(expected[1]["loss"] - found[1]["loss"]),
-                "confusion": expected[1]["confusion"] == found[1]["confusion"],
-                "examples": found[1]["examples"] == task.data["validation"].size,
-            }
-            print(json.dumps(row))
+    for name, (make, batch_size, steps, compared, counts) in CASES.items():
+        task = make()
+        assert task.data["validation"].size % 24, "the evaluation must be ragged"
+        expected = train(task, unmapped, batch_size, steps)
+        for mapper in ("pmap", "shard_map"):
+            for count in counts:
+                devices = parallel.make(mapper, devices=count)
+                found = train(task, devices, batch_size, steps)
+                difference = jax.tree.map(
+                    lambda a, b: float(np.max(np.abs(a - b))), expected[0], found[0]
+                )
+                row = {
+                    "task": name,
+                    "mapper": mapper,
+                    "devices": count,
+                    "parameters": max(jax.tree.leaves(difference)),
+                    "loss": abs(expected[2] - found[2]),
+                    "figures": max(
+                        float(np.max(np.abs(np.subtract(expected[1][k], found[1][k]))))
+                        for k in compared
+                    ),
+                    "examples": found[1]["examples"] == task.data["validation"].size,
+                }
+                print(json.dumps(row))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The step over 1, 2 and 8 devices is the step on one, by pmap and by shard_map."""
+"""The step over several devices is the step on one, by pmap and by shard_map."""
 
 import json
 from pathlib import Path
@@ -17,21 +17,27 @@ def rows(python):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_every_mapper_and_device_count_ran(rows):
-    ran = {(row["mapper"], row["devices"]) for row in rows}
-    assert ran == {(m, n) for m in ("pmap", "shard_map") for n in (1, 2, 8)}
+def test_every_task_mapper_and_device_count_ran(rows):
+    counts = {"distill": (1, 2, 8), "simclr": (1, 8), "simclr_ring": (8,)}
+    assert {(row["task"], row["mapper"], row["devices"]) for row in rows} == {
+        (task, mapper, n)
+        for task, found in counts.items()
+        for mapper in ("pmap", "shard_map")
+        for n in found
+    }
 
 
 def test_parameters_and_statistics_equal_one_device(rows):
+    """After 3 steps of distillation, and 20 of SimCLR."""
     for row in rows:
-        assert row["parameters"] < 1e-5, row
-        assert row["loss"] < 1e-5, row
+        tolerance = 1e-5 if row["task"] == "distill" else 1e-4
+        assert row["parameters"] < tolerance, row
+        assert row["loss"] < tolerance, row
 
 
 def test_ragged_evaluation_equals_one_device(rows):
     for row in rows:
-        assert row["eval_loss"] < 1e-5, row
-        assert row["confusion"], row
+        assert row["figures"] < (1e-5 if row["task"] == "distill" else 1e-3), row
         assert row["examples"], row
 
 

@@ -1,0 +1,133 @@
+"""A task's examples: whole on the device, or streamed from files batch by batch."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from kdjax import data as datasets
+from kdjax.data.dataset import (
+    SPLITS,
+    UNLABELLED,
+    Dataset,
+    Examples,
+    as_float,
+    epoch_order,
+    index_batches,
+)
+from kdjax.data.stream import ImageFiles, read_ahead
+from kdjax.errors import split_name
+from kdjax.training.loop import Batch, Source
+
+Tree = Any
+
+
+class Inputs(NamedTuple):
+    """What a task reads: `sources` by split, and `constants`, a thunk of arrays.
+
+    A batch's "index" is a row of the constants, in which the splits follow one another.
+    """
+
+    sources: dict[str, Source]
+    constants: Callable[[], dict[str, np.ndarray]]
+
+
+@functools.lru_cache(maxsize=2)
+def _load(spec: str, seed: int) -> Dataset:
+    name, fields = split_name(json.loads(spec), where="config.data")
+    return datasets.load(name, seed=seed, **fields)
+
+
+def load(spec: Mapping[str, Any], seed: int) -> Dataset:
+    """The config's `data`, split by `seed`; the stages of one seed share it."""
+    return _load(json.dumps(spec), seed)
+
+
+def splits(dataset: Dataset) -> dict[str, Examples]:
+    """The dataset's examples by split, in the order of the rows."""
+    return {name: getattr(dataset, name) for name in SPLITS}
+
+
+def labelled(dataset: Dataset) -> np.ndarray:
+    """The rows of the training split whose labels are known."""
+    return np.flatnonzero(dataset.train.y != UNLABELLED)
+
+
+def first(dataset: Dataset) -> Array:
+    """One training example, [1, ...], for shapes and costs."""
+    return jnp.asarray(as_float(dataset.train.x[:1]))
+
+
+def inputs(
+    dataset: Dataset, seed: int, *, train: np.ndarray | None = None, stream: bool = True
+) -> Inputs:
+    """The batches of every split; of training, those of the rows `train` (or all).
+
+    Examples in files are read for each batch ("x" uint8), unless `stream` is false.
+    """
+    sources, start = {}, 0
+    for name, split in splits(dataset).items():
+        rows = np.arange(len(split.y))
+        if name == "train" and train is not None:
+            rows = train
+        files = split.x if stream and isinstance(split.x, ImageFiles) else None
+        batches = functools.partial(_batches, files, rows, start, seed)
+        sources[name] = Source(len(rows), batches)
+        start += len(split.y)
+
+    def constants() -> dict[str, np.ndarray]:
+        parts = splits(dataset).values()
+        arrays = {"y": np.concatenate([split.y for split in parts])}
+        if not isinstance(dataset.train.x, ImageFiles):
+            arrays["x"] = np.concatenate([split.x for split in parts])
+        return arrays
+
+    return Inputs(sources, constants)
+
+
+def _batches(
+    files: ImageFiles | None,
+    rows: np.ndarray,
+    start: int,
+    seed: int,
+    batch_size: int,
+    *,
+    epoch: int | None,
+) -> Iterator[Batch]:
+    order = rows
+    if epoch is not None:
+        order = rows[epoch_order(len(rows), seed=seed, epoch=epoch)]
+    batches = index_batches(
+        len(rows), batch_size, order=order, drop_remainder=epoch is not None
+    )
+    if files is not None:
+        batches = read_ahead(batches, files)
+    for batch in batches:
+        yield batch | {"index": batch["index"] + np.int32(start)}
+
+
+def look(constants: Mapping[str, Any], batch: Mapping[str, Array]) -> Array:
+    """A batch's examples [n, ...] float32, inside a step: gathered, or as streamed."""
+    if "x" in batch:
+        return batch["x"].astype(jnp.float32) / 255
+    return constants["x"][batch["index"]]
+
+
+def about(dataset: Dataset, sources: Mapping[str, Source]) -> dict[str, Any]:
+    """What results.json says of the data."""
+    found = {name: source.size for name, source in sources.items()}
+    known = len(labelled(dataset))
+    if known != len(dataset.train.y):
+        found["labelled"] = known
+    return {
+        "data": dataset.name,
+        "synthetic": dataset.synthetic,
+        "classes": list(dataset.classes),
+        "examples": found,
+    }

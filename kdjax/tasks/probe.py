@@ -1,0 +1,331 @@
+"""Probes: what can be read from the representations of a frozen network.
+
+The representations of all examples are computed once, without augmentation; then a
+linear classifier is trained on them, or a ridge regression solved, or the nearest
+labelled neighbours vote.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+
+from kdjax import files, losses
+from kdjax.data.dataset import UNLABELLED, Dataset
+from kdjax.errors import InputError, call, lookup, split_name
+from kdjax.models import build
+from kdjax.tasks import examples, trained
+from kdjax.training import metrics, optim
+from kdjax.training.loop import Task, Training
+from kdjax.training.state import TrainState, create_state, gradient_step
+
+Tree = Any
+BATCH = 512  # examples encoded at once
+
+
+class Features(NamedTuple):
+    """Representations [n, width] of the three splits one after another, and labels.
+
+    train, labelled and validation are rows.
+    """
+
+    x: Float[np.ndarray, "n width"]
+    y: Int[np.ndarray, " n"]
+    train: slice
+    labelled: np.ndarray
+    validation: slice
+
+
+class Probe(NamedTuple):
+    """A way to read representations.
+
+    module: what is trained on them, or None.
+    fit: Features -> what `logits` needs beside the model, solved at once.
+    logits: (model, solved, x [n, width]) -> [n, classes].
+    """
+
+    module: nn.Module | None
+    fit: Callable[[Features], dict[str, np.ndarray]]
+    logits: Callable[[Tree, Mapping[str, Array], Array], Array]
+
+
+def make(
+    *,
+    data: Mapping[str, Any],
+    probe: Mapping[str, Any],
+    training: Training,
+    seed: int,
+    encoder: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
+    optimizer: Mapping[str, Any] | None = None,
+    embeddings: bool = False,
+) -> Task:
+    """The task of one stage; nothing compiles and no checkpoint is read here.
+
+    Args:
+      data: fields of kdjax.data.load. The labels that are known are fitted to.
+      probe: {"name": a key of PROBES, **its fields}.
+      encoder: {"folder", "checkpoint"} of the stage whose network is frozen. Without
+        it: `model` as it is initialised by `seed`, the control.
+      optimizer: fields of kdjax.training.optim.build, for what is trained.
+      embeddings: write embeddings.npz, the test split in its first two principal
+        components, when done.
+
+    Raises InputError on anything in the config or the data that does not fit.
+    """
+    dataset = examples.load(data, seed)
+    scores = dict.fromkeys(metrics.CLASSIFICATION_SCORES)
+    lookup(training.select, scores, where="config.training.select")
+    name, fields = split_name(probe, where="config.probe")
+    factory = lookup(name, PROBES, where="config.probe.name")
+    reader: Probe = call(factory, fields, where="config.probe", classes=dataset.classes)
+    if reader.module is None and training.epochs:
+        raise InputError(
+            f"config.training.epochs: expected 0, for the probe {name!r} is not "
+            f"trained; got {training.epochs}"
+        )
+    module, load = _encoder(encoder, model, dataset, seed)
+    known = examples.labelled(dataset)
+    sources, _ = examples.inputs(dataset, seed, train=known, stream=False)
+    whole, constants = examples.inputs(dataset, seed)
+    encode = functools.cache(lambda: _encode(module, load(), whole, constants()))
+    tx, schedule = optax.identity(), optax.constant_schedule(0.0)
+    if reader.module is not None:
+        tx, schedule = optim.build(
+            optimizer or {},
+            total_steps=training.total_steps(sources["train"].size),
+            batch_size=training.batch_size,
+        )
+    return Task(
+        init=functools.partial(_init, reader, module, examples.first(dataset), tx),
+        step=gradient_step(_loss_fn(reader), tx, schedule),
+        evaluate=functools.partial(_evaluate, reader),
+        figures=metrics.classification_figures,
+        data=sources,
+        constants=lambda: _constants(reader, encode()),
+        finish=functools.partial(_finish, dataset, encode, embeddings),
+        about=examples.about(dataset, sources)
+        | {"teacher": None, "start": encoder and trained.name(encoder)},
+    )
+
+
+def linear(*, classes: Sequence[str]) -> Probe:
+    """A linear classifier of standardised features, trained by `optimizer`."""
+    module = build("mlp", classes=len(classes), widths=())
+
+    def logits(model: Tree, solved: Mapping[str, Array], x: Array) -> Array:
+        return trained.predict(
+            module, model, (x - solved["mean"]) / solved["std"]
+        ).logits
+
+    return Probe(module, _scale, logits)
+
+
+def ridge(
+    *, classes: Sequence[str], penalties: Sequence[float] = (0.1, 1, 10, 100, 1e3, 1e4)
+) -> Probe:
+    """Least squares to one-hot labels with a penalty on standardised features.
+
+    The penalty has the best validation accuracy of `penalties`; the sum of squares is
+    over the examples, so its scale is their number.
+    """
+
+    def fit(features: Features) -> dict[str, np.ndarray]:
+        from sklearn.linear_model import Ridge  # imported here: it takes a second
+
+        scale = _scale(features)
+        x = (features.x - scale["mean"]) / scale["std"]
+        targets = np.eye(len(classes), dtype=np.float32)[features.y[features.labelled]]
+        truth, found = features.y[features.validation], []
+        for penalty in penalties:
+            model = Ridge(alpha=penalty).fit(x[features.labelled], targets)
+            guess = model.predict(x[features.validation]).argmax(axis=1)
+            found.append((np.mean(guess == truth), model))
+        best = max(found, key=lambda pair: pair[0])[1]
+        return scale | {
+            "kernel": best.coef_.T.astype(np.float32),
+            "bias": best.intercept_.astype(np.float32),
+        }
+
+    def logits(model: Tree, solved: Mapping[str, Array], x: Array) -> Array:
+        x = (x - solved["mean"]) / solved["std"]
+        return x @ solved["kernel"] + solved["bias"][None, :]
+
+    return Probe(None, fit, logits)
+
+
+def knn(
+    *, classes: Sequence[str], neighbours: int = 20, temperature: float = 0.1
+) -> Probe:
+    """The `neighbours` nearest labelled examples by cosine vote with exp(cos / T).
+
+    Wu et al. 2018, "Unsupervised feature learning via non-parametric instance
+    discrimination" (they take 200 neighbours, T = .07).
+    """
+    for name, value in (("neighbours", neighbours), ("temperature", temperature)):
+        if not (isinstance(value, int | float) and value > 0):
+            raise InputError(
+                f"config.probe.{name}: expected a number above 0, got {value!r}"
+            )
+
+    def fit(features: Features) -> dict[str, np.ndarray]:
+        return {
+            "bank": np.asarray(_unit(features.x[features.labelled])),
+            "votes": np.eye(len(classes), dtype=np.float32)[
+                features.y[features.labelled]
+            ],
+        }
+
+    def logits(model: Tree, solved: Mapping[str, Array], x: Array) -> Array:
+        similar = _unit(x) @ solved["bank"].T
+        nearest = min(neighbours, solved["bank"].shape[0])
+        cosine, rows = jax.lax.top_k(similar, nearest)
+        weights = jax.nn.softmax(cosine / temperature)
+        shares = jnp.einsum("nk,nkc->nc", weights, solved["votes"][rows])
+        return jnp.log(jnp.maximum(shares, 1e-6))
+
+    return Probe(None, fit, logits)
+
+
+PROBES: dict[str, Callable[..., Probe]] = {"knn": knn, "linear": linear, "ridge": ridge}
+
+
+def _encoder(
+    spec: Mapping[str, Any] | None,
+    model: Mapping[str, Any] | None,
+    dataset: Dataset,
+    seed: int,
+) -> tuple[nn.Module, Callable[[], Tree]]:
+    """The frozen network, and how to read its variables."""
+    if spec is not None:
+        found = trained.read(spec, dataset, where="config.encoder")
+        return found.module, found.load
+    module = trained.network(model or {}, dataset.classes)
+
+    def initial() -> Tree:
+        init = jax.jit(functools.partial(module.init, train=False))
+        variables = dict(init(jax.random.key(seed), examples.first(dataset)))
+        return {"params": variables.pop("params"), "model_state": variables}
+
+    return module, initial
+
+
+def _encode(
+    module: nn.Module,
+    model: Tree,
+    sources: Mapping[str, Any],
+    constants: Mapping[str, np.ndarray],
+) -> Features:
+    """Every example's representation, by the first device alone."""
+    model, resident = jax.device_put((model, dict(constants)))
+
+    @jax.jit
+    def represent(model: Tree, constants: Tree, batch: Tree) -> Array:
+        x = examples.look(constants, batch)
+        return trained.representation(trained.predict(module, model, x))
+
+    parts: dict[str, list[np.ndarray]] = {}
+    for name, source in sources.items():
+        for batch in source.batches(BATCH, epoch=None):
+            found = np.asarray(represent(model, resident, batch))
+            parts.setdefault(name, []).append(found[batch["mask"] > 0])
+    y, train = constants["y"], sources["train"].size
+    return Features(
+        x=np.concatenate([part for found in parts.values() for part in found]),
+        y=y,
+        train=slice(train),
+        labelled=np.flatnonzero(y[:train] != UNLABELLED),
+        validation=slice(train, train + sources["validation"].size),
+    )
+
+
+def _scale(features: Features) -> dict[str, np.ndarray]:
+    """Mean and standard deviation of the training examples, [1, width]."""
+    x = features.x[features.train]
+    std = x.std(axis=0, keepdims=True)
+    return {
+        "mean": x.mean(axis=0, keepdims=True),
+        "std": np.where(std > 0, std, np.float32(1)),
+    }
+
+
+def _unit(x: Any) -> Array:
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def _init(
+    probe: Probe,
+    encoder: nn.Module,
+    example: Array,
+    tx: optax.GradientTransformation,
+    rng: Array,
+) -> TrainState:
+    if probe.module is None:
+        return TrainState(jnp.zeros((), jnp.int32), {}, {}, tx.init({}))
+
+    def represent(rng: Array) -> Array:
+        outputs, _ = encoder.init_with_output(rng, example, train=False)
+        return trained.representation(outputs)
+
+    shape = jax.eval_shape(represent, rng).shape
+    return create_state(probe.module.init(rng, jnp.zeros(shape), train=False), tx)
+
+
+def _constants(probe: Probe, features: Features) -> dict[str, Any]:
+    return {"x": features.x, "y": features.y, "solved": probe.fit(features)}
+
+
+def _loss_fn(probe: Probe) -> Callable[..., Any]:
+    def loss_fn(
+        params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
+    ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
+        model = {"params": params, "model_state": state.model_state}
+        x, labels = constants["x"][batch["index"]], constants["y"][batch["index"]]
+        logits = probe.logits(model, constants["solved"], x)
+        hits = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+        return losses.cross_entropy(logits, labels), (
+            state.model_state,
+            {"accuracy": hits},
+        )
+
+    return loss_fn
+
+
+def _evaluate(
+    probe: Probe, model: Tree, batch: Tree, constants: Tree
+) -> dict[str, tuple[Array, Array]]:
+    x, labels = constants["x"][batch["index"]], constants["y"][batch["index"]]
+    logits = probe.logits(model, constants["solved"], x)
+    return metrics.classification_sums(logits, labels, batch["mask"])
+
+
+def _finish(
+    dataset: Dataset,
+    encode: Callable[[], Features],
+    embeddings: bool,
+    reached: Mapping[str, Tree],
+    folder: Path,
+) -> None:
+    if not embeddings:
+        return
+    from sklearn.decomposition import PCA  # imported here: it takes a second
+
+    features, test = encode(), len(dataset.test.y)
+    pca = PCA(2, random_state=0).fit(features.x[features.train])
+    arrays: dict[str, Any] = {
+        "key": dataset.test.key,
+        "label": dataset.test.y,
+        "position": pca.transform(features.x[-test:]).astype(np.float32),
+        "explained": pca.explained_variance_ratio_.astype(np.float32),
+    }
+    path = folder / "embeddings.npz"
+    files.write(path, functools.partial(np.savez, **arrays))
