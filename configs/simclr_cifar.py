@@ -20,13 +20,13 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = {"name": "cifar10", "root": "data/cifar10"}
     config.model = {
         "name": "convnet",
-        "widths": (32, 64, 128, 256),
-        "windows": (3, 3, 3, 3),
-        "strides": (1, 2, 2, 2),
+        "widths": (64, 128, 256),
+        "windows": (3, 3, 3),
+        "strides": (2, 2, 2),
         "projection": {"hidden": (256,), "outputs": 128},
     }
     config.training = {
-        "epochs": 1 if smoke else 25,
+        "epochs": 1 if smoke else 40,
         "batch_size": 256,
         "eval_epochs": 1 if smoke else 5,
         "checkpoint_epochs": 5,

@@ -58,7 +58,7 @@ def make(
     model: Mapping[str, Any],
     training: Training,
     optimizer: Mapping[str, Any],
-    augment: Mapping[str, Any],
+    augment: Mapping[str, Any] | None,
     seed: int,
     contrast: Mapping[str, Any] | None = None,
     start: Mapping[str, Any] | None = None,
