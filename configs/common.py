@@ -115,3 +115,22 @@ def fine_tune(
     }
     start = {"start": {"stage": "pretrain"} | LAST}
     return {f"fine_tune_{share}": common | start, f"scratch_{share}": common}
+
+
+def distill(
+    share: int, *, student: dict[str, Any], training: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """`student` taught by the fine-tuned network on all examples; and on its own."""
+    common = {"data": {"label_fraction": share / 100}, "model": student}
+    return {
+        f"student_{share}": common | {"training": training},
+        f"distill_{share}": common
+        | {
+            "teacher": {"stage": f"fine_tune_{share}"} | LAST,
+            "unlabelled": True,
+            "losses": {
+                "cross_entropy": {"weight": 0.0},
+                "kd": {"weight": 1.0, "temperature": 1.0},
+            },
+        },
+    }

@@ -17,7 +17,7 @@ COMPARISONS = (
     ("linear", "random_linear"),
     ("knn", "random_knn"),
     ("fine_tune_2", "scratch_2"),
-    ("distill", "student_2"),
+    ("distill_2", "student_2"),
 )
 
 
@@ -36,7 +36,6 @@ def get_config(arg: str = "") -> ConfigDict:
         weight_decay=1e-4, schedule={"name": "cosine", "value": 0.1}
     )
     few = {"batch_size": 16, "epochs": 2 if smoke else 100, "eval_epochs": 10}
-    student = {"name": "mlp", "widths": (32,)}
     config.stages = {
         "pretrain": common.pretrain(
             augment={"name": "simclr_image", "min_area": 0.3, "flip": 0.0, "blur": 0.0},
@@ -47,30 +46,16 @@ def get_config(arg: str = "") -> ConfigDict:
         **common.probes("pretrain"),
         **common.probes(None, "random_"),
         **common.fine_tune(2, keep=1, training=few),
-        "student_2": {
-            "data": {"label_fraction": 0.02},
-            "model": student,
-            "training": few,
-        },
-        "distill": {
-            "data": {"label_fraction": 0.02},
-            "model": student,
-            "teacher": {"stage": "fine_tune_2", "checkpoint": "last"},
-            "unlabelled": True,
-            "losses": {
-                "cross_entropy": {"weight": 0.0},
-                "kd": {"weight": 1.0, "temperature": 1.0},
-            },
-        },
+        **common.distill(2, student={"name": "mlp", "widths": (32,)}, training=few),
     }
     config.report = {
         "order": (
             "pretrain",
             *("linear", "random_linear", "knn", "random_knn"),
-            *("fine_tune_2", "scratch_2", "distill", "student_2"),
+            *("fine_tune_2", "scratch_2", "distill_2", "student_2"),
         ),
         "checkpoint": "last",
-        "confusion": ("fine_tune_2", "distill"),
+        "confusion": ("fine_tune_2", "distill_2"),
         "comparisons": COMPARISONS,
     }
     return config

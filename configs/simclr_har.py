@@ -34,7 +34,6 @@ def get_config(arg: str = "") -> ConfigDict:
         return {"batch_size": 32, "epochs": 2 if smoke else epochs, "eval_epochs": 10}
 
     student = {"name": "wide_resnet", "depth": 10, "width": 1}
-    ten = {"label_fraction": 0.1}
     config.stages = {
         "pretrain": common.pretrain(
             augment={"name": "simclr_series", "rotation": 45.0},
@@ -46,17 +45,7 @@ def get_config(arg: str = "") -> ConfigDict:
         **common.probes(None, "random_", names=PROBES),
         **common.fine_tune(1, keep=1, training=few(200)),
         **common.fine_tune(10, keep=1, training=few(40)),
-        "student_10": {"data": ten, "model": student, "training": few(40)},
-        "distill_10": {
-            "data": ten,
-            "model": student,
-            "teacher": {"stage": "fine_tune_10", "checkpoint": "last"},
-            "unlabelled": True,
-            "losses": {
-                "cross_entropy": {"weight": 0.0},
-                "kd": {"weight": 1.0, "temperature": 1.0},
-            },
-        },
+        **common.distill(10, student=student, training=few(40)),
     }
     pairs = [(name, f"random_{name}") for name in PROBES]
     config.report = {

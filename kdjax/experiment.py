@@ -195,8 +195,8 @@ def _build(
         make = lookup(fields.pop("task", None), TASKS, where="config.task")
         section = fields.pop("training", {})
         training = call(loop.Training, section, where="config.training")
-        training.check_devices(devices.devices)
         task = call(make, fields, where="config", training=training, seed=seed)
+        training.check_devices(devices.devices, pieces=task.pieces)
     except InputError as error:
         raise InputError(f"stage {name!r}: {error}") from error
     return task, training

@@ -27,7 +27,7 @@ def test_every_path_it_names_exists():
 
 def test_every_name_in_its_tables_exists():
     from kdjax import augment, data, losses, models
-    from kdjax.tasks import TASKS, probe, terms
+    from kdjax.tasks import TASKS, probes, terms
     from kdjax.training import optim
 
     tables = {
@@ -35,7 +35,7 @@ def test_every_name_in_its_tables_exists():
         "kdjax.models": models.MODELS,
         "kdjax.augment": augment.AUGMENTATIONS,
         "kdjax.tasks": TASKS,
-        "kdjax.tasks.probe": probe.PROBES,
+        "kdjax.tasks.probes": probes.PROBES,
         "kdjax.tasks.terms": terms.TERMS,
         "kdjax.training.optim": optim.OPTIMIZERS | optim.SCHEDULES,
     }

@@ -30,26 +30,29 @@ from kdjax.augment.series import (
 from kdjax.augment.wearable import mix1, mix2, noise, removal, shift
 from kdjax.errors import InputError, lookup, nearest
 
-AUGMENTATIONS = {
-    "blur": blur,
+SERIES: dict[str, Callable[..., Array]] = {
     "channel_dropout": channel_dropout,
-    "color_jitter": color_jitter,
     "crop_resize": crop_resize,
-    "flip": flip,
-    "grayscale": grayscale,
     "mix1": mix1,
     "mix2": mix2,
     "noise": noise,
     "permutation": permutation,
-    "random_resized_crop": random_resized_crop,
     "removal": removal,
     "rotation": rotation,
     "scaling": scaling,
     "shift": shift,
-    "simclr_image": simclr_image,
     "simclr_series": simclr_series,
     "time_warp": time_warp,
 }
+IMAGES: dict[str, Callable[..., Array]] = {
+    "blur": blur,
+    "color_jitter": color_jitter,
+    "flip": flip,
+    "grayscale": grayscale,
+    "random_resized_crop": random_resized_crop,
+    "simclr_image": simclr_image,
+}
+AUGMENTATIONS = SERIES | IMAGES
 
 # A field whose name ends so is a share or a probability, 0 to 1.
 _SHARES = (
@@ -96,7 +99,8 @@ def build(spec: Mapping[str, Any] | None, *, where: str = "config.augment") -> A
     """`(keys [n], x [n, ...]) -> x`, each example by its own key.
 
     `spec` is {"name": "mix1", **ranges}; None is the identity. Raises an InputError
-    that names `where` for an unknown name, an unknown range or one out of bounds.
+    that names `where` for an unknown name, an unknown range or one out of bounds; what
+    is returned, a ValueError for examples of another rank.
     """
     if spec is None:
         return _identity
@@ -108,7 +112,15 @@ def build(spec: Mapping[str, Any] | None, *, where: str = "config.augment") -> A
         if name not in known:
             raise InputError(f"{where}.{name}: unknown field{nearest(name, known)}")
         _check_range(value, f"{where}.{name}", whole=isinstance(known[name], int))
-    return jax.vmap(functools.partial(transform, **ranges))
+    of_batch = jax.vmap(functools.partial(transform, **ranges))
+    layout = "[n, time, channels]" if spec["name"] in SERIES else "[n, h, w, channels]"
+
+    def augment(keys: Keys, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+        if x.ndim != layout.count(",") + 1:
+            raise ValueError(f"{spec['name']} takes {layout}, found {x.shape}")
+        return of_batch(keys, x)
+
+    return augment
 
 
 def example_keys(rng: PRNGKeyArray, index: Int[Array, " n"]) -> Keys:

@@ -92,7 +92,9 @@ def make(
     if start is not None:
         begin = trained.read(start, dataset, where="config.start")
         init = trained.starting_from(begin, init, module, example)
-    loss_fn = _loss_fn(module, weighted, augmentations.build(augment), frozen)
+    view = augmentations.build(augment)
+    examples.check_view(view, example, where="config.augment")
+    loss_fn = _loss_fn(module, weighted, view, frozen)
     return Task(
         init=init,
         step=gradient_step(loss_fn, tx, schedule),

@@ -7,11 +7,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from kdjax import data as datasets
+from kdjax.augment import Augment
 from kdjax.data.dataset import (
     SPLITS,
     UNLABELLED,
@@ -22,7 +24,7 @@ from kdjax.data.dataset import (
     index_batches,
 )
 from kdjax.data.stream import ImageFiles, read_ahead
-from kdjax.errors import split_name
+from kdjax.errors import InputError, split_name
 from kdjax.training.loop import Batch, Source
 
 Tree = Any
@@ -117,6 +119,15 @@ def look(constants: Mapping[str, Any], batch: Mapping[str, Array]) -> Array:
     if "x" in batch:
         return batch["x"].astype(jnp.float32) / 255
     return constants["x"][batch["index"]]
+
+
+def check_view(view: Augment, example: Array, *, where: str) -> None:
+    """Traces an augmentation on shapes alone, so that what does not fit is said."""
+    try:
+        jax.eval_shape(view, jax.random.split(jax.random.key(0), 1), example)
+    except (ValueError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"{where}: {line}") from error
 
 
 def about(dataset: Dataset, sources: Mapping[str, Source]) -> dict[str, Any]:

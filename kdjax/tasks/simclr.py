@@ -16,14 +16,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from kdjax import augment as augmentations
 from kdjax import files, losses
+from kdjax.data.dataset import require
 from kdjax.errors import InputError, call, lookup
 from kdjax.tasks import examples, trained
-from kdjax.training import optim
+from kdjax.training import embedding_metrics, optim
 from kdjax.training.cost import forward_cost
+from kdjax.training.embedding_metrics import contrastive_sums, moments, unit
 from kdjax.training.loop import Task, Training
 from kdjax.training.parallel import AXIS
 from kdjax.training.state import TrainState, gradient_step
@@ -78,7 +80,11 @@ def make(
     """
     settings: Contrast = call(Contrast, contrast or {}, where="config.contrast")
     _check(settings, training)
-    lookup(training.select, dict.fromkeys(SCORES), where="config.training.select")
+    lookup(
+        training.select,
+        dict.fromkeys(embedding_metrics.SCORES),
+        where="config.training.select",
+    )
     projection = model.get("projection") or {}
     if not projection or projection.get("keep") is not None:
         raise InputError(
@@ -95,7 +101,7 @@ def make(
     )
     example = examples.first(dataset)
     views = augmentations.build(augment)
-    _check_views(views, example)
+    examples.check_view(views, example, where="config.augment")
     init = trained.fresh(module, example, tx)
     if start is not None:
         begin = trained.read(start, dataset, where="config.start")
@@ -104,10 +110,11 @@ def make(
         init=init,
         step=gradient_step(_loss_fn(module, views, settings), tx, schedule),
         evaluate=functools.partial(_evaluate, module, views, settings),
-        figures=figures,
+        figures=embedding_metrics.figures,
         data=sources,
         constants=constants,
         finish=functools.partial(_finish, module, np.asarray(example)),
+        pieces=settings.pieces,
         about=examples.about(dataset, sources)
         | {"teacher": None, "start": start and trained.name(start)},
     )
@@ -115,37 +122,21 @@ def make(
 
 def _check(settings: Contrast, training: Training) -> None:
     where = "config.contrast"
-    if not (isinstance(settings.temperature, int | float) and settings.temperature > 0):
-        raise InputError(
-            f"{where}.temperature: expected a number above 0, "
-            f"found {settings.temperature!r}"
-        )
-    for name, value in (
-        ("chunk_size", settings.chunk_size),
-        ("pieces", settings.pieces),
-    ):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise InputError(f"{where}.{name}: expected an integer >= 1, got {value!r}")
-    if settings.pieces is None or training.batch_size % settings.pieces:
-        raise InputError(
-            f"config.training.batch_size: {training.batch_size} is not divisible by "
-            f"{settings.pieces} pieces"
-        )
+    require(settings.temperature, 0.0, np.inf, where=f"{where}.temperature")
+    if settings.temperature == 0:
+        raise InputError(f"{where}.temperature: expected a number above 0, found 0")
+    require(settings.pieces, 1, 2**31 - 1, where=f"{where}.pieces")
+    if settings.chunk_size is not None:
+        require(settings.chunk_size, 1, 2**31 - 1, where=f"{where}.chunk_size")
+    for name in ("ring", "frozen_statistics"):
+        value = getattr(settings, name)
+        if not isinstance(value, bool):
+            raise InputError(f"{where}.{name}: expected True or False, found {value!r}")
     if training.batch_size < 2:
         raise InputError(
             "config.training.batch_size: expected 2 or more, for the other examples "
             f"are the negatives; got {training.batch_size}"
         )
-
-
-def _check_views(views: augmentations.Augment, example: Array) -> None:
-    """Traces one view on shapes alone, so that what does not fit is said at once."""
-    keys = jax.random.split(jax.random.key(0), 1)
-    try:
-        jax.eval_shape(views, keys, example)
-    except (ValueError, TypeError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"config.augment: {line}") from error
 
 
 def _loss_fn(
@@ -178,7 +169,7 @@ def _loss_fn(
             chunk_size=settings.chunk_size,
             ring=settings.ring,
         )
-        apart = jnp.sum(jnp.square(_unit(z1) - _unit(z2)), axis=-1)
+        apart = jnp.sum(jnp.square(unit(z1) - unit(z2)), axis=-1)
         return loss, (model_state, {"alignment": jnp.mean(apart)})
 
     return loss_fn
@@ -198,28 +189,10 @@ def _by_pieces(
     size = batch["index"].shape[0]
     if pieces == 1:
         return encode(state.model_state, batch)
-    if size % pieces:
-        raise InputError(
-            f"config.contrast.pieces: a device's {size} examples are not divisible by "
-            f"{pieces} pieces"
-        )
     cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), batch)
     again = jax.checkpoint(encode, prevent_cse=False)
     model_state, z = lax.scan(again, state.model_state, cut)
     return model_state, jnp.moveaxis(z, 0, 1).reshape(2, size, -1)
-
-
-# --- how good the projections are ----------------------------------------------------
-
-SCORES = (
-    "alignment",
-    "loss",
-    "projection_rank",
-    "rank",
-    "retrieval",
-    "uniformity",
-)
-COLLAPSED = 1.5  # an effective rank below this is one direction
 
 
 def _evaluate(
@@ -236,7 +209,7 @@ def _evaluate(
     for key in jax.random.split(jax.random.key(0)):
         view = views(augmentations.example_keys(key, batch["index"]), x)
         outputs.append(trained.predict(module, model, view))
-    z1, z2 = (_unit(found.logits) for found in outputs)
+    z1, z2 = (unit(found.logits) for found in outputs)
     loss = losses.nt_xent(
         z1,
         z2,
@@ -247,82 +220,9 @@ def _evaluate(
     )
     counted = lax.psum(jnp.sum(mask), AXIS)
     sums = contrastive_sums(z1, z2, mask) | {
-        "moments": _moments(trained.representation(outputs[0]), mask)
+        "moments": moments(trained.representation(outputs[0]), mask)
     }
     return lax.psum(sums, AXIS) | {"loss": (loss * counted, counted)}
-
-
-def contrastive_sums(
-    z1: Float[Array, "n dim"], z2: Float[Array, "n dim"], mask: Float[Array, " n"]
-) -> dict[str, tuple[Array, Array]]:
-    """{name: (sum, count)} over this device's unit vectors, against all devices'.
-
-    alignment: |z1 - z2|^2 over the examples. uniformity: exp(-2 |z1_i - z1_j|^2) over
-    the pairs i != j (Wang & Isola 2020). retrieval: whether z2_i is the nearest to z1_i
-    of all z2. projection_moments: [dim, dim], z1 z1^T.
-    """
-    count = mask.shape[0]
-    others, targets, valid = lax.all_gather((z1, z2, mask), AXIS, tiled=True)
-    own = lax.axis_index(AXIS) * count + jnp.arange(count)
-    apart = jnp.sum(jnp.square(z1 - z2), axis=-1)
-    pairs = mask[:, None] * valid[None, :]
-    pairs *= own[:, None] != jnp.arange(valid.shape[0])[None, :]
-    distances = jnp.maximum(2 - 2 * z1 @ others.T, 0.0)
-    similar = jnp.where(valid[None, :] > 0, z1 @ targets.T, -jnp.inf)
-    hits = jnp.argmax(similar, axis=-1) == own
-    return {
-        "alignment": (jnp.sum(mask * apart), jnp.sum(mask)),
-        "uniformity": (jnp.sum(pairs * jnp.exp(-2 * distances)), jnp.sum(pairs)),
-        "retrieval": (jnp.sum(mask * hits), jnp.sum(mask)),
-        "projection_moments": _moments(z1, mask),
-    }
-
-
-def figures(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """The scores of a split, whether the projections collapsed, and its examples.
-
-    uniformity is the logarithm of its mean: 0 where all vectors are one, less where
-    they spread. The ranks are effective_rank's, of representations and projections.
-    """
-    means = {
-        name: float(total[name][0] / max(total[name][1], 1))
-        for name in ("loss", "alignment", "uniformity", "retrieval")
-    }
-    ranks = {
-        "rank": effective_rank(total["moments"][0]),
-        "projection_rank": effective_rank(total["projection_moments"][0]),
-    }
-    found: dict[str, Any] = means | ranks
-    found["uniformity"] = float(np.log(max(means["uniformity"], 1e-300)))
-    found["collapsed"] = ranks["projection_rank"] < COLLAPSED
-    found["examples"] = int(total["alignment"][1])
-    return found
-
-
-def effective_rank(moments: np.ndarray) -> float:
-    """`exp(-sum_k p_k log p_k)`, p the singular values over their sum.
-
-    Of the [n, dim] matrix whose second moments, [dim, dim], are given: 1 where all its
-    rows are one direction, dim where all directions weigh alike. Roy & Vetterli 2007;
-    Garrido et al. 2023 (RankMe).
-    """
-    if not np.isfinite(moments).all():
-        return float("nan")
-    singular = np.sqrt(np.maximum(np.linalg.eigvalsh(moments), 0.0))
-    total = singular.sum()
-    if total == 0:
-        return 1.0
-    p = singular[singular > 0] / total
-    return float(np.exp(-np.sum(p * np.log(p))))
-
-
-def _moments(x: Float[Array, "n dim"], mask: Float[Array, " n"]) -> tuple[Array, Array]:
-    x = x.astype(jnp.float32)
-    return (x * mask[:, None]).T @ x, jnp.sum(mask)
-
-
-def _unit(z: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
-    return z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-12)
 
 
 def _finish(

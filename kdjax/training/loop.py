@@ -55,6 +55,7 @@ class Task(NamedTuple):
     finish: (models, folder) -> None. Writes what later stages and the report read,
       from {"last": model, "best": model}, each {"params", "model_state"}.
     about: what results.json says of it beside the figures (data, classes, teacher).
+    pieces: in how many parts the step takes a device's share of a batch.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -65,6 +66,7 @@ class Task(NamedTuple):
     constants: Callable[[], Tree]
     finish: Callable[[Mapping[str, Tree], Path], None]
     about: Mapping[str, Any]
+    pieces: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,13 +117,18 @@ class Training:
             )
         return examples // self.batch_size
 
-    def check_devices(self, devices: int) -> None:
-        for name in ("batch_size", "eval_batch_size"):
-            if getattr(self, name) % devices:
-                raise InputError(
-                    f"config.training.{name}: {getattr(self, name)} is not divisible "
-                    f"by {devices} devices"
-                )
+    def check_devices(self, devices: int, *, pieces: int = 1) -> None:
+        if self.batch_size % (devices * pieces):
+            cut = f" x {pieces} pieces" if pieces > 1 else ""
+            raise InputError(
+                f"config.training.batch_size: {self.batch_size} is not divisible by "
+                f"{devices} devices{cut}"
+            )
+        if self.eval_batch_size % devices:
+            raise InputError(
+                f"config.training.eval_batch_size: {self.eval_batch_size} is not "
+                f"divisible by {devices} devices"
+            )
 
 
 class Diverged(RuntimeError):
@@ -155,7 +162,7 @@ def run(
     Returns {"last" | "best": {"epoch", "step", "validation": figures, "test": ...}}.
     Raises Diverged, with nothing written over the last good checkpoint.
     """
-    training.check_devices(devices.devices)
+    training.check_devices(devices.devices, pieces=task.pieces)
     folder.mkdir(parents=True, exist_ok=True)
     init_rng, step_rng = jax.random.split(jax.random.key(seed))
     constants = devices.replicate((task.constants(), step_rng))

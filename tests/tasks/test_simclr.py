@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kdjax import losses
 from kdjax.errors import InputError
 from kdjax.tasks import simclr
-from kdjax.training import loop, parallel
+from kdjax.training import embedding_metrics, loop, parallel
 from kdjax.training.checkpoint import model_of
 
 RNG = np.random.default_rng(0)
@@ -45,12 +45,16 @@ def projection(**changes):
     return MODEL | {"projection": MODEL["projection"] | changes}
 
 
-def over(count, function):
-    """`function` compiled for `count` devices of a vmapped axis, as pmap's."""
+def mapped(function, *, donate=False):
+    """What pmap compiles, on one device: the devices are an axis of vmap.
+
+    Without optimisation, for what runs once: it compiles in half the time.
+    """
+    del donate
+    axes = {"in_axes": (None, None, 0), "out_axes": None}
     return jax.jit(
-        jax.vmap(
-            function, in_axes=(None, None, 0), out_axes=None, axis_name=parallel.AXIS
-        )
+        jax.vmap(function, **axes, axis_name=parallel.AXIS),
+        compiler_options={"xla_backend_optimization_level": 0},
     )
 
 
@@ -58,18 +62,25 @@ def cut(batch, count):
     return {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()}
 
 
+DEVICE = parallel.Parallel(
+    1, lambda tree: jax.tree.map(jnp.array, tree), lambda batch: cut(batch, 1), mapped
+)
+
+
 def one_step(task, *, devices=1, batch_size=BATCH):
     """(model, metrics) after one step from the same start."""
-    state = task.init(jax.random.key(0))
     batch = next(task.data["train"].batches(batch_size, epoch=1))
-    step = over(
-        devices,
-        lambda state, constants, batch: task.step(
-            state, batch, constants, jax.random.key(1)
-        ),
-    )
-    state, metrics = step(state, task.constants(), cut(batch, devices))
+    constants = task.constants(), jax.random.key(1)
+    state = task.init(jax.random.key(0))
+    step = loop.compiled_step(task, DEVICE)
+    state, metrics = step(state, constants, cut(batch, devices))
     return parallel.to_host(model_of(state)), metrics
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The step that the others are compared with."""
+    return one_step(make())
 
 
 def furthest(one, other):
@@ -86,14 +97,12 @@ def furthest(one, other):
 def test_pretraining_learns(tmp_path):
     chosen = training(epochs=4, batch_size=64, eval_epochs=4)
     task = make(
-        training=chosen,
-        augment={"name": "random_resized_crop", "min_area": 0.5},
+        training=chosen, augment={"name": "random_resized_crop", "min_area": 0.5}
     )
-    devices = parallel.make("pmap", devices=1)
-    constants = devices.replicate((task.constants(), jax.random.key(0)))
-    scores = loop.compiled_scores(task, chosen, devices, constants)
+    constants = DEVICE.replicate((task.constants(), jax.random.key(0)))
+    scores = loop.compiled_scores(task, chosen, DEVICE, constants)
     before = scores(model_of(task.init(jax.random.key(0))), "validation")
-    run = {"seed": 0, "devices": devices, "label": "test"}
+    run = {"seed": 0, "devices": DEVICE, "label": "test"}
     after = loop.run(task, chosen, folder=tmp_path, **run)["last"]["validation"]
     assert after["loss"] < before["loss"] - 1
     assert after["retrieval"] > before["retrieval"] + 0.1
@@ -103,56 +112,45 @@ def test_pretraining_learns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "contrast", "same"),
-    [
-        (MODEL, {"frozen_statistics": True}, True),
-        (projection(norm=False), {}, True),
-        (MODEL, {}, False),
-    ],
-    ids=["frozen statistics", "no batch norm", "batch norm"],
+    ("model", "contrast"),
+    [(MODEL, {"frozen_statistics": True}), (projection(norm=False), {})],
+    ids=["frozen statistics", "no batch norm"],
 )
-def test_pieces_give_the_gradient_of_the_whole_unless_batch_norm_sees_them(
-    model, contrast, same
-):
-    whole, _ = one_step(make(model=model, contrast=contrast))
+def test_pieces_give_the_gradient_of_the_whole(model, contrast):
+    """And frozen statistics stay."""
+    one, _ = one_step(make(model=model, contrast=contrast))
     for pieces in (2, 4):
-        found, _ = one_step(make(model=model, contrast=contrast | {"pieces": pieces}))
-        difference = furthest(whole["params"], found["params"])
-        assert difference < 1e-5 if same else difference > 1e-3, (pieces, difference)
+        task = make(model=model, contrast=contrast | {"pieces": pieces})
+        found, metrics = one_step(task)
+        assert metrics["grad_norm"] > 0.1
+        assert furthest(one["params"], found["params"]) < 1e-5
+        start = task.init(jax.random.key(0))
+        jax.tree.map(
+            np.testing.assert_array_equal, found["model_state"], start.model_state
+        )
 
 
-def test_frozen_statistics_stay_and_others_move():
-    start = make().init(jax.random.key(0)).model_state
-    stays, _ = one_step(make(contrast={"frozen_statistics": True}))
-    moves, _ = one_step(make())
-    jax.tree.map(np.testing.assert_array_equal, stays["model_state"], start)
-    with pytest.raises(AssertionError, match="Arrays are not equal"):
-        jax.tree.map(np.testing.assert_array_equal, moves["model_state"], start)
+def test_pieces_are_another_step_where_batch_norm_sees_them(whole):
+    found, _ = one_step(make(contrast={"pieces": 2}))
+    assert furthest(whole[0]["params"], found["params"]) > 1e-3
+    statistics = [model["model_state"]["batch_stats"] for model in (whole[0], found)]
+    assert furthest(*statistics) > 1e-2, "it moves once a piece"
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"chunk_size": None},
-        {"chunk_size": 7},
-        {"ring": True},
-        {"ring": True, "chunk_size": 5},
-    ],
-    ids=str,
+    "options", [{"chunk_size": 7}, {"chunk_size": 5, "ring": True}], ids=str
 )
-def test_chunks_ring_and_devices_do_not_change_the_step(options):
-    whole, metrics = one_step(make())
-    found, other = one_step(make(contrast=options), devices=2)
-    assert furthest(whole, found) < 1e-5
+def test_chunks_ring_and_devices_do_not_change_the_step(whole, options):
+    found, metrics = one_step(make(contrast=options), devices=2)
+    assert furthest(whole[0], found) < 1e-5
     for name in ("loss", "alignment", "grad_norm"):
-        np.testing.assert_allclose(metrics[name], other[name], rtol=1e-5)
+        np.testing.assert_allclose(metrics[name], whole[1][name], rtol=1e-5)
 
 
-def test_statistics_over_single_devices_are_another_step():
-    whole, _ = one_step(make(), devices=2)
+def test_statistics_over_single_devices_are_another_step(whole):
     apart, metrics = one_step(make(model=MODEL | {"norm_devices": 1}), devices=2)
     assert np.isfinite(metrics["loss"])
-    assert furthest(whole["params"], apart["params"]) > 1e-3
+    assert furthest(whole[0]["params"], apart["params"]) > 1e-3
 
 
 def test_statistics_over_a_number_that_does_not_divide_the_devices():
@@ -161,14 +159,12 @@ def test_statistics_over_a_number_that_does_not_divide_the_devices():
         one_step(task, devices=3, batch_size=33)
 
 
-def test_bfloat16_gives_a_finite_float32_loss():
-    task = make(model=MODEL | {"dtype": "bfloat16"}, contrast={"pieces": 2})
-    model, metrics = one_step(task)
+def test_bfloat16_gives_a_finite_float32_loss(whole):
+    model, metrics = one_step(make(model=MODEL | {"dtype": "bfloat16"}))
     assert metrics["loss"].dtype == jnp.float32
-    assert np.isfinite(metrics["loss"])
     assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {np.dtype("float32")}
-    exact = one_step(make(contrast={"pieces": 2}))[1]["loss"]
-    np.testing.assert_allclose(metrics["loss"], exact, rtol=0.02)
+    np.testing.assert_allclose(metrics["loss"], whole[1]["loss"], rtol=0.02)
+    assert metrics["loss"] != whole[1]["loss"]
 
 
 # --- the scores ----------------------------------------------------------------------
@@ -178,13 +174,12 @@ def test_bfloat16_gives_a_finite_float32_loss():
 def scored():
     """eval_batch_size -> the validation figures of a new network."""
     task = make()
-    devices = parallel.make("pmap", devices=1)
-    constants = devices.replicate((task.constants(), jax.random.key(0)))
+    constants = DEVICE.replicate((task.constants(), jax.random.key(0)))
     model = model_of(task.init(jax.random.key(0)))
 
     def figures(size):
         chosen = training(eval_batch_size=size)
-        return loop.compiled_scores(task, chosen, devices, constants)(
+        return loop.compiled_scores(task, chosen, DEVICE, constants)(
             model, "validation"
         )
 
@@ -195,7 +190,7 @@ def test_padding_does_not_count(scored):
     figures, n = scored
     exact, padded = figures(n), figures(n + 37)
     assert exact["examples"] == padded["examples"] == n
-    for name in simclr.SCORES:
+    for name in embedding_metrics.SCORES:
         np.testing.assert_allclose(exact[name], padded[name], rtol=1e-4, err_msg=name)
 
 
@@ -223,11 +218,13 @@ def test_contrastive_sums_are_their_formulas(devices):
     mask = np.array([1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 0], np.float32)
 
     def sums(_, __, batch):
-        found = simclr.contrastive_sums(batch["z1"], batch["z2"], batch["mask"])
+        found = embedding_metrics.contrastive_sums(
+            batch["z1"], batch["z2"], batch["mask"]
+        )
         return jax.lax.psum(found, parallel.AXIS)
 
     batch = cut({"z1": z1, "z2": z2, "mask": mask}, devices)
-    found = over(devices, sums)(0, 0, batch)
+    found = mapped(sums)(0, 0, batch)
     a, b = z1[mask > 0].astype(np.float64), z2[mask > 0].astype(np.float64)
     n = len(a)
     distances = np.sum((a[:, None] - a[None]) ** 2, axis=-1)
@@ -251,7 +248,7 @@ def figures_of(z):
     mask = jnp.ones(len(z))
 
     def sums(_, __, z):
-        found = simclr.contrastive_sums(z, z, mask)
+        found = embedding_metrics.contrastive_sums(z, z, mask)
         loss = losses.nt_xent(z, z, temperature=0.5)
         found |= {
             "loss": (loss * len(z), jnp.sum(mask)),
@@ -259,7 +256,7 @@ def figures_of(z):
         }
         return jax.lax.psum(found, parallel.AXIS)
 
-    return simclr.figures(jax.device_get(over(1, sums)(0, 0, z[None])))
+    return embedding_metrics.figures(jax.device_get(mapped(sums)(0, 0, z[None])))
 
 
 def test_identical_projections_are_collapsed():
@@ -268,7 +265,7 @@ def test_identical_projections_are_collapsed():
     assert found["projection_rank"] == pytest.approx(1, abs=0.02)
     assert found["uniformity"] == pytest.approx(0, abs=1e-5)
     assert found["alignment"] == 0
-    assert found["retrieval"] <= 1 / 20
+    assert found["retrieval"] == pytest.approx(1 / 20)
     assert found["loss"] == pytest.approx(np.log(39), rel=1e-5)
 
 
@@ -295,7 +292,7 @@ def test_spread_projections_are_not():
     ids=["one direction", "all alike", "two of three", "nothing", "3 to 1", "nan"],
 )
 def test_effective_rank_of_known_moments(moments, rank):
-    found = simclr.effective_rank(moments)
+    found = embedding_metrics.effective_rank(moments)
     np.testing.assert_allclose(found, rank, rtol=1e-6)
 
 
@@ -308,10 +305,10 @@ def test_effective_rank_of_known_moments(moments, rank):
 )
 def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
     x = scale * np.random.default_rng(seed).normal(size=(rows, dim))
-    found = simclr.effective_rank(x.T @ x)
+    found = embedding_metrics.effective_rank(x.T @ x)
     assert 1 - 1e-9 <= found <= min(rows, dim) * (1 + 1e-4)
     turned = np.linalg.qr(np.random.default_rng(seed + 1).normal(size=(dim, dim)))[0]
-    other = simclr.effective_rank(turned.T @ x.T @ x @ turned)
+    other = embedding_metrics.effective_rank(turned.T @ x.T @ x @ turned)
     assert other == pytest.approx(found, rel=1e-4)
 
 
@@ -324,16 +321,16 @@ def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
         ({"model": {"name": "mlp"}}, "config.model.projection: expected a whole"),
         ({"model": projection(keep=0)}, "no 'keep'"),
         ({"contrast": {"temperature": 0}}, "temperature: .*above 0, found 0"),
-        ({"contrast": {"temperature": -1}}, "temperature: .*above 0, found -1"),
-        ({"contrast": {"temperature": "1"}}, "temperature: .*above 0, found '1'"),
-        ({"contrast": {"chunk_size": 0}}, "chunk_size: expected an integer >= 1"),
-        ({"contrast": {"pieces": 0}}, "pieces: expected an integer >= 1, got 0"),
-        ({"contrast": {"pieces": 3}}, "batch_size: 32 is not divisible by 3 pieces"),
+        ({"contrast": {"temperature": -1}}, "temperature: expected 0.0 to inf, found -1"),
+        ({"contrast": {"temperature": "1"}}, "temperature: expected a number, found '1'"),
+        ({"contrast": {"chunk_size": 0}}, "chunk_size: expected 1 to .*, found 0"),
+        ({"contrast": {"pieces": 0}}, "pieces: expected 1 to .*, found 0"),
+        ({"contrast": {"ring": 1}}, "ring: expected True or False, found 1"),
         ({"contrast": {"pieces": None}}, "pieces"),
         ({"contrast": {"temprature": 1}}, r"temprature: unknown .*'temperature'"),
         ({"batch_size": 1}, "batch_size: expected 2 or more, .* got 1"),
         ({"augment": {"name": "color_jitter", "strenth": 1.0}}, "'strength'"),
-        ({"augment": {"name": "rotation"}}, "config.augment: "),
+        ({"augment": {"name": "rotation"}}, r"config.augment: rotation takes \[n, time"),
         ({"training": training(select="accuracy")}, "config.training.select: .*'accu"),
         ({"optimizer": {"name": "lras", "schedule": CONSTANT}}, "'lars'"),
         ({"model": projection(outputs=0)}, "projection.outputs"),
@@ -347,5 +344,6 @@ def test_what_does_not_fit_is_named(changes, message):
 
 def test_pieces_that_do_not_divide_a_devices_part():
     task = make(contrast={"pieces": 16})
-    with pytest.raises(InputError, match="a device's 8 examples .* by 16 pieces"):
-        one_step(task, devices=4)
+    training(batch_size=32).check_devices(2, pieces=task.pieces)
+    with pytest.raises(InputError, match="32 is not .* by 4 devices x 16 pieces"):
+        training(batch_size=32).check_devices(4, pieces=task.pieces)
