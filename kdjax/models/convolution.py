@@ -74,7 +74,7 @@ def _by_products(
 def _pointwise(x: Array, kernel: Array, *, stride: int) -> Array:
     """Window 1: every stride-th position times one matrix."""
     strided = (slice(None), *(slice(None, None, stride) for _ in kernel.shape[:-2]))
-    return _product(x[strided], kernel.reshape(kernel.shape[-2:]))
+    return product(x[strided], kernel.reshape(kernel.shape[-2:]))
 
 
 def _columns(
@@ -94,7 +94,7 @@ def _columns(
         x = jnp.pad(x, ((0, 0), (pad, pad), (0, 0), (0, 0)))
         slices = [x[:, i : i + last + 1 : stride] for i in range(window[0])]
         x = jnp.concatenate(slices, axis=-1)
-    return _product(x, kernel.reshape(-1, outputs))
+    return product(x, kernel.reshape(-1, outputs))
 
 
 def _positions(
@@ -123,7 +123,7 @@ def _winograd(x: Array, kernel: Array, axis: int = 1) -> Array:
     Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
     """
     if kernel.ndim == 2:
-        return _product(x, kernel)
+        return product(x, kernel)
     half = x.shape[axis] // 2
     pairs = x.reshape(*x.shape[:axis], half, 2, *x.shape[axis + 1 :])
     first, second = (lax.index_in_dim(pairs, i, axis + 1, False) for i in (0, 1))
@@ -152,7 +152,7 @@ def _by_phases(
     pairs = x.reshape(batch, time // 2, 2, inputs)
     even, odd = pairs[:, :, 0], pairs[:, :, 1]
     if kernel.shape[0] == 3:
-        return _product(even, kernel[1]) + _two_taps(odd, kernel[0::2])
+        return product(even, kernel[1]) + _two_taps(odd, kernel[0::2])
     return _winograd(even, kernel[0::2]) + _two_taps(odd, kernel[1::2])
 
 
@@ -167,13 +167,13 @@ def _two_taps(
     pairs = x.reshape(batch, time // 2, 2, inputs)
     first, second = pairs[:, :, 0], pairs[:, :, 1]
     before = jnp.pad(second[:, :-1], ((0, 0), (1, 0), (0, 0)))
-    a = _product(before - first, kernel[0])
-    b = _product(first, kernel[0] + kernel[1])
-    c = _product(second - first, kernel[1])
+    a = product(before - first, kernel[0])
+    b = product(first, kernel[0] + kernel[1])
+    c = product(second - first, kernel[1])
     return jnp.stack([a + b, b + c], axis=2).reshape(batch, time, -1)
 
 
-def _product(x: Array, matrix: Array) -> Array:
+def product(x: Array, matrix: Array) -> Array:
     """`x @ matrix` in two dimensions, or XLA transposes `x` for the gradient."""
     return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
 
