@@ -17,9 +17,13 @@ from kdjax.data.dataset import (
     require,
     take,
 )
+from kdjax.data.ecg import mitbih, normals
 from kdjax.data.images import cifar10, image_folder
+from kdjax.data.mocap import mocap
+from kdjax.data.records import read_beats
 from kdjax.data.stream import ImageFiles, read_ahead
 from kdjax.data.synthetic import synthetic_wearable
+from kdjax.data.synthetic_ecg import synthetic_ecg
 from kdjax.data.tables import arrays, digits
 from kdjax.data.wearable import pamap2, uci_har
 from kdjax.errors import InputError, call, lookup
@@ -29,7 +33,10 @@ LOADERS = {
     "cifar10": cifar10,
     "digits": digits,
     "image_folder": image_folder,
+    "mitbih": mitbih,
+    "mocap": mocap,
     "pamap2": pamap2,
+    "synthetic_ecg": synthetic_ecg,
     "synthetic_wearable": synthetic_wearable,
     "uci_har": uci_har,
 }
@@ -48,8 +55,13 @@ __all__ = [
     "image_folder",
     "index_batches",
     "load",
+    "mitbih",
+    "mocap",
+    "normals",
     "pamap2",
     "read_ahead",
+    "read_beats",
+    "synthetic_ecg",
     "synthetic_wearable",
     "take",
     "uci_har",

@@ -190,16 +190,19 @@ def standardise(dataset: Dataset) -> Dataset:
     )
 
 
-def check(dataset: Dataset, *, where: str) -> Dataset:
+def check(dataset: Dataset, *, where: str, one_class: tuple[str, ...] = ()) -> Dataset:
     """The dataset, if it can be trained on; else an InputError that names `where`.
 
-    Refused: an empty split, a split of one class, labels outside 0..C-1, NaN or Inf,
-    arrays that disagree in length or splits in shape, a key used twice, a group in two
-    splits. Images in files are not read.
+    Refused: an empty split, a split of one class unless `one_class` names it, labels
+    outside 0..C-1, NaN or Inf, arrays that disagree in length or splits in shape, a key
+    used twice, a group in two splits. Images in files are not read.
     """
     splits = dataset.train, dataset.validation, dataset.test
     for split, examples in zip(SPLITS, splits, strict=True):
-        _check_split(examples, dataset.classes, where=f"{where}: {split}")
+        label = f"{where}: {split}"
+        _check_split(examples, dataset.classes, where=label)
+        if split not in one_class:
+            _check_two_classes(examples.y, dataset.classes, where=label)
         expected, found = dataset.train.x.shape[1:], examples.x.shape[1:]
         if found != expected:
             raise InputError(
@@ -237,10 +240,6 @@ def _check_split(examples: Examples, classes: tuple[str, ...], *, where: str) ->
             f"{where} y: expected labels 0 to {len(classes) - 1}, "
             f"found {y.min()} to {y.max()}"
         )
-    if y.min() == y.max():
-        raise InputError(
-            f"{where} y: expected two classes or more, found {classes[y[0]]!r} alone"
-        )
     if isinstance(x, ImageFiles):
         return
     bad = ~np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
@@ -248,6 +247,15 @@ def _check_split(examples: Examples, classes: tuple[str, ...], *, where: str) ->
         raise InputError(
             f"{where} x: expected finite values, found NaN or Inf in {bad.sum()} of "
             f"{len(x)} examples, first in {str(key[bad][0])!r}"
+        )
+
+
+def _check_two_classes(
+    y: NDArray[np.int32], classes: tuple[str, ...], *, where: str
+) -> None:
+    if y.min() == y.max():
+        raise InputError(
+            f"{where} y: expected two classes or more, found {classes[y[0]]!r} alone"
         )
 
 

@@ -1,0 +1,162 @@
+"""Motion capture as BeatGAN uses it: four joint angles of CMU recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from kdjax.data.dataset import (
+    Dataset,
+    Examples,
+    check,
+    concatenate,
+    hold_out_groups,
+    require,
+    take,
+)
+from kdjax.data.wearable import _read_table
+from kdjax.errors import InputError
+
+CLASSES = ("walk", "run", "other")
+SUFFIX = ".amc.4d"
+CHANNELS = 4
+PROTOCOLS = ("file", "paper")
+# The test set is the same for every seed.
+TEST_SEED = 0
+PAPER_TEST_FILES = 2
+
+
+def mocap(
+    *,
+    root: str,
+    seed: int,
+    protocol: str = "file",
+    window: int = 64,
+    stride: int = 5,
+    validation_files: int = 2,
+    test_files: int = 3,
+) -> Dataset:
+    """Windows [window, 4] of walk, run and other; walk is the normal class.
+
+    `root` holds the folders walk, run and other of *.amc.4d files, or is the parent of
+    `mocap`. A row of a file is four angles in degrees (lhumerus, rhumerus, lfemur,
+    rfemur); windows, every `stride` rows, lie inside one file. A file is a group.
+
+    `protocol="file"`: test is `test_files` walk files, the same for every seed, with
+    all of run and other; validation `validation_files` of the other walk files, drawn
+    by `seed`; training the rest of walk. The training rows' range of each angle is
+    scaled to [-1, 1], and so other rows may leave it.
+
+    `protocol="paper"`, as BeatGAN's published code: test has the last two walk files,
+    and each file is scaled to [-1, 1] by its own range, which hides how far a joint
+    moves. Validation, which the original lacks, is drawn as above.
+
+    Raises an InputError that names the file. Zhou et al., IJCAI 2019.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(
+            f"config.data.protocol: expected one of {PROTOCOLS}, found {protocol!r}"
+        )
+    require(window, 2, 2**31 - 1, where="config.data.window")
+    require(stride, 1, 2**31 - 1, where="config.data.stride")
+    paths = _find(Path(root).expanduser().resolve())
+    tables = [_read_file(path, window) for path in paths]
+    label = np.array([CLASSES.index(path.parent.name) for path in paths], np.int32)
+
+    walk = np.flatnonzero(label == 0).astype(np.int32)
+    where = "config.data.test_files"
+    if protocol == "paper":
+        require(len(walk), PAPER_TEST_FILES + 2, 2**31 - 1, where=f"{root}: walk files")
+        pool, test = np.split(walk, [-PAPER_TEST_FILES])
+    else:
+        others, held = hold_out_groups(
+            walk, count=test_files, seed=TEST_SEED, where=where
+        )
+        pool, test = walk[others], walk[held]
+    rest, held = hold_out_groups(
+        pool, count=validation_files, seed=seed, where="config.data.validation_files"
+    )
+    if protocol == "paper":
+        tables = [_scale(table, table) for table in tables]
+    else:
+        train = np.concatenate([tables[i] for i in pool[rest]])
+        tables = [_scale(table, train) for table in tables]
+    examples = concatenate(
+        [
+            _cut(table, path, label=y, group=i, window=window, stride=stride)
+            for i, (table, path, y) in enumerate(
+                zip(tables, paths, label.tolist(), strict=True)
+            )
+        ]
+    )
+
+    def of(groups: NDArray[np.integer]) -> Examples:
+        return take(examples, np.flatnonzero(np.isin(examples.group, groups)))
+
+    dataset = Dataset(
+        name=f"CMU motion capture ({len(paths)} files, {protocol} protocol)",
+        classes=CLASSES,
+        train=of(pool[rest]),
+        validation=of(pool[held]),
+        test=of(np.concatenate([test, np.flatnonzero(label != 0)])),
+        synthetic=False,
+    )
+    return check(dataset, where=root, one_class=("train", "validation"))
+
+
+def _find(root: Path) -> list[Path]:
+    """The files of walk, then of run, then of other, each sorted by name."""
+    folder = root if (root / CLASSES[0]).is_dir() else root / "mocap"
+    paths: list[Path] = []
+    for name in CLASSES:
+        found = sorted((folder / name).glob(f"*{SUFFIX}"))
+        if not found:
+            raise InputError(
+                f"config.data.root: expected {name}/*{SUFFIX}, "
+                f"found none at {str(root)!r}"
+            )
+        paths += found
+    return paths
+
+
+def _read_file(path: Path, window: int) -> NDArray[np.float32]:
+    table = _read_table(path, columns=CHANNELS)
+    if len(table) < window:
+        raise InputError(
+            f"{path}: expected {window} rows or more, a window, found {len(table)}"
+        )
+    if not np.isfinite(table).all():
+        row = int(np.argmin(np.isfinite(table).all(axis=1)))
+        raise InputError(f"{path}: expected numbers, found NaN or Inf in row {row + 1}")
+    return table
+
+
+def _scale(
+    table: NDArray[np.float32], reference: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Each column's range in `reference` to [-1, 1]; a constant one to 0."""
+    low, high = reference.min(axis=0), reference.max(axis=0)
+    span = np.where(high > low, high - low, 1)
+    return np.where(high > low, 2 * (table - low) / span - 1, 0).astype(np.float32)
+
+
+def _cut(
+    table: NDArray[np.float32],
+    path: Path,
+    *,
+    label: int,
+    group: int,
+    window: int,
+    stride: int,
+) -> Examples:
+    windows = sliding_window_view(table, window, axis=0)[::stride].swapaxes(1, 2)
+    n, name = len(windows), path.name.removesuffix(SUFFIX)
+    return Examples(
+        x=np.ascontiguousarray(windows),
+        y=np.full(n, label, np.int32),
+        group=np.full(n, group, np.int32),
+        key=np.array([f"{path.parent.name}/{name}/{i * stride:05d}" for i in range(n)]),
+    )
