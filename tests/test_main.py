@@ -157,7 +157,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(python, tmp_path):
         ([SMALL, "more"], "unexpected argument 'more'"),
         ([SMALL, "--config.trainng.epochs=3"], '"training" instead of "trainng"'),
         ([SMALL, "--config.training.epochs=many"], "training.epochs=many"),
-        ([SMALL, "--config.training.epochs=0"], "epochs: expected an integer >= 1"),
+        ([SMALL, "--config.training.epochs=-1"], "epochs: expected an integer >= 0"),
         ([SMALL, "--config.seeds=(0,0)"], "config.seeds: expected"),
         ([SMALL, "--stage=eksd"], "--stage: unknown name 'eksd' (did you mean 'eskd'"),
         ([SMALL, "--config.model.name=mpl"], "unknown name 'mpl'"),

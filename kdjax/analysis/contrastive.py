@@ -136,7 +136,7 @@ def embedding_maps(experiment: Experiment, runs: Sequence[Run], path: Path) -> N
             markerscale=3,
         )
     stages = [run.stage for run in runs]
-    what = "Representations of the test split, first two principal components"
+    what = "Test representations, two principal components"
     drawing.title(
         figure, f"{what} — {data_names(experiment, stages)}, seed {runs[0].seed}"
     )

@@ -321,8 +321,14 @@ def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
         ({"model": {"name": "mlp"}}, "config.model.projection: expected a whole"),
         ({"model": projection(keep=0)}, "no 'keep'"),
         ({"contrast": {"temperature": 0}}, "temperature: .*above 0, found 0"),
-        ({"contrast": {"temperature": -1}}, "temperature: expected 0.0 to inf, found -1"),
-        ({"contrast": {"temperature": "1"}}, "temperature: expected a number, found '1'"),
+        (
+            {"contrast": {"temperature": -1}},
+            "temperature: expected 0.0 to inf, found -1",
+        ),
+        (
+            {"contrast": {"temperature": "1"}},
+            "temperature: expected a number, found '1'",
+        ),
         ({"contrast": {"chunk_size": 0}}, "chunk_size: expected 1 to .*, found 0"),
         ({"contrast": {"pieces": 0}}, "pieces: expected 1 to .*, found 0"),
         ({"contrast": {"ring": 1}}, "ring: expected True or False, found 1"),
@@ -330,7 +336,10 @@ def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
         ({"contrast": {"temprature": 1}}, r"temprature: unknown .*'temperature'"),
         ({"batch_size": 1}, "batch_size: expected 2 or more, .* got 1"),
         ({"augment": {"name": "color_jitter", "strenth": 1.0}}, "'strength'"),
-        ({"augment": {"name": "rotation"}}, r"config.augment: rotation takes \[n, time"),
+        (
+            {"augment": {"name": "rotation"}},
+            r"config.augment: rotation takes \[n, time",
+        ),
         ({"training": training(select="accuracy")}, "config.training.select: .*'accu"),
         ({"optimizer": {"name": "lras", "schedule": CONSTANT}}, "'lars'"),
         ({"model": projection(outputs=0)}, "projection.outputs"),
@@ -345,5 +354,5 @@ def test_what_does_not_fit_is_named(changes, message):
 def test_pieces_that_do_not_divide_a_devices_part():
     task = make(contrast={"pieces": 16})
     training(batch_size=32).check_devices(2, pieces=task.pieces)
-    with pytest.raises(InputError, match="32 is not .* by 4 devices x 16 pieces"):
+    with pytest.raises(InputError, match=r"32 is not .* by 4 devices x 16 pieces"):
         training(batch_size=32).check_devices(4, pieces=task.pieces)
