@@ -71,7 +71,8 @@ def _parse(argv: list[str]) -> list[str]:
         _stop(f"error: {_one_line(error)}", 2)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # ml_collections, for a field that is not in the config or of another type
-        _stop(f"error: --config: {_one_line(error)}", 2)
+        what = "unknown field " if isinstance(error, KeyError) else ""
+        _stop(f"error: --config: {what}{_one_line(error)}", 2)
     except (OSError, SyntaxError, ImportError) as error:
         _stop(f"error: the config file cannot be read: {_one_line(error)}", 2)
     raise AssertionError("unreachable")

@@ -13,6 +13,7 @@ from typing import Any
 
 from kdjax.errors import call, lookup
 from kdjax.models.batch_norm import BatchNorm
+from kdjax.models.beatgan import BeatGAN, beat_encoder, beatgan, motion_beatgan
 from kdjax.models.convnet import ConvNet, convnet
 from kdjax.models.layers import WHERE, Outputs, one_of, positive
 from kdjax.models.mlp import MLP, mlp
@@ -20,11 +21,20 @@ from kdjax.models.network import Head, Network, classifier, projection_head
 from kdjax.models.resnet import ResNet, resnet
 from kdjax.models.wide_resnet import WideResNet, wide_resnet
 
-MODELS = {"convnet": convnet, "mlp": mlp, "resnet": resnet, "wide_resnet": wide_resnet}
+MODELS = {
+    "beat_encoder": beat_encoder,
+    "convnet": convnet,
+    "mlp": mlp,
+    "resnet": resnet,
+    "wide_resnet": wide_resnet,
+}
+GANS = {"beatgan": beatgan, "motion_beatgan": motion_beatgan}
 
 __all__ = [
+    "GANS",
     "MLP",
     "MODELS",
+    "BeatGAN",
     "ConvNet",
     "Head",
     "Network",
@@ -32,6 +42,7 @@ __all__ = [
     "ResNet",
     "WideResNet",
     "build",
+    "build_gan",
 ]
 
 
@@ -48,7 +59,8 @@ def build(
     """The network `name` for `classes` classes.
 
     `fields` are the encoder's: `depth`, `width` (wide_resnet), `depth`, `width`, `stem`
-    (resnet), `widths` (mlp), `widths`, `windows`, `strides` (convnet). Batch statistics
+    (resnet), `widths` (mlp), `widths`, `windows`, `strides` (convnet), `width`
+    (beat_encoder, BeatGAN's discriminator without its last layer). Batch statistics
     in training are over groups of `norm_devices` devices (None: all) of the mapped axis
     `norm_axis`. `dtype` is what the encoder computes in, "float32" or "bfloat16".
     `projection` holds the fields of `kdjax.models.network.projection_head`; without it
@@ -69,3 +81,23 @@ def build(
         given = {"classes": classes, "batch_norm": batch_norm}
         head = call(projection_head, projection, where=where, **given)
     return Network(encoder, head, dtype)
+
+
+def build_gan(
+    name: str,
+    *,
+    norm_axis: str | None = None,
+    norm_devices: int | None = None,
+    **fields: Any,
+) -> BeatGAN:
+    """The networks `name` of `GANS`: a generator, a discriminator and their helpers.
+
+    Batch statistics as in `build`. An unknown name or field, or a value it cannot take,
+    is an InputError.
+    """
+    if norm_devices is not None:
+        positive("norm_devices", norm_devices)
+    factory = lookup(name, GANS, where=f"{WHERE}.name")
+    batch_norm = partial(BatchNorm, norm_axis, norm_devices)
+    gan: BeatGAN = call(factory, fields, where=WHERE, batch_norm=batch_norm)
+    return gan

@@ -10,16 +10,25 @@ convolutions and uniform for dense layers (with bias 0.01), but for batch norm's
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from kdjax.errors import InputError
+from kdjax.errors import InputError, call
 from kdjax.models.batch_norm import BatchNorm, Norm
-from kdjax.models.layers import WHERE, Outputs, positive, positives
+from kdjax.models.bifpn import BiFPN
+from kdjax.models.layers import (
+    WHERE,
+    Outputs,
+    pool_over_space,
+    positive,
+    positives,
+)
+from kdjax.models.network import Head, projection_head
 from kdjax.models.transposed_convolution import Double, Halve, xavier_normal
 
 _SCALES = (1, 2, 4, 8, 16)  # of the width, from one map to the next, half as long
@@ -32,37 +41,54 @@ _xavier_from_one = nn.initializers.variance_scaling(
 )
 
 
-class Pair(NamedTuple):
-    """A generator and its discriminator, for `beatgan_generator_loss` and the other.
+class BeatGAN(nn.Module):
+    """A generator, its discriminator, and what may train beside them.
 
-    `generator.apply(variables, x, train=...)` is (reconstruction, latent): float32, of
-    the shape of x and [batch, latent]; the discriminator's is `Outputs`, with logits
-    [batch, 1] and its maps in order of depth, the last named `features`. With
-    train=True and mutable=["batch_stats"] both also return new batch statistics.
+    The parts are applied one by one: `module.generator.apply(variables, x, train=...)`
+    is (reconstruction, latent), float32, of the shape of x and [batch, latent]; the
+    discriminator's is `Outputs`, with logits [batch, 1] and its maps in order of depth,
+    of which `features` is the one that the generator has to match. `self_teacher`
+    refines the maps that have a time axis, `projection` is a head on the last feature,
+    the representation. The module itself only makes the variables of all its parts,
+    {"params": {part: ...}, "batch_stats": {part: ...}}.
     """
 
     generator: nn.Module
     discriminator: nn.Module
+    self_teacher: nn.Module | None = None
+    projection: nn.Module | None = None
+
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        reconstruction, _ = self.generator(x, train=train)
+        features = self.discriminator(x, train=train).features
+        if self.self_teacher is not None:
+            self.self_teacher(maps(features), train=train)
+        if self.projection is not None:
+            self.projection(features[next(reversed(features))], train=train)
+        return reconstruction
 
 
-class Encoder(nn.Module):
-    """[batch, time, channels] -> ([batch, outputs], its maps).
+def maps(features: Mapping[str, Array]) -> OrderedDict[str, Array]:
+    """Those of the features that have a time axis, [batch, time, channels]."""
+    return OrderedDict((name, x) for name, x in features.items() if x.ndim == 3)
+
+
+class BeatEncoder(nn.Module):
+    """[batch, time, channels] -> its maps, and their summary.
 
     Five convolutions of window 4 and stride 2 to 1, 2, 4, 8 and 16 x `width` channels,
-    batch norm on all but the first, LeakyReLU 0.2; then one over all that is left of
-    time (10 steps of 320 samples). No biases. Features: `layer1` to `layer4` and
-    `features`, each half as long as the one before. InputError unless time is a
-    multiple of 32.
+    batch norm on all but the first, LeakyReLU 0.2; no biases. Features: `layer1` to
+    `layer4` and `features`, each half as long as the one before, and `pooled`, the mean
+    of the last over time. InputError unless time is a multiple of 32.
     """
 
-    outputs: int
     width: int = 32
     batch_norm: Norm = BatchNorm
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch time channels"], *, train: bool
-    ) -> tuple[Array, OrderedDict[str, Array]]:
+    ) -> OrderedDict[str, Array]:
         _check_series(x)
         features: OrderedDict[str, Array] = OrderedDict()
         for i, scale in enumerate(_SCALES, start=1):
@@ -71,14 +97,24 @@ class Encoder(nn.Module):
                 x = self.batch_norm(relu=False, name=f"norm{i}")(x, train=train)
             x = nn.leaky_relu(x, _SLOPE)
             features[f"layer{i}" if i < len(_SCALES) else "features"] = x
+        features["pooled"] = pool_over_space(x)
+        return features
+
+
+class OverTime(nn.Module):
+    """A convolution over all of time: [batch, time, channels] -> [batch, outputs]."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch time channels"]) -> Array:
         shape = (*x.shape[1:], self.outputs)
         kernel = self.param("kernel", xavier_normal, shape).astype(x.dtype)
-        flat = x.reshape(x.shape[0], -1)
-        return flat @ kernel.reshape(-1, self.outputs), features
+        return x.reshape(x.shape[0], -1) @ kernel.reshape(-1, self.outputs)
 
 
 class Decoder(nn.Module):
-    """[batch, latent] -> [batch, time, channels] in (-1, 1), the mirror of `Encoder`.
+    """[batch, latent] -> [batch, time, channels] in (-1, 1), the encoder's mirror.
 
     Transposed convolutions, to 16 x `width` channels over time / 32 steps and then each
     twice as long, with batch norm and ReLU; a last one to `channels`, and tanh.
@@ -103,7 +139,10 @@ class Decoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """x -> (reconstruction, latent [batch, latent]): an `Encoder` and a `Decoder`."""
+    """x -> (reconstruction, latent [batch, latent]).
+
+    A `BeatEncoder`, a convolution over the steps left (10 of 320), and a `Decoder`.
+    """
 
     latent: int = 50
     width: int = 32
@@ -116,13 +155,17 @@ class Generator(nn.Module):
         _check_series(x)
         _, time, channels = x.shape
         width, norm = self.width, self.batch_norm
-        z, _ = Encoder(self.latent, width, norm, name="encoder")(x, train=train)
+        features = BeatEncoder(width, norm, name="encoder")(x, train=train)
+        z = OverTime(self.latent, name="latent")(features["features"])
         decoder = Decoder(time, channels, width, norm, name="decoder")
         return decoder(z, train=train), z.astype(jnp.float32)
 
 
 class Discriminator(nn.Module):
-    """x -> Outputs(logits [batch, 1] of being real, the five maps of an `Encoder`)."""
+    """x -> Outputs(logits [batch, 1] of being real, the features of a `BeatEncoder`).
+
+    The logit is a convolution over the last map's time.
+    """
 
     width: int = 32
     batch_norm: Norm = BatchNorm
@@ -131,8 +174,9 @@ class Discriminator(nn.Module):
     def __call__(
         self, x: Float[Array, "batch time channels"], *, train: bool
     ) -> Outputs:
-        encoder = Encoder(1, self.width, self.batch_norm, name="encoder")
-        logits, features = encoder(x, train=train)
+        encoder = BeatEncoder(self.width, self.batch_norm, name="encoder")
+        features = encoder(x, train=train)
+        logits = OverTime(1, name="logits")(features["features"])
         return Outputs(logits.astype(jnp.float32), features)
 
 
@@ -200,21 +244,40 @@ def _check_series(x: Array) -> None:
         )
 
 
-def beatgan(*, batch_norm: Norm = BatchNorm, latent: Any = 50, width: Any = 32) -> Pair:
-    """The networks for heartbeats; InputError unless both are positive whole numbers.
+def beat_encoder(*, batch_norm: Norm = BatchNorm, width: Any = 32) -> BeatEncoder:
+    """The discriminator's encoder; InputError unless `width` is a whole number."""
+    return BeatEncoder(positive("width", width), batch_norm)
+
+
+def beatgan(
+    *,
+    batch_norm: Norm = BatchNorm,
+    latent: Any = 50,
+    width: Any = 32,
+    self_teacher: Mapping[str, Any] | None = None,
+    projection: Mapping[str, Any] | None = None,
+) -> BeatGAN:
+    """The networks for heartbeats; InputError unless sizes are positive whole numbers.
 
     For 320 samples of one lead the generator has 1,908,800 parameters and the
-    discriminator 703,488.
+    discriminator 703,488. `self_teacher` has the field `width`, a BiFPN's channels;
+    `projection` those of `kdjax.models.network.projection_head` but `keep`.
     """
     positive("latent", latent)
     positive("width", width)
     generator = Generator(latent, width, batch_norm)
-    return Pair(generator, Discriminator(width, batch_norm))
+    discriminator = Discriminator(width, batch_norm)
+    return BeatGAN(
+        generator,
+        discriminator,
+        None if self_teacher is None else _refining(self_teacher, batch_norm),
+        None if projection is None else _projecting(projection, batch_norm),
+    )
 
 
 def motion_beatgan(
     *, batch_norm: Norm = BatchNorm, latent: Any = 10, widths: Any = (256, 128, 32)
-) -> Pair:
+) -> BeatGAN:
     """The networks for motion; InputError unless all are positive whole numbers.
 
     For 64 steps of 4 channels the generator has 206,538 parameters and the
@@ -225,4 +288,19 @@ def motion_beatgan(
     units = positives("widths", widths)
     if not units:
         raise InputError(f"{WHERE}.widths: expected one layer or more, found none")
-    return Pair(MotionGenerator(latent, units), MotionDiscriminator(units))
+    return BeatGAN(MotionGenerator(latent, units), MotionDiscriminator(units))
+
+
+def _refining(fields: Mapping[str, Any], batch_norm: Norm) -> BiFPN:
+    def bifpn(*, width: Any = 64) -> BiFPN:
+        return BiFPN(1, positive("self_teacher.width", width), batch_norm)
+
+    found: BiFPN = call(bifpn, fields, where=f"{WHERE}.self_teacher")
+    return found
+
+
+def _projecting(fields: Mapping[str, Any], batch_norm: Norm) -> Head:
+    given = {"classes": 1, "batch_norm": batch_norm, "keep": None}
+    where = f"{WHERE}.projection"
+    head: Head = call(projection_head, fields, where=where, **given)
+    return head

@@ -11,7 +11,7 @@ import pytest
 
 from kdjax.errors import InputError
 from kdjax.models.batch_norm import BatchNorm
-from kdjax.models.beatgan import beatgan, motion_beatgan
+from kdjax.models.beatgan import beatgan, maps, motion_beatgan
 from kdjax.models.transposed_convolution import double, halve
 
 FLAX = {
@@ -41,10 +41,14 @@ def run(module, variables, x):
     return jax.jit(partial(module.apply, train=False))(variables, x)
 
 
+def parts(gan):
+    return gan.generator, gan.discriminator
+
+
 @cache
 def small():
     """(pair, variables of both, beats) of 64 samples and 2 leads, width 4."""
-    pair = beatgan(latent=5, width=4)
+    pair = parts(beatgan(latent=5, width=4))
     x = normal(np.random.default_rng(0), 3, 64, 2)
     return pair, [initial(module, x) for module in pair], x
 
@@ -63,7 +67,7 @@ def torch_transposed(x, weight):
 @pytest.mark.parametrize("time", [2, 6, 8, 20])
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 16), (16, 1), (16, 24), (3, 2)])
 def test_value_and_gradients_are_flaxs(rng, form, time, inputs, outputs):
-    x, kernel = normal(rng, 3, time, inputs), normal(rng, 4, inputs, outputs)
+    x, kernel = normal(rng, 9, time, inputs), normal(rng, 4, inputs, outputs)
     layer = FLAX[form](outputs, (4,), (2,), use_bias=False)
 
     def theirs(x, kernel):
@@ -77,8 +81,10 @@ def test_value_and_gradients_are_flaxs(rng, form, time, inputs, outputs):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=2e-6 * largest)
 
 
-def test_torchs_transposed_convolution_has_the_kernel_turned_round(rng):
+@pytest.mark.parametrize("batch", [2, 10])  # XLA's form, and by products
+def test_torchs_transposed_convolution_has_the_kernel_turned_round(rng, batch):
     x, kernel = rng.normal(size=(2, 4, 3)), rng.normal(size=(4, 3, 5))
+    x = np.repeat(x, batch // 2, axis=0)
     got = double(*(jnp.asarray(a, jnp.float32) for a in (x, kernel)))
     np.testing.assert_allclose(got, torch_transposed(x, kernel[::-1]), atol=1e-5)
 
@@ -86,14 +92,14 @@ def test_torchs_transposed_convolution_has_the_kernel_turned_round(rng):
 @pytest.mark.parametrize("form", [halve, double])
 @pytest.mark.parametrize(("platform", "convolutions"), [("cpu", False), ("tpu", True)])
 def test_accelerators_keep_xlas_convolution(form, platform, convolutions):
-    x, kernel = jnp.zeros((2, 8, 32)), jnp.zeros((4, 32, 16))
+    x, kernel = jnp.zeros((9, 8, 32)), jnp.zeros((4, 32, 16))
     gradient = jax.jit(jax.grad(lambda x, k: form(x, k).sum(), argnums=(0, 1)))
     program = jax.export.export(gradient, platforms=[platform])(x, kernel)
     assert ("stablehlo.convolution" in program.mlir_module()) == convolutions
 
 
 def test_the_platforms_agree_under_vmap(rng):
-    x, kernel = normal(rng, 3, 2, 4, 16), normal(rng, 4, 16, 16)
+    x, kernel = normal(rng, 3, 9, 4, 16), normal(rng, 4, 16, 16)
     for form in (halve, double):
         got = jax.vmap(form, in_axes=(0, None))(x, kernel)
         looped = [form(one, kernel) for one in x]
@@ -107,7 +113,9 @@ def test_an_odd_number_of_steps_cannot_be_halved():
 
 def test_heartbeat_networks_have_the_published_numbers_of_parameters():
     x = jnp.zeros((2, 320, 1))
-    shapes = [jax.eval_shape(partial(initial, module), x) for module in beatgan()]
+    shapes = [
+        jax.eval_shape(partial(initial, module), x) for module in parts(beatgan())
+    ]
     widths = [32, 64, 128, 256, 512]
     between = sum(4 * a * b for a, b in itertools.pairwise(widths))
     body = 4 * 32 + between + 2 * sum(widths[1:])
@@ -120,7 +128,8 @@ def test_heartbeat_networks_have_the_published_numbers_of_parameters():
 def test_motion_networks_have_the_published_numbers_of_parameters():
     x = jnp.zeros((2, 64, 4))
     shapes = [
-        jax.eval_shape(partial(initial, module), x) for module in motion_beatgan()
+        jax.eval_shape(partial(initial, module), x)
+        for module in parts(motion_beatgan())
     ]
     sizes = [256, 256, 128, 32, 10]
     pairs = list(itertools.pairwise(sizes))
@@ -135,7 +144,7 @@ def test_motion_networks_have_the_published_numbers_of_parameters():
 
 def test_the_heartbeat_maps_halve_and_double():
     x = jnp.zeros((2, 320, 1))
-    (generator, discriminator), out = beatgan(), {}
+    (generator, discriminator), out = parts(beatgan()), {}
     for module in (generator, discriminator):
         variables = jax.eval_shape(partial(initial, module), x)
         out[module] = jax.eval_shape(partial(module.apply, train=False), variables, x)
@@ -150,14 +159,16 @@ def test_the_heartbeat_maps_halve_and_double():
         "layer3": (40, 128),
         "layer4": (20, 256),
         "features": (10, 512),
+        "pooled": (512,),
     }
-    assert next(reversed(features)) == "features"
+    assert next(reversed(features)) == "pooled"
 
 
 def test_the_encoder_is_the_published_stack(rng):
     """In evaluation, against flax's own layers with the same parameters."""
     (_, discriminator), (_, variables), x = small()
     params = variables["params"]["encoder"]
+    final = variables["params"]["logits"]["kernel"]
     stats = jax.tree.map(
         lambda s: s + jnp.asarray(rng.uniform(0, 1, s.shape), jnp.float32),
         variables["batch_stats"],
@@ -165,7 +176,7 @@ def test_the_encoder_is_the_published_stack(rng):
     variables = {"params": variables["params"], "batch_stats": stats}
     logits, features = run(discriminator, variables, x)
     y = x
-    for i, name in enumerate(features, start=1):
+    for i, name in enumerate(maps(features), start=1):
         layer = nn.Conv(4 * 2 ** (i - 1), (4,), (2,), padding=1, use_bias=False)
         y = layer.apply({"params": params[f"conv{i}"]}, y)
         if i > 1:
@@ -174,8 +185,9 @@ def test_the_encoder_is_the_published_stack(rng):
             y = norm.apply(own | {"batch_stats": stats["encoder"][f"norm{i}"]}, y)
         y = jnp.where(y > 0, y, 0.2 * y)
         np.testing.assert_allclose(features[name], y, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features["pooled"], y.mean(1), rtol=1e-4, atol=1e-5)
     last = nn.Conv(1, (2,), padding="VALID", use_bias=False)
-    y = last.apply({"params": {"kernel": params["kernel"]}}, y)
+    y = last.apply({"params": {"kernel": final}}, y)
     np.testing.assert_allclose(logits, y[:, 0], rtol=1e-4, atol=1e-5)
 
 
@@ -219,16 +231,16 @@ def test_every_parameter_has_a_gradient(which):
 
 
 def test_weights_start_as_published():
-    generator, discriminator = beatgan()
+    generator, discriminator = parts(beatgan())
     x = jnp.zeros((2, 320, 1))
     params = {"g": initial(generator, x)["params"], "d": initial(discriminator, x)}
     encoder, decoder = params["g"]["encoder"], params["g"]["decoder"]
     for kernel, fans in (
         (encoder["conv5"]["kernel"], 4 * (256 + 512)),
-        (encoder["kernel"], 10 * (512 + 50)),
+        (params["g"]["latent"]["kernel"], 10 * (512 + 50)),
         (decoder["kernel"], 10 * (512 + 50)),
         (decoder["conv2"]["kernel"], 4 * (256 + 512)),
-        (params["d"]["params"]["encoder"]["kernel"], 10 * (512 + 1)),
+        (params["d"]["params"]["logits"]["kernel"], 10 * (512 + 1)),
     ):
         deviation = np.sqrt(2 / fans)
         np.testing.assert_allclose(np.std(kernel), deviation, rtol=0.05)
@@ -238,7 +250,8 @@ def test_weights_start_as_published():
 def test_batch_norm_over_shards_is_that_of_the_whole_batch():
     plain, variables, _ = small()
     x = normal(np.random.default_rng(1), 4, 64, 2)
-    synced = beatgan(latent=5, width=4, batch_norm=partial(BatchNorm, "devices"))
+    norm = partial(BatchNorm, "devices")
+    synced = parts(beatgan(latent=5, width=4, batch_norm=norm))
     for module, other, state in zip(plain, synced, variables, strict=True):
         apply = partial(module.apply, train=True, mutable="batch_stats")
         split = partial(other.apply, train=True, mutable="batch_stats")
@@ -256,17 +269,17 @@ def test_batch_norm_over_shards_is_that_of_the_whole_batch():
 def test_bfloat16_maps_with_float32_results():
     pair, variables, x = small()
     half = x.astype("bfloat16")
-    reconstruction, latent = run(pair.generator, variables[0], half)
-    logits, features = run(pair.discriminator, variables[1], half)
+    reconstruction, latent = run(pair[0], variables[0], half)
+    logits, features = run(pair[1], variables[1], half)
     assert {reconstruction.dtype, latent.dtype, logits.dtype} == {jnp.dtype("float32")}
     assert features["features"].dtype == jnp.bfloat16
-    exact = run(pair.discriminator, variables[1], x).logits
+    exact = run(pair[1], variables[1], x).logits
     np.testing.assert_allclose(logits, exact, atol=0.05)
 
 
 def test_the_motion_networks_are_dense_tanh_layers(rng):
     x = normal(rng, 3, 8, 4)
-    generator, discriminator = motion_beatgan(latent=2, widths=(6, 5))
+    generator, discriminator = parts(motion_beatgan(latent=2, widths=(6, 5)))
     variables = initial(generator, x)
     reconstruction, latent = generator.apply(variables, x, train=True)
     params, h = variables["params"], x.reshape(3, 32)
@@ -289,7 +302,7 @@ def test_the_motion_networks_are_dense_tanh_layers(rng):
 @pytest.mark.parametrize("shape", [(2, 100, 1), (2, 16, 1), (2, 0, 1)])
 def test_time_must_halve_five_times(shape):
     message = rf"x: expected .* multiple of 32, found shape \(2, {shape[1]}, 1\)"
-    for module in beatgan(width=4):
+    for module in parts(beatgan(width=4)):
         with pytest.raises(InputError, match=message):
             module.init(jax.random.key(0), jnp.zeros(shape), train=True)
 

@@ -11,6 +11,7 @@ import pytest
 from kdjax.losses import bernoulli_kl
 from kdjax.models.batch_norm import BatchNorm
 from kdjax.models.beatgan import beatgan
+from kdjax.models.beatgan import maps as with_time
 from kdjax.models.bifpn import BiFPN, Fuse, max_pool, upsample
 
 SHAPES = {"z": (16, 3), "b": (8, 5), "a": (4, 6)}  # names not in sorted order
@@ -136,6 +137,7 @@ def test_it_refines_the_maps_of_the_discriminator():
     discriminator = beatgan(width=4).discriminator
     state = initial(discriminator, x)
     features = jax.jit(partial(discriminator.apply, train=False))(state, x).features
+    features = with_time(features)
     module = BiFPN(width=8)
     apply = jax.jit(partial(module.apply, train=False))
     refined = apply(initial(module, features), features).features
