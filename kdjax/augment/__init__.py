@@ -25,6 +25,7 @@ from kdjax.augment.series import (
     rotation,
     scaling,
     simclr_series,
+    tick_warp,
     time_warp,
 )
 from kdjax.augment.wearable import mix1, mix2, noise, removal, shift
@@ -42,6 +43,7 @@ SERIES: dict[str, Callable[..., Array]] = {
     "scaling": scaling,
     "shift": shift,
     "simclr_series": simclr_series,
+    "tick_warp": tick_warp,
     "time_warp": time_warp,
 }
 IMAGES: dict[str, Callable[..., Array]] = {
@@ -91,6 +93,7 @@ __all__ = [
     "shift",
     "simclr_image",
     "simclr_series",
+    "tick_warp",
     "time_warp",
 ]
 

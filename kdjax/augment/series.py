@@ -50,6 +50,41 @@ def time_warp(rng: PRNGKeyArray, x: Example, *, max_fraction: Number = 0.3) -> E
     return _resample(x, _warped(rng, len(x), max_fraction))
 
 
+def tick_warp(
+    rng: PRNGKeyArray, x: Example, *, ticks: int = 7, centre: int = 140
+) -> Example:
+    """Slows down and speeds up a heartbeat at single ticks; its R peak stays in place.
+
+    Of the samples before `centre`, and again of those from it on but the last, `ticks`
+    are left out and as many others are followed by one more: their mean with the next.
+    BeatGAN's augmentation (Zhou et al. 2019): 7 of either kind on either side of the R
+    peak, sample 140 of 320. ValueError where a side is too short.
+    """
+    last = len(x) - 1
+    sides = [(0, centre), (centre, last)]
+    if min(end - begin for begin, end in sides) < 2 * ticks:
+        raise ValueError(
+            f"tick_warp: expected {2 * ticks} samples or more on either side of"
+            f" {centre}, found {tuple(x.shape)}"
+        )
+    drawn = jax.random.uniform(rng, (last,))
+    copies = []
+    for begin, end in sides:
+        part = drawn[begin:end]
+        # The least of the greatest: XLA sorts for one of them by its rank, 6 times
+        # slower on a CPU.
+        left_out, changed = (
+            part >= jax.lax.top_k(part, count)[0].min() for count in (ticks, 2 * ticks)
+        )
+        copies.append(jnp.where(left_out, 0, jnp.where(changed, 2, 1)))
+    each = jnp.concatenate([*copies, jnp.ones(1, jnp.int32)])
+    ends, places = jnp.cumsum(each), np.arange(len(x))
+    source = jnp.searchsorted(ends, places, side="right", method="scan_unrolled")
+    second = _take(ends - each, source) != places
+    here, after = _take(x, source), _take(x, jnp.minimum(source + 1, last))
+    return jnp.where(second[:, None], (here + after) / 2, here).astype(x.dtype)
+
+
 def permutation(rng: PRNGKeyArray, x: Example, *, segments: int = 4) -> Example:
     """Cuts the window into at most `segments` pieces and shuffles them.
 
@@ -177,5 +212,5 @@ def _resample(x: Example, at: Positions) -> Example:
     return (low + share * (high - low)).astype(x.dtype)
 
 
-def _take(x: Example, rows: Array) -> Example:
+def _take(x: Array, rows: Array) -> Array:
     return x.at[rows].get(mode="promise_in_bounds")

@@ -14,7 +14,7 @@ from kdjax.models.convolution import product
 xavier_normal = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
 
 _LAYOUT = ("NWC", "WIO", "NWC")
-_FEW = 8  # examples, for which turning the kernel round costs more than it saves
+_FEW = 8  # examples, for which preparing the kernel costs more than it saves
 
 
 def halve(
@@ -22,11 +22,13 @@ def halve(
 ) -> Float[Array, "batch half outputs"]:
     """`y[t] = sum_j x[2t + j - 1] kernel[j]`, torch's `Conv1d(k, 4, 2, padding=1)`.
 
-    On CPU as matrix products, whose gradients are products too, elsewhere XLA's
-    convolution. ValueError if time is odd.
+    On CPU as matrix products, whose gradients are products too; elsewhere, and for a
+    few examples, as in scoring one beat, XLA's convolution. ValueError if time is odd.
     """
     if x.shape[1] % 2:
         raise ValueError(f"x: expected an even number of time steps, found {x.shape}")
+    if x.shape[0] <= _FEW:
+        return _halve_by_xla(x, kernel)
     return lax.platform_dependent(
         x, kernel, cpu=_halve_by_products, default=_halve_by_xla
     )
@@ -40,7 +42,7 @@ def double(
     It is flax's `nn.ConvTranspose` with window 4, stride 2 and "SAME" padding; torch's
     `ConvTranspose1d(k, 4, 2, padding=1)` has the weight `kernel[::-1]`. On CPU it is 10
     times faster than XLA's (forward and backward, 10 steps of 512 channels to 256), but
-    for a few examples, as in scoring one beat: there XLA's is used.
+    for a few examples.
     """
     if x.shape[0] <= _FEW:
         return _double_by_xla(x, kernel)

@@ -41,6 +41,12 @@ def network(spec: Mapping[str, Any], classes: tuple[str, ...]) -> nn.Module:
     return models.build(name, classes=len(classes), norm_axis=AXIS, **fields)
 
 
+def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGAN:
+    """The config's `model` where it names a BeatGAN, which has no classes."""
+    name, fields = split_name(spec, where="config.model")
+    return models.build_gan(name, norm_axis=AXIS, **fields)
+
+
 def predict(module: nn.Module, model: Tree, x: Array) -> Outputs:
     """A forward pass with the running statistics."""
     variables = {"params": model["params"], **model["model_state"]}
@@ -58,12 +64,14 @@ def read(
     *,
     where: str,
     fields: tuple[str, ...] = (),
+    build: Callable[..., nn.Module] = network,
 ) -> Trained:
     """The stage that the section `where` names, whose inputs must be `dataset`'s.
 
     Its fields: "folder" of the stage, "checkpoint" ("best" or "last"), and `fields`,
-    which are the caller's. An experiment fills in "folder" and "config" from {"stage":
-    name}. Raises InputError; no checkpoint is read before `load` is called.
+    which are the caller's. `build` makes its network from its `model` section. An
+    experiment fills in "folder" and "config" from {"stage": name}. Raises InputError;
+    no checkpoint is read before `load` is called.
     """
     for name in spec:
         lookup(name, dict.fromkeys((*FIELDS, *fields)), where=where)
@@ -73,10 +81,10 @@ def read(
     config = spec.get("config") or files.read_json(folder / "config.json")
     known = examples.load(config["data"], config["seed"])
     _check_same_inputs(known, dataset, where)
-    module = network(config["model"], known.classes)
+    module = build(config["model"], known.classes)
 
     def load() -> Tree:
-        template = _shapes(module, examples.first(dataset))
+        template = shapes(module, examples.first(dataset))
         return load_model(folder, spec.get("checkpoint", "best"), template)
 
     return Trained(module, known.classes, load)
@@ -103,23 +111,28 @@ def starting_from(
     not depend on the values of the parameters, as no optimiser's here does. Raises
     InputError where the networks differ.
     """
-    _overlay(_shapes(begin.module, example), _shapes(module, example))
+    where = "config.start"
+    overlay(shapes(begin.module, example), shapes(module, example), where=where)
 
     def initialise(rng: Array) -> TrainState:
         state, found = init(rng), begin.load()
-        return state._replace(**_overlay(found, model_of(state)))
+        return state._replace(**overlay(found, model_of(state), where=where))
 
     return initialise
 
 
-def _shapes(module: nn.Module, example: Array) -> Tree:
+def shapes(module: nn.Module, example: Array) -> Tree:
+    """{"params", "model_state"} of a network as shapes; it must take `example`."""
     init = functools.partial(module.init, train=False)
     variables = dict(jax.eval_shape(init, jax.random.key(0), example))
     return {"params": variables.pop("params"), "model_state": variables}
 
 
-def _overlay(found: Tree, fresh: Tree) -> Tree:
-    """`fresh` with the arrays that `found` has at the same paths."""
+def overlay(found: Tree, fresh: Tree, *, where: str) -> Tree:
+    """`fresh` with the arrays that `found` has at the same paths.
+
+    InputError that names `where` if their shapes differ, or an encoder's is missing.
+    """
     known = dict(jax.tree_util.tree_leaves_with_path(found))
 
     def choose(path: tuple[Any, ...], leaf: Any) -> Any:
@@ -127,11 +140,11 @@ def _overlay(found: Tree, fresh: Tree) -> Tree:
         other = known.get(path)
         if other is None:
             if "encoder" in text:
-                raise InputError(f"config.start: that stage's network has no {text}")
+                raise InputError(f"{where}: that stage's network has no {text}")
             return leaf
         if other.shape != leaf.shape:
             raise InputError(
-                f"config.start: {text}: expected {leaf.shape}, as in config.model, "
+                f"{where}: {text}: expected {leaf.shape}, as in config.model, "
                 f"found {other.shape}"
             )
         return other

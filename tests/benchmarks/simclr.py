@@ -13,13 +13,12 @@ both in the same minute on a quiet machine and quote the ratio. `large` takes st
 import resource
 import statistics
 import sys
-import time
-from itertools import chain, count, islice
+from itertools import islice
 
-import jax
+from stepping import run_steps
 
 from kdjax.tasks import simclr
-from kdjax.training import host, loop, parallel
+from kdjax.training import host, loop
 
 BATCHES = (256, 1024)
 
@@ -45,21 +44,6 @@ def make_task(batch):
         augment=None,
         seed=0,
     )
-
-
-def run_steps(task, batch):
-    """(seconds, metrics) of step after step, waiting for each."""
-    devices = parallel.make("pmap", devices=1)
-    everywhere = devices.replicate((task.constants(), jax.random.key(1)))
-    state = devices.replicate(task.init(jax.random.key(0)))
-    step = loop.compiled_step(task, devices)
-    epochs = (task.data["train"].batches(batch, epoch=e) for e in count(1))
-    for each in chain.from_iterable(epochs):
-        part = devices.shard(each)
-        start = time.perf_counter()
-        state, metrics = step(state, everywhere, part)
-        jax.block_until_ready(metrics)
-        yield time.perf_counter() - start, metrics
 
 
 def time_steps(batch, repeats=15, warmup=2):

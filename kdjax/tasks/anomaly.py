@@ -1,0 +1,177 @@
+"""Anomaly detection: a detector learns from normal examples, and every example gets a
+score. What the tasks that do so share: data, figures and what they write when done.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from kdjax import files
+from kdjax.data.dataset import Dataset
+from kdjax.errors import InputError, lookup
+from kdjax.tasks import examples
+from kdjax.training import anomaly_metrics
+from kdjax.training.anomaly_metrics import NORMAL
+from kdjax.training.cost import forward_cost
+from kdjax.training.loop import Source, Training
+from kdjax.training.parallel import AXIS
+
+Tree = Any
+BATCH = 512  # examples scored at once when done
+SHOWN = 3  # examples of each class kept to be drawn
+
+
+class Inputs(NamedTuple):
+    """`sources` by split, training's the normal examples alone, and `constants`."""
+
+    dataset: Dataset
+    sources: dict[str, Source]
+    constants: Callable[[], dict[str, np.ndarray]]
+
+
+def inputs(data: Mapping[str, Any], training: Training, seed: int) -> Inputs:
+    """The data of a detector, which learns from class 0 alone.
+
+    Raises InputError on data without normal examples to learn from, or on a
+    `training.select` that the validation split cannot give.
+    """
+    dataset = examples.load(data, seed)
+    known = dict.fromkeys(anomaly_metrics.SCORES)
+    lookup(training.select, known, where="config.training.select")
+    normal = np.flatnonzero(dataset.train.y == NORMAL)
+    name = dataset.classes[NORMAL]
+    if not len(normal):
+        raise InputError(
+            f"config.data: expected examples of the normal class {name!r} to learn "
+            "from, found none"
+        )
+    if not (dataset.validation.y == NORMAL).any():
+        raise InputError(
+            f"config.data: expected validation examples of the normal class {name!r}, "
+            "found none"
+        )
+    if training.select != "loss" and (dataset.validation.y == NORMAL).all():
+        raise InputError(
+            f"config.training.select: {training.select!r} needs abnormal validation "
+            "examples, and there are none; 'loss' does not"
+        )
+    sources, constants = examples.inputs(dataset, seed, train=normal)
+    return Inputs(dataset, sources, constants)
+
+
+def about(found: Inputs) -> dict[str, Any]:
+    """What results.json says of the data."""
+    said = examples.about(found.dataset, found.sources)
+    for split in ("validation", "test"):
+        y = getattr(found.dataset, split).y
+        said["examples"][f"{split} abnormal"] = int((y != NORMAL).sum())
+    return said
+
+
+Score = Callable[[Tree, Array], Float[Array, " batch"]]
+Rebuild = Callable[[Tree, Array], Array]
+
+
+def squared_error(rebuild: Rebuild) -> Score:
+    """The score of what rebuilds its input: the mean square of what it misses."""
+
+    def score(model: Tree, x: Array) -> Array:
+        missed = jnp.square(x - rebuild(model, x))
+        return jnp.mean(missed, axis=tuple(range(1, x.ndim)))
+
+    return score
+
+
+def evaluate(
+    score: Score, model: Tree, batch: Tree, constants: Tree
+) -> dict[str, tuple[Array, Array]]:
+    """A batch's sums for `figures`."""
+    index = batch["index"]
+    scores = score(model, examples.look(constants, batch))
+    sums = anomaly_metrics.score_sums(
+        scores,
+        constants["y"][index],
+        index,
+        batch["mask"],
+        rows=constants["y"].shape[0],
+    )
+    return lax.psum(sums, AXIS)
+
+
+def figures(dataset: Dataset) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """`Task.figures` of a dataset: anomaly_metrics.figures."""
+    label = np.concatenate([split.y for split in examples.splits(dataset).values()])
+    return functools.partial(
+        anomaly_metrics.figures, label=label, classes=dataset.classes
+    )
+
+
+def finish(
+    score: Score,
+    rebuild: Rebuild | None,
+    dataset: Dataset,
+    reached: Mapping[str, Tree],
+    folder: Path,
+) -> None:
+    """Writes what the report reads.
+
+    `scores.npz`: key, split, label, group of the validation and test examples, and
+    their scores by `last` and `best`. `examples.npz`, if the detector rebuilds: x,
+    rebuilt (by `last`), label, score of a few test examples of each class, those at
+    the class's highest scores among them. `cost.json`.
+    """
+    splits = examples.splits(dataset)
+    parts = {name: splits[name] for name in ("validation", "test")}
+    x = np.concatenate([part.x for part in parts.values()])
+    arrays: dict[str, Any] = {
+        "key": np.concatenate([part.key for part in parts.values()]),
+        "split": np.repeat(list(parts), [len(part.y) for part in parts.values()]),
+        "label": np.concatenate([part.y for part in parts.values()]),
+        "group": np.concatenate([part.group for part in parts.values()]),
+    }
+    scorer = jax.jit(score)
+    for kind, model in reached.items():
+        arrays[kind] = in_batches(functools.partial(scorer, jax.device_put(model)), x)
+    files.write(folder / "scores.npz", lambda file: np.savez(file, **arrays))
+    if rebuild is not None:
+        test = arrays["split"] == "test"
+        rows = np.flatnonzero(test)[_shown(arrays["label"][test], arrays["last"][test])]
+        shown = {
+            "x": x[rows],
+            "rebuilt": np.asarray(jax.jit(rebuild)(reached["last"], x[rows])),
+            "label": arrays["label"][rows],
+            "score": arrays["last"][rows],
+        }
+        files.write(folder / "examples.npz", lambda file: np.savez(file, **shown))
+    cost = forward_cost(score, reached["last"], x[:1])
+    files.write_json(folder / "cost.json", cost)
+
+
+def in_batches(function: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
+    """`function(x)`, a batch at a time, the last one padded."""
+    found = []
+    for start in range(0, len(x), BATCH):
+        part = x[start : start + BATCH]
+        pad = [(0, BATCH - len(part)), *[(0, 0)] * (x.ndim - 1)]
+        found.append(np.asarray(function(np.pad(part, pad)))[: len(part)])
+    return np.concatenate(found)
+
+
+def _shown(label: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Rows of `SHOWN` examples of each class: from its highest score to its median."""
+    rows = []
+    for y in np.unique(label):
+        ranked = np.flatnonzero(label == y)
+        ranked = ranked[np.argsort(-score[ranked], kind="stable")]
+        places = np.linspace(0, len(ranked) // 2, min(SHOWN, len(ranked)))
+        rows.append(ranked[places.astype(int)])
+    return np.concatenate(rows)

@@ -1,0 +1,218 @@
+"""BeatGAN: an autoencoder that must also match a discriminator's features, learnt from
+normal examples; what it cannot rebuild is abnormal.
+
+Every step trains the discriminator, then the generator with the updated discriminator.
+Beside the plain losses the discriminator may teach itself (FRSKD), agree with itself on
+two views (SimCLR), and the generator may learn from a trained one. Zhou et al., IJCAI
+2019; Ji et al., CVPR 2021; Chen et al., ICML 2020.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import jax
+import optax
+from jaxtyping import Array
+
+from kdjax import augment as augmentations
+from kdjax.errors import InputError, call, lookup
+from kdjax.models import BeatGAN
+from kdjax.tasks import anomaly, examples, trained
+from kdjax.tasks.beatgan_step import (
+    Adversarial,
+    Contrastive,
+    Networks,
+    Reconstruction,
+    SelfDistillation,
+    Terms,
+    split_sides,
+    step,
+    variables,
+)
+from kdjax.training import optim
+from kdjax.training.loop import Task, Training
+from kdjax.training.state import TrainState, create_state
+
+Tree = Any
+
+
+def make(
+    *,
+    data: Mapping[str, Any],
+    model: Mapping[str, Any],
+    training: Training,
+    optimizer: Mapping[str, Any],
+    seed: int,
+    losses: Mapping[str, Mapping[str, Any] | None] | None = None,
+    augment: Mapping[str, Any] | None = None,
+    start: Mapping[str, Any] | None = None,
+    encoder: Mapping[str, Any] | None = None,
+    teacher: Mapping[str, Any] | None = None,
+) -> Task:
+    """The task of one stage; nothing compiles and no checkpoint is read here.
+
+    Args:
+      data: fields of kdjax.data.load; class 0 is normal, and alone learnt from.
+      model: fields of kdjax.models.build_gan. `self_teacher` and `projection` are there
+        if and only if the terms that need them are.
+      optimizer: fields of kdjax.training.optim.build; each side has its own.
+      losses: {field of Terms: its fields, or None}.
+      augment: fields of kdjax.augment.build, for what both sides train on.
+      start: {"folder", "checkpoint"} of the BeatGAN stage to go on from.
+      encoder: {"folder", "checkpoint"} of the `simclr` stage that pretrained the
+        discriminator's encoder; laid over `start`.
+      teacher: {"folder", "checkpoint"} of the BeatGAN stage whose reconstructions the
+        term `reconstruction` compares with.
+
+    Raises InputError on anything in the config or the data that does not fit.
+    """
+    found = anomaly.inputs(data, training, seed)
+    terms = _terms(losses or {})
+    module = trained.gan(model)
+    _check_parts(module, terms, teacher)
+    tx, schedule = optim.build(
+        optimizer,
+        total_steps=training.total_steps(found.sources["train"].size),
+        batch_size=training.batch_size,
+    )
+    example = examples.first(found.dataset)
+    trained.shapes(module, example)  # an InputError if they do not fit
+    view = augmentations.build(augment)
+    examples.check_view(view, example, where="config.augment")
+    views = None
+    if terms.contrastive is not None:
+        where = "config.losses.contrastive.augment"
+        views = augmentations.build(terms.contrastive.augment, where=where)
+        examples.check_view(views, example, where=where)
+    read = functools.partial(trained.read, dataset=found.dataset)
+    init = _fresh(module, example, tx)
+    if start is not None:
+        begin = read(start, where="config.start", build=trained.gan)
+        init = trained.starting_from(begin, init, module, example)
+    if encoder is not None:
+        init = _with_encoder(read(encoder, where="config.encoder"), init, example)
+    frozen = None
+    if teacher is not None:
+        frozen = read(teacher, where="config.teacher", build=trained.gan)
+    rebuild = functools.partial(reconstruct, module)
+    score = anomaly.squared_error(rebuild)
+    teaches = cast(BeatGAN, frozen.module) if frozen is not None else None
+    networks = Networks(module, terms, view, views, teaches)
+    return Task(
+        init=init,
+        step=step(networks, tx, schedule),
+        evaluate=functools.partial(anomaly.evaluate, score),
+        figures=anomaly.figures(found.dataset),
+        data=found.sources,
+        constants=lambda: (
+            found.constants() | {"teacher": frozen.load() if frozen else {}}
+        ),
+        finish=functools.partial(anomaly.finish, score, rebuild, found.dataset),
+        about=anomaly.about(found)
+        | {
+            "teacher": teacher and trained.name(teacher),
+            "start": start and trained.name(start),
+            "encoder": encoder and trained.name(encoder),
+        },
+    )
+
+
+def reconstruct(module: BeatGAN, model: Tree, x: Array) -> Array:
+    """The generator's reconstruction, with the running statistics."""
+    own = variables("generator", model["params"], model["model_state"])
+    found: Array = module.generator.apply(own, x, train=False)[0]
+    return found
+
+
+def _terms(sections: Mapping[str, Mapping[str, Any] | None]) -> Terms:
+    kinds = {
+        "adversarial": Adversarial,
+        "self_distillation": SelfDistillation,
+        "contrastive": Contrastive,
+        "reconstruction": Reconstruction,
+    }
+    found: dict[str, Any] = {}
+    for name, fields in sections.items():
+        where = f"config.losses.{name}"
+        kind = lookup(name, kinds, where="config.losses")
+        if fields is None:
+            continue
+        found[name] = call(kind, fields, where=where)
+        for field, value in found[name]._asdict().items():
+            if field == "augment":
+                continue
+            low = "above 0" if field == "temperature" else "of 0 or more"
+            right = isinstance(value, int | float) and not isinstance(value, bool)
+            if not right or value < 0 or (field == "temperature" and value == 0):
+                raise InputError(
+                    f"{where}.{field}: expected a number {low}, got {value!r}"
+                )
+    return Terms(**found)
+
+
+def _check_parts(
+    module: BeatGAN, terms: Terms, teacher: Mapping[str, Any] | None
+) -> None:
+    """What a term needs is there, and nothing is there for no term."""
+    for part, term in (
+        ("self_teacher", "self_distillation"),
+        ("projection", "contrastive"),
+    ):
+        has, needs = getattr(module, part), getattr(terms, term)
+        if (has is None) != (needs is None):
+            raise InputError(
+                f"config.model.{part}: config.losses.{term} needs it, and nothing else "
+                f"does; found {'it' if has else 'none'} {'without' if has else 'for'} "
+                "that term"
+            )
+    if (teacher is None) != (terms.reconstruction is None):
+        raise InputError(
+            "config.teacher: config.losses.reconstruction needs it, and nothing else "
+            f"does; found {'none for' if teacher is None else 'it without'} that term"
+        )
+
+
+def _fresh(
+    module: BeatGAN, example: Array, tx: optax.GradientTransformation
+) -> Callable[[Array], TrainState]:
+    """rng -> the state at step 0, with an optimiser for either side."""
+
+    @jax.jit
+    def init(rng: Array) -> TrainState:
+        state = create_state(module.init(rng, example, train=False), tx)
+        sides = split_sides(state.params)
+        return state._replace(
+            opt_state={name: tx.init(side) for name, side in sides.items()}
+        )
+
+    return init
+
+
+def _with_encoder(
+    read: trained.Trained, init: Callable[[Array], TrainState], example: Array
+) -> Callable[[Array], TrainState]:
+    """`init`, the discriminator's encoder in the place of its own."""
+    where, name = "config.encoder", "discriminator"
+
+    def own(state: TrainState) -> Tree:
+        parts = variables(name, state.params, state.model_state)
+        params = parts.pop("params")
+        return {"params": params, "model_state": parts}
+
+    def replaced(state: TrainState, found: Tree) -> TrainState:
+        part = trained.overlay(found, own(state), where=where)
+        model_state = {
+            kind: parts | {name: part["model_state"][kind]}
+            for kind, parts in state.model_state.items()
+        }
+        return state._replace(
+            params=state.params | {name: part["params"]}, model_state=model_state
+        )
+
+    replaced(
+        jax.eval_shape(init, jax.random.key(0)), trained.shapes(read.module, example)
+    )
+    return lambda rng: replaced(init(rng), read.load())

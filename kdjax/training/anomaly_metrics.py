@@ -1,0 +1,110 @@
+"""How well a score tells abnormal examples from normal ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from kdjax.errors import InputError
+
+NORMAL = 0  # the class that a detector learns from
+SCORES = ("loss", "auc", "average_precision", "best_f1")
+
+
+def score_sums(
+    score: Float[Array, " batch"],
+    label: Int[Array, " batch"],
+    index: Int[Array, " batch"],
+    mask: Float[Array, " batch"],
+    *,
+    rows: int,
+) -> dict[str, tuple[Array, Array]]:
+    """A batch's part of the sums that `figures` takes.
+
+    `loss`: the score of the normal examples. `score`: every example's own, at its place
+    `index` among all `rows`, so that ranks are exact whatever the batches and devices.
+    """
+    normal = mask * (label == NORMAL)
+    empty = jnp.zeros(rows, jnp.float32)
+    return {
+        "loss": (jnp.sum(score * normal), jnp.sum(normal)),
+        "score": (empty.at[index].add(score * mask), empty.at[index].add(mask)),
+    }
+
+
+def figures(
+    total: Mapping[str, tuple[Any, Any]],
+    *,
+    label: Int[np.ndarray, " rows"],
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """What a split's sums say: `loss`, the mean score of the normal examples; and, if
+    there are abnormal ones, `detection`'s figures and `auc_by_class`, each class
+    against the normal one."""
+    score, seen = total["score"]
+    rows = seen > 0
+    score, label = score[rows], label[rows]
+    found: dict[str, Any] = {
+        "loss": float(total["loss"][0] / total["loss"][1]),
+        "examples": int(rows.sum()),
+    }
+    if (label == NORMAL).all() or not np.isfinite(found["loss"]):
+        return found
+    normal = score[label == NORMAL]
+    by_class = {
+        name: auc(normal, score[label == y])
+        for y, name in enumerate(classes)
+        if y != NORMAL and (label == y).any()
+    }
+    return found | detection(label != NORMAL, score) | {"auc_by_class": by_class}
+
+
+def detection(abnormal: np.ndarray, score: Float[np.ndarray, " n"]) -> dict[str, float]:
+    """auc, average_precision, best_f1 and its threshold: flag what is at least it.
+
+    The area under the ROC curve (ties count half), the mean precision weighted by the
+    rise in recall, without interpolation, and the best harmonic mean of both, whose
+    threshold is chosen on the labels and so flatters: all as scikit-learn has them.
+    """
+    from sklearn import metrics  # imported here: it takes a second
+
+    score = _ordered(score)
+    precision, recall, thresholds = metrics.precision_recall_curve(abnormal, score)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    best = int(np.argmax(f1[:-1]))
+    return {
+        "auc": float(metrics.roc_auc_score(abnormal, score)),
+        "average_precision": float(metrics.average_precision_score(abnormal, score)),
+        "best_f1": float(f1[best]),
+        "best_f1_threshold": float(thresholds[best]),
+    }
+
+
+def auc(normal: Float[np.ndarray, " n"], abnormal: Float[np.ndarray, " m"]) -> float:
+    """How often an abnormal example's score is above a normal one's; ties half."""
+    from sklearn.metrics import roc_auc_score
+
+    truth = np.repeat([0, 1], [len(normal), len(abnormal)])
+    return float(roc_auc_score(truth, _ordered(np.concatenate([normal, abnormal]))))
+
+
+def threshold(normal: Float[np.ndarray, " n"], false_alarms: float) -> float:
+    """The score that the share `false_alarms` of these normal examples exceeds.
+
+    The threshold is one of the scores: flag what is above it. InputError unless the
+    share is between 0 and 1.
+    """
+    if not 0 < false_alarms < 1:
+        raise InputError(
+            f"false alarms: expected a share between 0 and 1, got {false_alarms}"
+        )
+    return float(np.quantile(normal, 1 - false_alarms, method="higher"))
+
+
+def _ordered(score: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """An infinite score is the largest; scikit-learn refuses it."""
+    return np.nan_to_num(np.asarray(score, np.float64), nan=np.inf, posinf=1e300)
