@@ -74,6 +74,7 @@ def load(
     seed: int,
     labels_per_class: int | None = None,
     label_fraction: float | int | None = None,
+    normal_only: bool = False,
     **fields: Any,
 ) -> Dataset:
     """The dataset `name` of `LOADERS`, given the fields that its loader takes.
@@ -82,6 +83,8 @@ def load(
     `labels_per_class` (a number) or `label_fraction` (of each class, in (0, 1], one at
     least) keeps so many training labels, drawn by `seed`: the other training examples
     stay, `UNLABELLED`. The labels of a smaller fraction are among those of a larger.
+    `normal_only` keeps the training examples of class 0 alone, as a detector of
+    anomalies does.
 
     Raises an InputError that names the field or the file at fault.
     """
@@ -92,6 +95,8 @@ def load(
         )
     loader = lookup(name, LOADERS, where="config.data.name")
     dataset: Dataset = call(loader, fields, where="config.data", seed=seed)
+    if normal_only:
+        dataset = dataset._replace(train=take(dataset.train, normals(dataset.train)))
     y = dataset.train.y
     if labels_per_class is not None:
         where = "config.data.labels_per_class"

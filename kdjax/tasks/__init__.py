@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdjax.tasks import beatgan, distill, probe, simclr
+from kdjax.tasks import autoencoder, beatgan, detector, distill, probe, simclr
 from kdjax.training.loop import Task
 
 TASKS: dict[str, Callable[..., Task]] = {
+    "autoencoder": autoencoder.make,
     "beatgan": beatgan.make,
+    "detector": detector.make,
     "distill": distill.make,
     "probe": probe.make,
     "simclr": simclr.make,

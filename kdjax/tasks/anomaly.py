@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from kdjax import files
-from kdjax.data.dataset import Dataset
+from kdjax.data.dataset import Dataset, Examples, as_float, concatenate
 from kdjax.errors import InputError, lookup
 from kdjax.tasks import examples
 from kdjax.training import anomaly_metrics
@@ -94,17 +94,19 @@ def squared_error(rebuild: Rebuild) -> Score:
 def evaluate(
     score: Score, model: Tree, batch: Tree, constants: Tree
 ) -> dict[str, tuple[Array, Array]]:
-    """A batch's sums for `figures`."""
-    index = batch["index"]
-    scores = score(model, examples.look(constants, batch))
-    sums = anomaly_metrics.score_sums(
-        scores,
-        constants["y"][index],
-        index,
-        batch["mask"],
-        rows=constants["y"].shape[0],
+    """A batch's sums for `figures`, by a score of examples."""
+    return sums(score(model, examples.look(constants, batch)), batch, constants)
+
+
+def sums(
+    scores: Float[Array, " batch"], batch: Tree, constants: Tree
+) -> dict[str, tuple[Array, Array]]:
+    """A batch's sums for `figures`, from its scores."""
+    index, y = batch["index"], constants["y"]
+    found = anomaly_metrics.score_sums(
+        scores, y[index], index, batch["mask"], rows=y.shape[0]
     )
-    return lax.psum(sums, AXIS)
+    return lax.psum(found, AXIS)
 
 
 def figures(dataset: Dataset) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -117,43 +119,66 @@ def figures(dataset: Dataset) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
 
 def finish(
     score: Score,
-    rebuild: Rebuild | None,
+    rebuild: Rebuild,
     dataset: Dataset,
     reached: Mapping[str, Tree],
     folder: Path,
 ) -> None:
-    """Writes what the report reads.
-
-    `scores.npz`: key, split, label, group of the validation and test examples, and
-    their scores by `last` and `best`. `examples.npz`, if the detector rebuilds: x,
-    rebuilt (by `last`), label, score of a few test examples of each class, those at
-    the class's highest scores among them. `cost.json`.
-    """
-    splits = examples.splits(dataset)
-    parts = {name: splits[name] for name in ("validation", "test")}
-    x = np.concatenate([part.x for part in parts.values()])
-    arrays: dict[str, Any] = {
-        "key": np.concatenate([part.key for part in parts.values()]),
-        "split": np.repeat(list(parts), [len(part.y) for part in parts.values()]),
-        "label": np.concatenate([part.y for part in parts.values()]),
-        "group": np.concatenate([part.group for part in parts.values()]),
+    """Writes what the report reads of a network that rebuilds: `write`, `cost.json`."""
+    scorer, rebuilder = jax.jit(score), jax.jit(rebuild)
+    x = as_float(held_out(dataset).x)
+    scores = {
+        kind: in_batches(functools.partial(scorer, jax.device_put(model)), x)
+        for kind, model in reached.items()
     }
-    scorer = jax.jit(score)
-    for kind, model in reached.items():
-        arrays[kind] = in_batches(functools.partial(scorer, jax.device_put(model)), x)
-    files.write(folder / "scores.npz", lambda file: np.savez(file, **arrays))
-    if rebuild is not None:
-        test = arrays["split"] == "test"
-        rows = np.flatnonzero(test)[_shown(arrays["label"][test], arrays["last"][test])]
-        shown = {
-            "x": x[rows],
-            "rebuilt": np.asarray(jax.jit(rebuild)(reached["last"], x[rows])),
-            "label": arrays["label"][rows],
-            "score": arrays["last"][rows],
-        }
-        files.write(folder / "examples.npz", lambda file: np.savez(file, **shown))
+
+    def rebuilt(x: np.ndarray) -> np.ndarray:
+        return np.asarray(rebuilder(reached["last"], x))
+
+    write(folder, dataset, scores, rebuilt)
     cost = forward_cost(score, reached["last"], x[:1])
     files.write_json(folder / "cost.json", cost)
+
+
+def held_out(dataset: Dataset) -> Examples:
+    """The validation and then the test examples."""
+    return concatenate([dataset.validation, dataset.test])
+
+
+def write(
+    folder: Path,
+    dataset: Dataset,
+    scores: Mapping[str, Float[np.ndarray, " n"]],
+    rebuilt: Callable[[np.ndarray], np.ndarray] | None,
+) -> None:
+    """Writes every held-out example's score, and a few examples to be drawn.
+
+    `scores.npz`: key, split, label, group of the validation and test examples, and
+    their scores by `last` and `best`. `examples.npz`, if there is `rebuilt`: x,
+    rebuilt, label and score (`last`) of up to 3 test examples of each class, from that
+    with the class's highest score down to its median.
+    """
+    held = held_out(dataset)
+    x = as_float(held.x)
+    sizes = [len(dataset.validation.y), len(dataset.test.y)]
+    arrays: dict[str, Any] = {
+        "key": held.key,
+        "split": np.repeat(["validation", "test"], sizes),
+        "label": held.y,
+        "group": held.group,
+        **scores,
+    }
+    files.write(folder / "scores.npz", lambda file: np.savez(file, **arrays))
+    if rebuilt is None:
+        return
+    rows = sizes[0] + _shown(dataset.test.y, scores["last"][sizes[0] :])
+    shown = {
+        "x": x[rows],
+        "rebuilt": rebuilt(x[rows]),
+        "label": held.y[rows],
+        "score": scores["last"][rows],
+    }
+    files.write(folder / "examples.npz", lambda file: np.savez(file, **shown))
 
 
 def in_batches(function: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:

@@ -89,11 +89,14 @@ def make(
         examples.check_view(views, example, where=where)
     read = functools.partial(trained.read, dataset=found.dataset)
     init = _fresh(module, example, tx)
+    template = jax.eval_shape(init, jax.random.key(0))
     if start is not None:
         begin = read(start, where="config.start", build=trained.gan)
         init = trained.starting_from(begin, init, module, example)
     if encoder is not None:
-        init = _with_encoder(read(encoder, where="config.encoder"), init, example)
+        begin = read(encoder, where="config.encoder")
+        _replaced(template, trained.shapes(begin.module, example))
+        init = _with_encoder(begin, init)
     frozen = None
     if teacher is not None:
         frozen = read(teacher, where="config.teacher", build=trained.gan)
@@ -192,27 +195,22 @@ def _fresh(
 
 
 def _with_encoder(
-    read: trained.Trained, init: Callable[[Array], TrainState], example: Array
+    begin: trained.Trained, init: Callable[[Array], TrainState]
 ) -> Callable[[Array], TrainState]:
     """`init`, the discriminator's encoder in the place of its own."""
-    where, name = "config.encoder", "discriminator"
+    return lambda rng: _replaced(init(rng), begin.load())
 
-    def own(state: TrainState) -> Tree:
-        parts = variables(name, state.params, state.model_state)
-        params = parts.pop("params")
-        return {"params": params, "model_state": parts}
 
-    def replaced(state: TrainState, found: Tree) -> TrainState:
-        part = trained.overlay(found, own(state), where=where)
-        model_state = {
-            kind: parts | {name: part["model_state"][kind]}
-            for kind, parts in state.model_state.items()
-        }
-        return state._replace(
-            params=state.params | {name: part["params"]}, model_state=model_state
-        )
-
-    replaced(
-        jax.eval_shape(init, jax.random.key(0)), trained.shapes(read.module, example)
+def _replaced(state: TrainState, found: Tree) -> TrainState:
+    """The state with what `found` has of the discriminator's variables."""
+    name = "discriminator"
+    own = variables(name, state.params, state.model_state)
+    fresh = {"params": own.pop("params"), "model_state": own}
+    part = trained.overlay(found, fresh, where="config.encoder")
+    model_state = {
+        kind: parts | {name: part["model_state"][kind]}
+        for kind, parts in state.model_state.items()
+    }
+    return state._replace(
+        params=state.params | {name: part["params"]}, model_state=model_state
     )
-    return lambda rng: replaced(init(rng), read.load())

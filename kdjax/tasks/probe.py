@@ -20,16 +20,16 @@ import optax
 from jaxtyping import Array
 
 from kdjax import files, losses
-from kdjax.data.dataset import UNLABELLED, Dataset
+from kdjax.data.dataset import Dataset
 from kdjax.errors import InputError, call, lookup, split_name
-from kdjax.tasks import examples, trained
-from kdjax.tasks.probes import PROBES, Features, Probe
+from kdjax.tasks import examples, representations, trained
+from kdjax.tasks.probes import PROBES, Probe
+from kdjax.tasks.representations import Features
 from kdjax.training import metrics, optim
 from kdjax.training.loop import Task, Training
 from kdjax.training.state import TrainState, create_state, gradient_step
 
 Tree = Any
-BATCH = 512  # examples encoded at once
 
 
 def make(
@@ -67,11 +67,12 @@ def make(
             f"config.training.epochs: expected 0, for the probe {name!r} is not "
             f"trained; got {training.epochs}"
         )
-    module, load = _encoder(encoder, model, dataset, seed)
+    module, load = representations.frozen(encoder, model, dataset, seed)
     known = examples.labelled(dataset)
     sources, _ = examples.inputs(dataset, seed, train=known, stream=False)
-    whole, constants = examples.inputs(dataset, seed)
-    encode = functools.cache(lambda: _encode(module, load(), whole, constants()))
+    encode = functools.cache(
+        lambda: representations.encode(module, load(), dataset, seed)
+    )
     tx, schedule = optax.identity(), optax.constant_schedule(0.0)
     if reader.module is not None:
         tx, schedule = optim.build(
@@ -89,55 +90,6 @@ def make(
         finish=functools.partial(_finish, dataset, encode, embeddings),
         about=examples.about(dataset, sources)
         | {"teacher": None, "start": encoder and trained.name(encoder)},
-    )
-
-
-def _encoder(
-    spec: Mapping[str, Any] | None,
-    model: Mapping[str, Any] | None,
-    dataset: Dataset,
-    seed: int,
-) -> tuple[nn.Module, Callable[[], Tree]]:
-    """The frozen network, and how to read its variables."""
-    if spec is not None:
-        found = trained.read(spec, dataset, where="config.encoder")
-        return found.module, found.load
-    module = trained.network(model or {}, dataset.classes)
-
-    def initial() -> Tree:
-        init = jax.jit(functools.partial(module.init, train=False))
-        variables = dict(init(jax.random.key(seed), examples.first(dataset)))
-        return {"params": variables.pop("params"), "model_state": variables}
-
-    return module, initial
-
-
-def _encode(
-    module: nn.Module,
-    model: Tree,
-    sources: Mapping[str, Any],
-    constants: Mapping[str, np.ndarray],
-) -> Features:
-    """Every example's representation, by the first device alone."""
-    model, resident = jax.device_put((model, dict(constants)))
-
-    @jax.jit
-    def represent(model: Tree, constants: Tree, batch: Tree) -> Array:
-        x = examples.look(constants, batch)
-        return trained.representation(trained.predict(module, model, x))
-
-    parts: dict[str, list[np.ndarray]] = {}
-    for name, source in sources.items():
-        for batch in source.batches(BATCH, epoch=None):
-            found = np.asarray(represent(model, resident, batch))
-            parts.setdefault(name, []).append(found[batch["mask"] > 0])
-    y, train = constants["y"], sources["train"].size
-    return Features(
-        x=np.concatenate([part for found in parts.values() for part in found]),
-        y=y,
-        train=slice(train),
-        labelled=np.flatnonzero(y[:train] != UNLABELLED),
-        validation=slice(train, train + sources["validation"].size),
     )
 
 

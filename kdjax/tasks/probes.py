@@ -12,27 +12,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from kdjax.errors import InputError
 from kdjax.models import build
 from kdjax.tasks import trained
+from kdjax.tasks.representations import Features
 from kdjax.training.embedding_metrics import unit
 
 Tree = Any
-
-
-class Features(NamedTuple):
-    """Representations [n, width] of the three splits one after another, and labels.
-
-    train, labelled and validation are rows.
-    """
-
-    x: Float[np.ndarray, "n width"]
-    y: Int[np.ndarray, " n"]
-    train: slice
-    labelled: np.ndarray
-    validation: slice
 
 
 class Probe(NamedTuple):

@@ -72,7 +72,7 @@ def detection(abnormal: np.ndarray, score: Float[np.ndarray, " n"]) -> dict[str,
     """
     from sklearn import metrics  # imported here: it takes a second
 
-    score = _ordered(score)
+    score = ordered(score)
     precision, recall, thresholds = metrics.precision_recall_curve(abnormal, score)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     best = int(np.argmax(f1[:-1]))
@@ -89,7 +89,7 @@ def auc(normal: Float[np.ndarray, " n"], abnormal: Float[np.ndarray, " m"]) -> f
     from sklearn.metrics import roc_auc_score
 
     truth = np.repeat([0, 1], [len(normal), len(abnormal)])
-    return float(roc_auc_score(truth, _ordered(np.concatenate([normal, abnormal]))))
+    return float(roc_auc_score(truth, ordered(np.concatenate([normal, abnormal]))))
 
 
 def threshold(normal: Float[np.ndarray, " n"], false_alarms: float) -> float:
@@ -105,6 +105,6 @@ def threshold(normal: Float[np.ndarray, " n"], false_alarms: float) -> float:
     return float(np.quantile(normal, 1 - false_alarms, method="higher"))
 
 
-def _ordered(score: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def ordered(score: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """An infinite score is the largest; scikit-learn refuses it."""
     return np.nan_to_num(np.asarray(score, np.float64), nan=np.inf, posinf=1e300)

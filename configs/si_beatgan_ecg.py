@@ -1,0 +1,90 @@
+"""Self-improving BeatGAN on MIT-BIH, its controls and the usual baselines.
+
+    bash launch/local.sh configs/si_beatgan_ecg.py --config.data.root=MITDB_FOLDER
+    bash launch/local.sh configs/si_beatgan_ecg.py:smoke --config.data.root=MITDB_FOLDER
+
+Patients are disjoint, and the epoch is chosen by how well normal beats are rebuilt. All
+that goes on from `baseline` trains as long again: `retrained` without any new term is
+the control of the others. `si` lets the discriminator teach itself (FRSKD) and the
+generator learn from the baseline's reconstructions; `si_simclr_1` lets its encoder,
+pretrained by contrast, also agree with itself on two views; `si_simclr_2` trains all
+losses together from the start, without a baseline.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+VIEWS = {"name": "simclr_series", "crop_fraction": 0.2, "segments": 1}
+SOLVED = {
+    "task": "detector",
+    "losses": None,
+    "model": None,
+    "optimizer": None,
+    "training": {"epochs": 0},
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    config, smoke = common.start(arg, seeds=3)
+    common.ecg(config, smoke, epochs=3)
+    config.data.normal_only = True
+    last = {"checkpoint": "last"}
+    self_teacher = {"width": 16 if smoke else 64}
+    projection = {"hidden": (256,), "outputs": 128}
+    teach = {"temperature": 4.0, "alpha": 1.0, "beta": 10.0}
+    contrast = {"augment": VIEWS, "weight": 0.1, "temperature": 0.1}
+    si = {
+        "model": {"self_teacher": self_teacher},
+        "losses": {"self_distillation": teach, "reconstruction": {"weight": 1.0}},
+        "start": {"stage": "baseline"} | last,
+        "teacher": {"stage": "baseline"} | last,
+    }
+    both = {"self_teacher": self_teacher, "projection": projection}
+    simclr_1 = si | {
+        "model": both,
+        "losses": si["losses"] | {"contrastive": contrast},
+        "encoder": {"stage": "pretrain"} | last,
+    }
+    simclr_2 = {
+        "model": both,
+        "losses": {"self_distillation": teach, "contrastive": contrast},
+    }
+    width = 2 if smoke else 32
+    config.stages = {
+        "baseline": {},
+        "retrained": {"start": {"stage": "baseline"} | last},
+        "si": si,
+        "si_simclr_1": simclr_1,
+        "si_simclr_2": simclr_2,
+        "autoencoder": {"task": "autoencoder", "losses": None},
+        "pretrain": common.pretrain(
+            augment=VIEWS,
+            training={"batch_size": 256, "eval_batch_size": 256},
+            optimizer={
+                "name": "adam",
+                "schedule": {"name": "cosine", "value": 1e-3},
+            },
+            temperature=0.1,
+        )
+        | {"model": {"name": "beat_encoder", "width": width, "projection": projection}},
+        "simclr_knn": SOLVED
+        | {"detector": {"name": "knn"}, "encoder": {"stage": "pretrain"} | last},
+        "pca": SOLVED | {"detector": {"name": "pca"}},
+        "pca_10": SOLVED | {"detector": {"name": "pca", "components": 10}},
+        "isolation_forest": SOLVED | {"detector": {"name": "isolation_forest"}},
+        "one_class_svm": SOLVED | {"detector": {"name": "one_class_svm"}},
+    }
+    stages = ("retrained", "si", "si_simclr_1", "si_simclr_2")
+    config.report = {
+        "order": (
+            *("baseline", *stages, "autoencoder", "pretrain"),
+            *("simclr_knn", "pca", "pca_10", "isolation_forest", "one_class_svm"),
+        ),
+        "checkpoint": "last",
+        "comparisons": (
+            *((stage, "retrained") for stage in stages[1:]),
+            *(("baseline", other) for other in ("autoencoder", "pca", "simclr_knn")),
+        ),
+    }
+    return config

@@ -1,0 +1,180 @@
+"""The detectors by name, on scikit-learn: each gives (normal, validation) -> `Fitted`.
+
+config.detector = {"name": "pca", "components": 10}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kdjax.data.dataset import require
+
+WHERE = "config.detector"
+
+
+class Fitted(NamedTuple):
+    """score: x [n, width] -> [n], higher where it is less normal; rebuild: x -> x, for
+    detectors that have one; about: what was chosen in fitting."""
+
+    score: Callable[[np.ndarray], np.ndarray]
+    rebuild: Callable[[np.ndarray], np.ndarray] | None
+    about: dict[str, Any]
+
+
+Detector = Callable[[np.ndarray, np.ndarray], Fitted]
+
+
+def pca(
+    *,
+    seed: int,
+    components: int | None = None,
+    unexplained: float | int = 0.05,
+) -> Detector:
+    """The mean square of what the first principal components do not rebuild.
+
+    `components` None: the fewest that leave at most the share `unexplained` of the
+    normal validation examples' variance (their error about the training mean); the
+    error itself always falls with more of them. `rebuild` is the projection.
+    """
+    if components is not None:
+        require(components, 1, 2**31 - 1, where=f"{WHERE}.components")
+    require(unexplained, 0.0, 1.0, where=f"{WHERE}.unexplained")
+
+    del seed
+
+    def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
+        model, left = _principal(normal, validation, components, unexplained)
+
+        def rebuild(x: np.ndarray) -> np.ndarray:
+            return model.inverse_transform(model.transform(x))
+
+        def score(x: np.ndarray) -> np.ndarray:
+            return np.square(x - rebuild(x)).mean(axis=1)
+
+        return Fitted(score, rebuild, left)
+
+    return fit
+
+
+def isolation_forest(
+    *, seed: int, unexplained: float | int = 0.05, trees: int = 100
+) -> Detector:
+    """Liu, Ting & Zhou 2008, on `pca`'s components: how soon random cuts isolate x."""
+    require(unexplained, 0.0, 1.0, where=f"{WHERE}.unexplained")
+    require(trees, 1, 2**31 - 1, where=f"{WHERE}.trees")
+
+    def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
+        from sklearn.ensemble import IsolationForest  # imported here: it takes a second
+
+        reduce, left = _principal(normal, validation, None, unexplained)
+        forest = IsolationForest(n_estimators=trees, random_state=seed)
+        forest.fit(reduce.transform(normal))
+        return Fitted(
+            lambda x: -forest.score_samples(reduce.transform(x)),
+            None,
+            left,
+        )
+
+    return fit
+
+
+def one_class_svm(
+    *,
+    seed: int,
+    unexplained: float | int = 0.05,
+    nu: float | int = 0.05,
+    most: int = 5_000,
+) -> Detector:
+    """Schoelkopf et al. 2001, with an RBF kernel, on `pca`'s components.
+
+    They are scaled to unit variance. Fitted to `most` of the normal examples, drawn by
+    the seed, for its cost is quadratic in them.
+    """
+    require(unexplained, 0.0, 1.0, where=f"{WHERE}.unexplained")
+    require(nu, 1e-6, 1.0, where=f"{WHERE}.nu")
+    require(most, 2, 2**31 - 1, where=f"{WHERE}.most")
+
+    def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
+        from sklearn.svm import OneClassSVM
+
+        reduce, left = _principal(normal, validation, None, unexplained)
+        scale = np.sqrt(reduce.explained_variance_)
+
+        def prepared(x: np.ndarray) -> np.ndarray:
+            return reduce.transform(x) / scale
+
+        machine = OneClassSVM(nu=nu).fit(prepared(_drawn(normal, most, seed)))
+        return Fitted(lambda x: -machine.score_samples(prepared(x)), None, left)
+
+    return fit
+
+
+def knn(*, seed: int, neighbours: int = 5, most: int = 10_000) -> Detector:
+    """The mean distance to the nearest of `most` normal examples, as unit vectors.
+
+    The bank is drawn by the seed. On a contrastive encoder's representations: Sun et
+    al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
+    """
+    require(neighbours, 1, 2**31 - 1, where=f"{WHERE}.neighbours")
+    require(most, 1, 2**31 - 1, where=f"{WHERE}.most")
+
+    def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
+        from sklearn.neighbors import NearestNeighbors
+
+        bank = _unit(_drawn(normal, most, seed))
+        search = NearestNeighbors(n_neighbors=min(neighbours, len(bank))).fit(bank)
+        return Fitted(
+            lambda x: search.kneighbors(_unit(x))[0].mean(axis=1),
+            None,
+            {"bank": len(bank)},
+        )
+
+    return fit
+
+
+def _principal(
+    normal: np.ndarray,
+    validation: np.ndarray,
+    components: int | None,
+    unexplained: float | int,
+) -> tuple[Any, dict[str, Any]]:
+    """scikit-learn's PCA, cut to so many components, and what they leave."""
+    from sklearn.decomposition import PCA
+
+    most = min(normal.shape)
+    if components is not None:
+        require(components, 1, most, where=f"{WHERE}.components")
+    model = PCA(components, svd_solver="full").fit(normal)
+    centred = validation - model.mean_
+    explained = np.cumsum(np.square(centred @ model.components_.T).sum(axis=0))
+    left = 1 - explained / max(np.square(centred).sum(), 1e-30)
+    if components is None:
+        enough = np.flatnonzero(left <= unexplained)
+        components = int(enough[0]) + 1 if len(enough) else most
+        model = PCA(components, svd_solver="full").fit(normal)
+    return model, {
+        "components": components,
+        "unexplained": float(left[components - 1]),
+    }
+
+
+def _drawn(x: np.ndarray, most: int, seed: int) -> np.ndarray:
+    if len(x) <= most:
+        return x
+    rows = np.random.default_rng(seed).choice(len(x), most, replace=False)
+    return x[np.sort(rows)]
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    "isolation_forest": isolation_forest,
+    "knn": knn,
+    "one_class_svm": one_class_svm,
+    "pca": pca,
+}
