@@ -18,7 +18,9 @@ FLOORS = {
     "tasks": 3,
     "analysis": 3,
     "experiment": 4,
+    "command": 4,
     "main": 5,
+    "score": 5,
     "__main__": 5,
 }
 # The losses are for other people's code too: arrays in, a number out.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdjax.analysis.results import Experiment, scores, teachers
+from kdjax.analysis.results import Experiment, Headline, scores, teachers
 from kdjax.analysis.statistics import (
     Interval,
     holm,
@@ -20,7 +20,7 @@ LEVEL = 0.05
 
 
 class Comparison(NamedTuple):
-    """Test accuracy of `stage` minus that of `reference`, over their common seeds."""
+    """The headline of `stage` minus that of `reference`, over their common seeds."""
 
     stage: str
     reference: str
@@ -96,18 +96,20 @@ def power_note(comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def comparison_table(comparisons: Sequence[Comparison]) -> str:
-    """The comparisons as a Markdown table, differences in percentage points."""
+def comparison_table(comparisons: Sequence[Comparison], headline: Headline) -> str:
+    """The comparisons as a Markdown table, differences as the headline writes them."""
+    scale, form = headline.scale, headline.difference_form
     rows = [
-        "| stage | against | seeds | difference (points) | 95 % bootstrap | exact p |"
+        "| stage | against | seeds |"
+        f" difference{headline.difference_unit} | 95 % bootstrap | exact p |"
         " Holm p | verdict |",
         "|---|---|--:|--:|---|--:|--:|---|",
     ]
     for c in comparisons:
         mean, low, high, n = c.difference
-        between = "-" if n == 1 else f"{100 * low:+.1f} to {100 * high:+.1f}"
+        between = "-" if n == 1 else f"{scale * low:{form}} to {scale * high:{form}}"
         rows.append(
-            f"| {c.stage} | {c.reference} | {n} | {100 * mean:+.1f} | {between} |"
+            f"| {c.stage} | {c.reference} | {n} | {scale * mean:{form}} | {between} |"
             f" {c.p:.3g} | {c.adjusted_p:.3g} | {c.verdict} |"
         )
     return "\n".join(rows)

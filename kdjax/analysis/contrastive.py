@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from kdjax.analysis.results import (
     scores,
     stage_runs,
 )
-from kdjax.analysis.statistics import mean_interval
+from kdjax.analysis.tables import spread
 from kdjax.errors import InputError
 
 _COLUMNS = {  # metric: (heading, scale, form)
@@ -61,7 +61,11 @@ def contrastive_section(experiment: Experiment) -> str:
     ]
     for stage in stages:
         cells = [
-            _cell(scores(experiment, stage, metric=metric).values(), scale, form)
+            spread(
+                scores(experiment, stage, metric=metric).values(),
+                scale=scale,
+                form=form,
+            )
             for metric, (_, scale, form) in _COLUMNS.items()
         ]
         lines.append(f"| {stage} | {' | '.join(cells)} |")
@@ -141,11 +145,3 @@ def embedding_maps(experiment: Experiment, runs: Sequence[Run], path: Path) -> N
         figure, f"{what} — {data_names(experiment, stages)}, seed {runs[0].seed}"
     )
     drawing.write(figure, path)
-
-
-def _cell(values: Iterable[float], scale: float, form: str) -> str:
-    found = [scale * value for value in values]
-    if not found:
-        return "-"
-    mean, _, high, n = mean_interval(found)
-    return f"{mean:{form}}" + (f" ± {high - mean:{form}}" if n > 1 else "")

@@ -20,11 +20,14 @@ from scipy.special import softmax
 
 from kdjax.analysis import drawing
 from kdjax.analysis.results import (
+    HEADLINES,
     Experiment,
     Run,
     SoftLabels,
     confusion,
     data_names,
+    detectors,
+    headline,
     scores,
     stage_runs,
 )
@@ -32,15 +35,15 @@ from kdjax.analysis.statistics import mean_interval
 
 
 def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
-    """One panel a stage: `accuracy` or `loss` against epoch, one line a seed.
+    """One panel a stage: `loss` or a headline against epoch, one line a seed.
 
     Validation is in the stage's colour, training thin and grey; the checkpoints `last`
     and `best` are marked where they lie on the validation curve.
     """
     stages = stages_with(experiment, quantity)
-    accuracy = quantity == "accuracy"
+    shown = HEADLINES.get(quantity)
     figure, axes = drawing.grid(
-        len(stages), columns=4, width=3.0, height=2.4, sharey=accuracy
+        len(stages), columns=4, width=3.0, height=2.4, sharey=shown is not None
     )
     for axis, stage in zip(axes, stages, strict=True):
         for run in stage_runs(experiment, stage):
@@ -50,7 +53,7 @@ def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
         axis.grid(alpha=0.25)
     for axis in axes[-4:]:  # the lowest of each column
         axis.set_xlabel("epoch")
-    figure.supylabel("accuracy (%)" if accuracy else "loss", fontsize=11)
+    figure.supylabel(f"{shown.name}{shown.unit}" if shown else quantity, fontsize=11)
     dark = "0.25"
     handles = [
         Line2D([], [], color=dark, label="validation (stage's colour)"),
@@ -58,12 +61,30 @@ def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
         Line2D([], [], **_marker("last", dark), label="last checkpoint"),
         Line2D([], [], **_marker("best", dark), label="best checkpoint"),
     ]
+    if not _trained(experiment, quantity):
+        del handles[1]
     columns = 4 if figure.get_size_inches()[0] > 8 else 2
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, frameon=False
     )
-    _title(figure, f"Learning curves: {quantity}", experiment, stages)
+    name = shown.name if shown else quantity
+    _title(figure, f"Learning curves: {name}", experiment, stages)
     drawing.write(figure, path)
+
+
+def learning_caption(experiment: Experiment, quantity: str) -> str:
+    """What `learning_curves` shows."""
+    name = HEADLINES[quantity].name if quantity in HEADLINES else quantity
+    kinds = (
+        "Training and validation" if _trained(experiment, quantity) else "Validation"
+    )
+    caption = f"{kinds} {name} against epoch, one line a seed."
+    if quantity != "loss" or not detectors(experiment):
+        return caption
+    return (
+        f"{caption} A detector's training loss has all its terms; its validation loss"
+        " is the mean score of the normal examples."
+    )
 
 
 def stages_with(experiment: Experiment, quantity: str) -> list[str]:
@@ -79,31 +100,42 @@ def stages_with(experiment: Experiment, quantity: str) -> list[str]:
     ]
 
 
-def accuracy_by_stage(experiment: Experiment, path: Path) -> None:
-    """Test accuracy at the headline checkpoint: mean, 95 % interval, seeds as dots."""
+def _trained(experiment: Experiment, quantity: str) -> bool:
+    """Whether `quantity` was logged of training too."""
+    return any(
+        row["kind"] == "train" and quantity in row
+        for run in experiment.runs.values()
+        for row in run.history
+    )
+
+
+def headline_by_stage(experiment: Experiment, path: Path) -> None:
+    """The headline on the test split: mean, 95 % interval, seeds as dots."""
+    what = headline(experiment)
     values = {stage: scores(experiment, stage) for stage in experiment.stages}
     shown = [stage for stage in experiment.stages if values[stage]]
     figure = Figure(figsize=(8.5, 2.0 + 0.42 * len(shown)), layout="constrained")
     axis = figure.add_subplot()
     for row, stage in enumerate(shown):
-        per_cent = 100 * np.asarray(list(values[stage].values()))
-        mean, low, high, _ = mean_interval(per_cent)
+        seeds = what.scale * np.asarray(list(values[stage].values()))
+        mean, low, high, _ = mean_interval(seeds)
         colour = _colour(experiment, stage)
         axis.plot([low, high], [row, row], color=colour, linewidth=2.2)
         axis.plot(mean, row, "|", color=colour, markersize=14, markeredgewidth=2.6)
-        below = np.full(per_cent.size, row + 0.28)
-        axis.plot(per_cent, below, ".", color=colour, markersize=7, alpha=0.7)
+        below = np.full(seeds.size, row + 0.28)
+        axis.plot(seeds, below, ".", color=colour, markersize=7, alpha=0.7)
     axis.set_yticks(range(len(shown)), [drawing.wrapped(s, 44) for s in shown])
     axis.set_ylim(len(shown) - 0.4, -0.6)
     left, right = axis.get_xlim()
-    axis.set_xlim(max(left, 0.0), min(right, 100.0))
+    axis.set_xlim(max(left, 0.0), min(right, what.scale))
     axis.set_xlabel(
-        f"test accuracy (%), {experiment.settings.checkpoint} checkpoint\n"
+        f"test {what.name}{what.unit}, {experiment.settings.checkpoint} checkpoint\n"
         "bar: mean and 95 % interval; dots: single seeds"
     )
     axis.grid(axis="x", alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    _title(figure, "Accuracy by stage", experiment, shown)
+    name = what.name[0].upper() + what.name[1:]
+    _title(figure, f"{name} by stage", experiment, shown)
     drawing.write(figure, path)
 
 
@@ -192,7 +224,7 @@ def class_means(
 
 
 def _curve(axis: Axes, run: Run, quantity: str, colour: str) -> None:
-    scale = 100.0 if quantity == "accuracy" else 1.0
+    scale = HEADLINES[quantity].scale if quantity in HEADLINES else 1.0
     for kind, shade, width in (("train", "0.7", 0.8), ("validation", colour, 1.1)):
         lines = [r for r in run.history if r["kind"] == kind and quantity in r]
         epochs = [line["epoch"] for line in lines]

@@ -5,13 +5,12 @@ It holds no date, host or path, so the same results give the same report.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from kdjax import files
-from kdjax.analysis import figures
+from kdjax.analysis import anomaly_curves, figures
+from kdjax.analysis.anomaly import anomaly_section, tested
 from kdjax.analysis.comparisons import (
     Comparison,
     compare,
@@ -25,20 +24,22 @@ from kdjax.analysis.contrastive import (
     embedding_maps,
 )
 from kdjax.analysis.results import (
+    HEADLINES,
     Experiment,
     Run,
     confusion,
     data_names,
+    detectors,
     gaps,
+    headline,
     read_experiment,
     read_soft_labels,
     scores,
     stage_runs,
     teachers,
 )
-from kdjax.analysis.statistics import mean_interval
+from kdjax.analysis.tables import COSTS, NONE, cost_cells, number_range, percent
 
-_NONE = "-"
 _MOST_CONFUSIONS = 4  # by default; the config may name more
 
 
@@ -55,6 +56,7 @@ def write_report(workdir: Path) -> Path:
         title(experiment),
         overview(experiment),
         results_section(experiment),
+        anomaly_section(experiment),
         comparison_section(experiment, comparisons),
         contrastive_section(experiment),
         selection_section(experiment),
@@ -90,7 +92,7 @@ def overview(experiment: Experiment) -> str:
         of_data = [run for run in runs if run.data == name]
         classes = of_data[0].classes
         sizes = ", ".join(
-            f"{_range(run.examples.get(split, 0) for run in of_data)} {split}"
+            f"{number_range(run.examples.get(split, 0) for run in of_data)} {split}"
             for split in of_data[0].examples
         )
         shown = ", ".join(classes[:24]) + (", ..." if len(classes) > 24 else "")
@@ -109,29 +111,40 @@ def overview(experiment: Experiment) -> str:
 
 
 def results_section(experiment: Experiment) -> str:
-    """One row a stage: scores in per cent with intervals, and what the model costs."""
-    headline = experiment.settings.checkpoint
+    """One row a stage: scores in per cent with intervals, and what the model costs.
+
+    The stages that the section on detectors has are left out; '' where it has all.
+    """
+    elsewhere = tested(experiment)
+    stages = [stage for stage in experiment.stages if stage not in elsewhere]
+    if not stages:
+        return ""
+    checkpoint = experiment.settings.checkpoint
     lines = [
         "## Results",
         "",
         "Test split, per cent: mean over seeds ± half the width of Student's 95 %"
         " interval (none from a single seed)."
-        f" Macro-F1 and ECE are those of `{headline}`. MFLOPs: one"
+        f" Macro-F1 and ECE are those of `{checkpoint}`. MFLOPs: one"
         " forward pass of one example; ms: its median at batch 1; KiB: float32"
         " parameters and batch statistics.",
         "",
-        "| stage | accuracy, `last` | accuracy, `best` | macro-F1 | ECE | parameters |"
-        " MFLOPs | ms | KiB |",
+        "| stage | accuracy, `last` | accuracy, `best` | macro-F1 | ECE |"
+        f" {' | '.join(COSTS)} |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for stage in experiment.stages:
+    columns = (
+        *(("accuracy", "last"), ("accuracy", "best")),
+        *(("macro_f1", checkpoint), ("ece", checkpoint)),
+    )
+    for stage in stages:
         cells = [
             stage,
-            percent(scores(experiment, stage, checkpoint="last").values()),
-            percent(scores(experiment, stage, checkpoint="best").values()),
-            percent(scores(experiment, stage, metric="macro_f1").values()),
-            percent(scores(experiment, stage, metric="ece").values()),
-            *_cost_cells(stage_runs(experiment, stage)),
+            *(
+                percent(scores(experiment, stage, metric=m, checkpoint=c).values())
+                for m, c in columns
+            ),
+            *cost_cells(stage_runs(experiment, stage)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -147,10 +160,11 @@ def comparison_section(
             f"{head}None: no pair of stages to compare has a finished seed in common."
         )
     text = (
-        f"{head}Differences in test accuracy at `{experiment.settings.checkpoint}`,"
-        " paired by seed. p: exact two-sided sign-flip test; Holm p: corrected for all"
-        f" {len(comparisons)} rows; the verdict is at .05 on the latter.\n\n"
-        f"{comparison_table(comparisons)}"
+        f"{head}Differences in test {headline(experiment).name} at"
+        f" `{experiment.settings.checkpoint}`, paired by seed. p: exact two-sided"
+        f" sign-flip test; Holm p: corrected for all {len(comparisons)} rows; the"
+        " verdict is at .05 on the latter.\n\n"
+        f"{comparison_table(comparisons, headline(experiment))}"
     )
     if min(c.difference.n for c in comparisons) <= 10:
         text += (
@@ -163,18 +177,30 @@ def comparison_section(
 
 
 def selection_section(experiment: Experiment) -> str:
-    """How `best` was chosen, and on what."""
-    rules = {
-        f"{'highest' if run.selection['mode'] == 'max' else 'lowest'} validation"
-        f" {run.selection['metric']}"
-        for run in experiment.runs.values()
-    }
-    return (
+    """How `best` was chosen, and on what; a warning where labelled anomalies chose."""
+    found = detectors(experiment)
+    runs = experiment.runs.values()
+    rules = {_rule(run, detects=run.stage in found) for run in runs}
+    text = (
         "## How checkpoints were chosen\n\n"
         f"`last` is the end of training. `best` is the epoch with the"
         f" {' or the '.join(sorted(rules))}. The validation examples are"
-        " held out from training; nothing was chosen on the test split. The headline is"
+        " held out from training; nothing was chosen on the test split"
+        f"{', but for the threshold of best F1' if found else ''}. The headline is"
         f" `{experiment.settings.checkpoint}`."
+    )
+    labelled = [
+        f"`{stage}`"
+        for stage in found
+        if any(_chosen_by_labels(run) for run in stage_runs(experiment, stage))
+    ]
+    if not labelled:
+        return text
+    return (
+        f"{text}\n\n> **Labelled anomalies chose `best`** of {', '.join(labelled)}: its"
+        " epoch is the one whose scores tell the validation split's abnormal examples"
+        " best, and that takes their labels. What learns from normal examples alone has"
+        " no such labels, so the figures of `best` flatter."
     )
 
 
@@ -193,17 +219,6 @@ def gaps_section(experiment: Experiment) -> str:
     )
 
 
-def percent(values: Iterable[float]) -> str:
-    """`93.2 ± 0.4` from shares in [0, 1]; `93.2` from one, a dash from none."""
-    shares = list(values)
-    if not shares:
-        return _NONE
-    mean, _, high, n = mean_interval(shares)
-    if n == 1:
-        return f"{100 * mean:.1f}"
-    return f"{100 * mean:.1f} ± {100 * (high - mean):.1f}"
-
-
 def draw_figures(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
     """Draws what the results allow; (path from the report, caption) of each figure."""
     checkpoint, drawn = experiment.settings.checkpoint, []
@@ -213,17 +228,15 @@ def draw_figures(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
         return folder / f"{name}.png"
 
     if any(scores(experiment, stage) for stage in experiment.stages):
-        caption = (
-            f"Test accuracy by stage at `{checkpoint}`: mean, 95 % interval, seeds."
-        )
-        figures.accuracy_by_stage(experiment, path("accuracy", caption))
-    for quantity in ("accuracy", "loss"):
+        metric, name, *_ = headline(experiment)
+        caption = f"Test {name} by stage at `{checkpoint}`: mean, 95 % interval, seeds."
+        figures.headline_by_stage(experiment, path(metric, caption))
+    for quantity in (*HEADLINES, "loss"):
         if figures.stages_with(experiment, quantity):
-            caption = (
-                f"Training and validation {quantity} against epoch, one line a seed."
-            )
+            caption = figures.learning_caption(experiment, quantity)
             at = path(f"learning_{quantity}", caption)
             figures.learning_curves(experiment, quantity, at)
+    anomaly_curves.draw(experiment, path)
     if runs := embedded(experiment):
         caption = (
             f"The test examples' representations in two principal components, seed"
@@ -244,6 +257,24 @@ def draw_figures(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
             at = path(f"soft_labels_{stage}", caption)
             figures.soft_labels(experiment, stage, stored, at)
     return drawn
+
+
+def _chosen_by_labels(run: Run) -> bool:
+    """Of a detector: whether abnormal examples chose among its epochs."""
+    epochs = run.checkpoints.get("last", {}).get("epoch", 0)
+    return run.selection["metric"] != "loss" and epochs > 0
+
+
+def _rule(run: Run, *, detects: bool) -> str:
+    """`highest validation accuracy`; of a detector's loss, what it is."""
+    metric, mode = run.selection["metric"], run.selection["mode"]
+    most = "highest" if mode == "max" else "lowest"
+    if not detects:
+        return f"{most} validation {metric}"
+    if metric == "loss":
+        return f"{most} mean score of the normal validation examples"
+    name = HEADLINES[metric].name if metric in HEADLINES else metric.replace("_", " ")
+    return f"{most} validation {name}"
 
 
 def _confusion_stages(experiment: Experiment) -> list[str]:
@@ -269,32 +300,11 @@ def _stage_row(experiment: Experiment, stage: str) -> str:
         if read
     )
     reached = (
-        _range(run.checkpoints[name][unit] for run in runs if name in run.checkpoints)
+        number_range(
+            run.checkpoints[name][unit] for run in runs if name in run.checkpoints
+        )
         for name, unit in (("last", "epoch"), ("last", "step"), ("best", "epoch"))
     )
     finished = f"{len(runs)} of {len(experiment.seeds)}"
-    cells = (stage, ", ".join(sources) or _NONE, finished, *reached)
+    cells = (stage, ", ".join(sources) or NONE, finished, *reached)
     return f"| {' | '.join(cells)} |"
-
-
-def _range(values: Iterable[float]) -> str:
-    """`5`, or `3 to 7` where they differ; a dash where there are none."""
-    found = sorted(values)
-    if not found:
-        return _NONE
-    low, high = f"{found[0]:g}", f"{found[-1]:g}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _cost_cells(runs: Sequence[Run]) -> list[str]:
-    """Parameters, MFLOPs, ms and KiB: the median over the seeds that measured them."""
-    cells = []
-    for field, scale, form in (
-        ("parameters", 1.0, ",.0f"),
-        ("flops", 1e-6, ".3g"),
-        ("ms", 1.0, ".2f"),
-        ("kib", 1.0, ",.0f"),
-    ):
-        found = [run.cost[field] for run in runs if run.cost.get(field) is not None]
-        cells.append(format(scale * np.median(found), form) if found else _NONE)
-    return cells

@@ -24,6 +24,26 @@ _FIELDS = {  # what every results.json has
 }
 
 
+class Headline(NamedTuple):
+    """The figure that stages are compared by, and how it is written: times `scale`."""
+
+    metric: str
+    name: str
+    scale: float
+    form: str
+    unit: str  # after the name on an axis
+    difference_form: str
+    difference_unit: str
+
+
+HEADLINES = {
+    "accuracy": Headline(
+        "accuracy", "accuracy", 100.0, ".1f", " (%)", "+.1f", " (points)"
+    ),
+    "auc": Headline("auc", "AUC", 1.0, ".3f", "", "+.3f", ""),
+}
+
+
 class Settings(NamedTuple):
     """The `report` section of a config.
 
@@ -112,16 +132,35 @@ def stage_runs(experiment: Experiment, stage: str) -> list[Run]:
     return [run for run in found if run is not None]
 
 
+def headline(experiment: Experiment) -> Headline:
+    """The one that most stages' test figures have; accuracy where none has any."""
+
+    def stages(candidate: Headline) -> int:
+        metric = candidate.metric
+        return sum(
+            bool(scores(experiment, stage, metric=metric))
+            for stage in experiment.stages
+        )
+
+    return max(HEADLINES.values(), key=stages)
+
+
+def detectors(experiment: Experiment) -> list[str]:
+    """The stages that were tested on telling abnormal examples from normal ones."""
+    return [s for s in experiment.stages if scores(experiment, s, metric="auc")]
+
+
 def scores(
     experiment: Experiment,
     stage: str,
     *,
-    metric: str = "accuracy",
+    metric: str | None = None,
     checkpoint: str | None = None,
     split: str = "test",
 ) -> dict[int, float]:
-    """`{seed: metric}` of the finished runs that have it, at the headline checkpoint
-    unless another is named."""
+    """`{seed: metric}` of the finished runs that have it: the headline's metric at the
+    headline checkpoint, unless others are named."""
+    metric = metric or headline(experiment).metric
     checkpoint = checkpoint or experiment.settings.checkpoint
     found = {}
     for run in stage_runs(experiment, stage):

@@ -25,6 +25,7 @@ BEAT_SYMBOLS = list("".join(GROUPS.values()))
 PACED = ("102", "104", "107", "217")
 
 RATE = 360
+BAND = (3.0, 45.0)
 BEFORE, SAMPLES = 140, 320
 FILTER_ORDER = 108
 R_PEAK_WITHIN = 10
@@ -53,7 +54,7 @@ class Beats(NamedTuple):
 def read_beats(
     root: str,
     *,
-    band: tuple[int | float, int | float] = (3.0, 45.0),
+    band: tuple[int | float, int | float] = BAND,
     leads: Sequence[str] = ("MLII",),
     r_peak: bool = False,
 ) -> Beats:
@@ -143,17 +144,11 @@ def _cut_all(
     other_leads: set[str] = set()
     names = sorted({path.stem for path in _files(folder)} - set(PACED))
     for name in tqdm(names, desc="ECG records", disable=None, leave=False):
-        header = _read(folder / f"{name}.hea", "rdheader", folder / name)
-        known = getattr(header, "sig_name", None) or []
-        if len(known) != header.n_sig:
-            raise InputError(
-                f"{folder / name}.hea: expected {header.n_sig} leads, "
-                f"found {len(known)}"
-            )
-        if missing := set(leads).difference(known):
+        header = read_header(folder / name)
+        if missing := set(leads).difference(header.sig_name):
             note = f"left out for want of lead {', '.join(sorted(missing))}"
             notes.setdefault(note, []).append(name)
-            other_leads.update(filter(None, known))
+            other_leads.update(filter(None, header.sig_name))
             continue
         part = _cut_record(folder / name, header, leads, band, r_peak)
         parts.append(part)
@@ -178,14 +173,41 @@ def _cut_all(
     )
 
 
-def _read(path: Path, function: str, *arguments: Any) -> Any:
+def read_header(path: Path) -> Any:
+    """The header of the record `path` (no suffix), with a name for each lead."""
+    hea = path.with_name(f"{path.name}.hea")
+    header = _read(hea, "rdheader", path)
+    if segments := getattr(header, "seg_name", None):
+        raise InputError(f"{hea}: expected one segment, found {len(segments)}")
+    known = getattr(header, "sig_name", None) or []
+    if len(known) != header.n_sig:
+        raise InputError(f"{hea}: expected {header.n_sig} leads, found {len(known)}")
+    return header
+
+
+def read_leads(path: Path, header: Any, leads: Sequence[str]) -> NDArray[np.float64]:
+    """The record's `leads`, all of them known to its header: [samples, leads]."""
+    columns = [header.sig_name.index(lead) for lead in leads]
+    dat = signal_file(path, header, leads)
+    signal: NDArray[np.float64] = _read(
+        dat, "rdrecord", path, channels=columns
+    ).p_signal
+    return signal
+
+
+def signal_file(path: Path, header: Any, leads: Sequence[str]) -> Path:
+    """The .dat that holds the first of these leads, for a message."""
+    return path.with_name(header.file_name[header.sig_name.index(leads[0])])
+
+
+def _read(path: Path, function: str, *arguments: Any, **options: Any) -> Any:
     """What a function of wfdb reads; InputError that names `path` if it cannot."""
     import wfdb  # with SciPy's signal, two seconds that other loaders are spared
 
     if not path.is_file():
         raise InputError(f"{path}: expected this file, found none")
     try:
-        return getattr(wfdb, function)(*map(str, arguments))
+        return getattr(wfdb, function)(*map(str, arguments), **options)
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: damaged or cut short ({reason})") from error
@@ -198,25 +220,17 @@ def _cut_record(
     band: tuple[int | float, int | float],
     r_peak: bool,
 ) -> Beats:
-    columns = [header.sig_name.index(lead) for lead in leads]
-    dat = path.with_name(header.file_name[columns[0]])
-    raw = _read(dat, "rdrecord", path).p_signal[:, columns]
-    marks = _read_annotations(path)
-    sample, symbol = np.asarray(marks.sample, np.int64), np.array(marks.symbol, "U1")
+    dat = signal_file(path, header, leads)
+    raw = read_leads(path, header, leads)
+    sample, symbol = read_annotations(path)
     notes = []
     if header.fs != RATE:
         notes.append(f"resampled from {header.fs:g} to {RATE} Hz")
-        ratio = Fraction(RATE / header.fs).limit_denominator(10_000)
-        raw = _resample(raw, ratio)
-        sample = np.rint(sample * float(ratio)).astype(np.int64)
-    if len(raw) <= 3 * (FILTER_ORDER + 1):
-        raise InputError(f"{dat}: expected a second or more, found {len(raw)} samples")
-
-    start = sample - BEFORE
-    keep = np.isin(symbol, BEAT_SYMBOLS) & (start >= 0) & (start + SAMPLES <= len(raw))
+    raw, sample = resample(raw, sample, rate=header.fs, where=dat)
+    keep = np.isin(symbol, BEAT_SYMBOLS) & inside(sample, len(raw))
     if r_peak:
         keep &= ~np.isin(symbol, list(GROUPS["N"])) | _near_r_peak(sample, raw[:, 0])
-    x = _windows(raw, band)[start[keep]]
+    x = windows(raw, band)[sample[keep] - BEFORE]
     finite = np.isfinite(x).all(axis=(1, 2))
     if len(x) and not finite.any():
         lead = leads[int(np.argmin(np.isfinite(raw).all(axis=0)))]
@@ -231,22 +245,49 @@ def _cut_record(
     return Beats(min_max(x[finite]), symbol[rows], record, sample[rows], texts)
 
 
-def _read_annotations(path: Path) -> Any:
-    """The record's .atr, which wfdb reads as far as it goes: its last word is 0."""
+def read_annotations(path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """(sample int64, symbol str) [n] of the record's .atr, beats and others.
+
+    wfdb reads a file that is cut short as far as it goes: its last word is 0.
+    """
     atr = path.with_name(f"{path.name}.atr")
     marks = _read(atr, "rdann", path, "atr")
     if not atr.read_bytes().endswith(b"\0\0"):
         raise InputError(f"{atr}: damaged or cut short (its end mark is missing)")
-    return marks
+    return np.asarray(marks.sample, np.int64), np.array(marks.symbol, "U1")
 
 
-def _resample(raw: NDArray[np.float64], ratio: Fraction) -> NDArray[np.float64]:
-    from scipy.signal import resample_poly
+def resample(
+    raw: NDArray[np.float64],
+    sample: NDArray[np.int64],
+    *,
+    rate: int | float,
+    where: str | Path,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """A recording [samples, leads] at `rate` Hz, and places in it, at 360 Hz.
 
-    return resample_poly(raw, *ratio.as_integer_ratio(), padtype="line")
+    InputError that names `where` if it is too short to be filtered.
+    """
+    if rate != RATE:
+        from scipy.signal import resample_poly
+
+        ratio = Fraction(RATE / rate).limit_denominator(10_000)
+        raw = resample_poly(raw, *ratio.as_integer_ratio(), padtype="line")
+        sample = np.rint(sample * float(ratio)).astype(np.int64)
+    if len(raw) <= 3 * (FILTER_ORDER + 1):
+        raise InputError(
+            f"{where}: expected a second or more, found {len(raw)} samples"
+        )
+    return raw, sample
 
 
-def _windows(
+def inside(sample: NDArray[np.int64], samples: int) -> NDArray[np.bool_]:
+    """Which beats, R peaks at 360 Hz, lie inside a recording of so many samples."""
+    start = sample - BEFORE
+    return (start >= 0) & (start + SAMPLES <= samples)
+
+
+def windows(
     raw: NDArray[np.float64], band: tuple[int | float, int | float]
 ) -> NDArray[Any]:
     """The filtered windows [samples - 319, 320, leads], by their first sample."""
@@ -266,13 +307,18 @@ def min_max(x: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where(flat, 0, scaled).astype(np.float32)
 
 
+def r_peaks(lead: NDArray[np.float64], rate: int | float) -> NDArray[np.int64]:
+    """Where wfdb's detector xqrs finds R peaks in a lead [samples]; NaN counts as 0."""
+    import wfdb.processing
+
+    found = wfdb.processing.xqrs_detect(np.nan_to_num(lead), rate, verbose=False)
+    return np.sort(np.asarray(found, np.int64))
+
+
 def _near_r_peak(
     sample: NDArray[np.int64], lead: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    import wfdb.processing
-
-    found = wfdb.processing.xqrs_detect(np.nan_to_num(lead), RATE, verbose=False)
-    peaks = np.concatenate([[-np.inf], np.sort(found), [np.inf]])
+    peaks = np.concatenate([[-np.inf], r_peaks(lead, RATE), [np.inf]])
     after = np.searchsorted(peaks, sample)
     distance = np.minimum(peaks[after] - sample, sample - peaks[after - 1])
     return distance < R_PEAK_WITHIN

@@ -86,9 +86,7 @@ class BeatEncoder(nn.Module):
     batch_norm: Norm = BatchNorm
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch time channels"], *, train: bool
-    ) -> OrderedDict[str, Array]:
+    def __call__(self, x: Array, *, train: bool) -> OrderedDict[str, Array]:
         _check_series(x)
         features: OrderedDict[str, Array] = OrderedDict()
         for i, scale in enumerate(_SCALES, start=1):
@@ -149,9 +147,7 @@ class Generator(nn.Module):
     batch_norm: Norm = BatchNorm
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch time channels"], *, train: bool
-    ) -> tuple[Array, Array]:
+    def __call__(self, x: Array, *, train: bool) -> tuple[Array, Array]:
         _check_series(x)
         _, time, channels = x.shape
         width, norm = self.width, self.batch_norm
@@ -171,9 +167,7 @@ class Discriminator(nn.Module):
     batch_norm: Norm = BatchNorm
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch time channels"], *, train: bool
-    ) -> Outputs:
+    def __call__(self, x: Array, *, train: bool) -> Outputs:
         encoder = BeatEncoder(self.width, self.batch_norm, name="encoder")
         features = encoder(x, train=train)
         logits = OverTime(1, name="logits")(features["features"])
@@ -190,9 +184,7 @@ class MotionGenerator(nn.Module):
     widths: tuple[int, ...] = (256, 128, 32)
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch time channels"], *, train: bool
-    ) -> tuple[Array, Array]:
+    def __call__(self, x: Array, *, train: bool) -> tuple[Array, Array]:
         del train  # the same in training and evaluation
         h = x.reshape(x.shape[0], -1)
         size = h.shape[-1]
@@ -213,9 +205,7 @@ class MotionDiscriminator(nn.Module):
     widths: tuple[int, ...] = (256, 128, 32)
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch time channels"], *, train: bool
-    ) -> Outputs:
+    def __call__(self, x: Array, *, train: bool) -> Outputs:
         del train  # the same in training and evaluation
         h = x.reshape(x.shape[0], -1)
         features: OrderedDict[str, Array] = OrderedDict()

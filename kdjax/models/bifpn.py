@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -97,8 +98,15 @@ def upsample(
 def max_pool(
     x: Float[Array, "batch time channels"], time: int
 ) -> Float[Array, "batch shorter channels"]:
-    """The maximum over neighbouring steps, to `time` steps: a divisor of those of x."""
-    return x.reshape(x.shape[0], time, -1, x.shape[-1]).max(2)
+    """The maximum over neighbouring steps, to `time` steps: a divisor of those of x.
+
+    The gradient goes to the first of those that are largest. (That of `jnp.max` divides
+    by how many equal the maximum: none, so NaN, where XLA computes x again, rounded
+    otherwise.)
+    """
+    steps = x.reshape(x.shape[0], time, -1, x.shape[-1])
+    neighbours = [steps[:, :, i] for i in range(steps.shape[2])]
+    return functools.reduce(lambda a, b: jnp.where(a >= b, a, b), neighbours)
 
 
 def _check(features: Mapping[str, Array]) -> None:

@@ -30,9 +30,12 @@ def score_sums(
     """
     normal = mask * (label == NORMAL)
     empty = jnp.zeros(rows, jnp.float32)
+    # chosen, not multiplied: an infinite score elsewhere would make these nan
+    of_normal = jnp.where(normal > 0, score, 0.0)
+    known = jnp.where(mask > 0, score, 0.0)
     return {
-        "loss": (jnp.sum(score * normal), jnp.sum(normal)),
-        "score": (empty.at[index].add(score * mask), empty.at[index].add(mask)),
+        "loss": (jnp.sum(of_normal), jnp.sum(normal)),
+        "score": (empty.at[index].add(known), empty.at[index].add(mask)),
     }
 
 
@@ -93,18 +96,21 @@ def auc(normal: Float[np.ndarray, " n"], abnormal: Float[np.ndarray, " m"]) -> f
 
 
 def threshold(normal: Float[np.ndarray, " n"], false_alarms: float) -> float:
-    """The score that the share `false_alarms` of these normal examples exceeds.
+    """The lowest of these scores that at most the share `false_alarms` of them exceeds.
 
-    The threshold is one of the scores: flag what is above it. InputError unless the
-    share is between 0 and 1.
+    Flag what is above it. A score that is not a number counts as the largest. n > 0;
+    InputError unless the share is between 0 and 1.
     """
     if not 0 < false_alarms < 1:
         raise InputError(
             f"false alarms: expected a share between 0 and 1, got {false_alarms}"
         )
-    return float(np.quantile(normal, 1 - false_alarms, method="higher"))
+    ranked = np.sort(np.where(np.isnan(normal), np.inf, normal))
+    above = min(int(false_alarms * len(ranked)), len(ranked) - 1)
+    return float(ranked[len(ranked) - 1 - above])
 
 
 def ordered(score: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """An infinite score is the largest; scikit-learn refuses it."""
-    return np.nan_to_num(np.asarray(score, np.float64), nan=np.inf, posinf=1e300)
+    """An infinite score, or one that is not a number, is the largest: scikit-learn
+    refuses both."""
+    return np.nan_to_num(np.asarray(score, np.float64), nan=1e300, posinf=1e300)

@@ -229,7 +229,7 @@ def test_comparison_by_hand(tmp_path):
     assert comparisons.power_note([a, b]) == ""
     (better,) = comparisons.compare(experiment, [("scratch", "a")])
     assert better.verdict == "better"
-    table = comparisons.comparison_table([a, b])
+    table = comparisons.comparison_table([a, b], results.headline(experiment))
     assert (
         "| a | scratch | 8 | -2.0 | -2.5 to -1.5 | 0.00781 | 0.0156 | worse |" in table
     )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.tasks import distill, simclr
+from kdjax.tasks import beatgan, distill, simclr
 from kdjax.training import loop, parallel
 from kdjax.training.checkpoint import model_of
 
@@ -59,6 +59,27 @@ def make_simclr(**contrast):
     )
 
 
+def make_beatgan():
+    """All the terms; SGD, since Adam would hide a wrong scale."""
+    return beatgan.make(
+        data={"name": "synthetic_ecg", "patients": 8, "beats": 21, "abnormal": 0.2},
+        model={
+            "name": "beatgan",
+            "latent": 3,
+            "width": 2,
+            "self_teacher": {"width": 2},
+            "projection": {"hidden": (4,), "outputs": 4},
+        },
+        training=loop.Training(epochs=1, batch_size=16, select="loss", mode="min"),
+        optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.05}},
+        losses={
+            "self_distillation": {"beta": 1.0},
+            "contrastive": {"augment": {"name": "scaling"}, "temperature": 0.5},
+        },
+        seed=0,
+    )
+
+
 # name: (make, batch size, steps, figures compared, what is run)
 CASES = {
     "distill": (make_distill, 16, 3, ("loss", "confusion"), (1, 2, 8)),
@@ -70,6 +91,7 @@ CASES = {
         ("loss", "uniformity", "rank"),
         (8,),
     ),
+    "beatgan": (make_beatgan, 16, 2, ("loss", "auc"), (8,)),
 }
 
 

@@ -18,7 +18,12 @@ def rows(python):
 
 
 def test_every_task_mapper_and_device_count_ran(rows):
-    counts = {"distill": (1, 2, 8), "simclr": (1, 8), "simclr_ring": (8,)}
+    counts = {
+        "distill": (1, 2, 8),
+        "simclr": (1, 8),
+        "simclr_ring": (8,),
+        "beatgan": (8,),
+    }
     assert {(row["task"], row["mapper"], row["devices"]) for row in rows} == {
         (task, mapper, n)
         for task, found in counts.items()
@@ -28,7 +33,7 @@ def test_every_task_mapper_and_device_count_ran(rows):
 
 
 def test_parameters_and_statistics_equal_one_device(rows):
-    """After 3 steps of distillation, and 20 of SimCLR."""
+    """After 3 steps of distillation, 20 of SimCLR and 2 of BeatGAN's either side."""
     for row in rows:
         tolerance = 1e-5 if row["task"] == "distill" else 1e-4
         assert row["parameters"] < tolerance, row

@@ -1,0 +1,305 @@
+"""Scores the beats of a new recording with a trained detector.
+
+    python -m kdjax.score --checkpoint=DIR --input=RECORD_OR_CSV --output=scores.csv
+        [--figures=DIR] [--which=last|best] [--leads=V5,...] [--rate=HZ]
+        [--false_alarms=0.05]
+
+DIR is a stage's folder. The output has a line for each beat: `time` in seconds and
+`sample` of its R peak in the input, `score`, and `flag`, 1 where the score is above the
+one that the share `false_alarms` of the stage's normal validation beats exceed.
+
+Exit codes: 0 done; 2 the input is wrong, said in one line; 130 interrupted. There is
+either the whole output or none.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from kdjax import command, files
+from kdjax.errors import InputError
+
+# jax and wfdb take seconds: they are imported after the flags have been checked.
+if TYPE_CHECKING:
+    import flax.linen as nn
+
+    from kdjax.data.recording import Cut, Recording
+    from kdjax.tasks.anomaly import Rebuild
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The folder of a trained stage.")
+_INPUT = flags.DEFINE_string("input", None, "A WFDB record, or a CSV file.")
+_OUTPUT = flags.DEFINE_string("output", None, "The CSV file to write.")
+_FIGURES = flags.DEFINE_string("figures", None, "A folder for pictures. Default: none.")
+_WHICH = flags.DEFINE_enum("which", "last", ["last", "best"], "Which checkpoint.")
+_LEADS = flags.DEFINE_list("leads", None, "Leads. Default: those learnt from.")
+_RATE = flags.DEFINE_float("rate", None, "Hz, of a CSV file without times.")
+_FALSE_ALARMS = flags.DEFINE_float(
+    "false_alarms", 0.05, "The share of normal validation beats above the threshold."
+)
+
+# The data sets of beats that records.read_beats makes or that look like those, and what
+# each takes for config.data.leads: names, or how many.
+BEATS: dict[str, tuple[str, ...] | int] = {"mitbih": ("MLII",), "synthetic_ecg": 1}
+SHOWN = 6  # beats with the highest scores that are drawn
+
+
+class Detector(NamedTuple):
+    """Functions of beats [n, 320, leads]: their scores [n], and the beats rebuilt."""
+
+    score: Callable[[np.ndarray], np.ndarray]
+    rebuild: Callable[[np.ndarray], np.ndarray]
+
+
+def score(
+    checkpoint: Path,
+    source: Path,
+    output: Path,
+    *,
+    which: str = "last",
+    leads: Sequence[str] | None = None,
+    rate: int | float | None = None,
+    false_alarms: float = 0.05,
+    figures: Path | None = None,
+) -> None:
+    """Scores a recording, as the command does; see the module and `read_recording`.
+
+    InputError if a file, a field of the stage's config or an argument does not fit;
+    what is in the recording and left out is said on stderr.
+    """
+    started = time.monotonic()
+    _check_paths(source, output, figures)
+    config = _read_config(checkpoint)
+    threshold = _threshold(checkpoint, which, false_alarms)
+    from kdjax.data.recording import cut, read_recording
+
+    wanted = _leads(config, leads)
+    recording = read_recording(source, leads=wanted, rate=rate)
+    beats = cut(recording)
+    for note in (*recording.notes, *beats.notes):
+        print(f"kdjax: {source}: {note}", file=sys.stderr)
+    detector = _detector(checkpoint, config, which, beats.beats(np.s_[:1]))
+    scores = _write(output, detector, recording, beats, threshold)
+    flagged = scores > threshold
+    print(
+        f"{source}: {len(scores)} beats, {flagged.sum()} flagged "
+        f"(score above {threshold:.4g}, as {false_alarms:.3g} of the normal validation "
+        f"beats have), {time.monotonic() - started:.1f} s: {output}"
+    )
+    if figures is not None:
+        _draw(figures, detector, recording, beats, scores, threshold)
+
+
+def _check_paths(source: Path, output: Path, figures: Path | None) -> None:
+    """What cannot be written is said before the work."""
+    from kdjax.data.recording import WFDB_SUFFIXES
+
+    if output.resolve() == source.resolve() or output.suffix in WFDB_SUFFIXES:
+        raise InputError(f"--output: expected another file than --input, got {output}")
+    if output.is_dir():
+        raise InputError(f"--output: expected a file, found the folder {output}")
+    for flag, folder in (("output", output.parent), ("figures", figures)):
+        if folder is None:
+            continue
+        known = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+        if not (known.is_dir() and os.access(known, os.W_OK)):
+            raise InputError(f"--{flag}: {known}: expected a folder to write in")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    config: dict[str, Any] = files.read_json(path)
+    if "task" not in config:
+        raise InputError(
+            f"{path}: expected the config of one stage, found none; --checkpoint is a "
+            "stage's folder, such as RUN/seed_0/STAGE"
+        )
+    for field, name, known in (
+        ("task", config["task"], SCORERS),
+        ("data.name", config.get("data", {}).get("name"), BEATS),
+    ):
+        if name not in known:
+            raise InputError(
+                f"{path}: config.{field}: {name!r} does not score beats "
+                f"(known: {', '.join(known)})"
+            )
+    return config
+
+
+def _leads(
+    config: Mapping[str, Any], given: Sequence[str] | None
+) -> tuple[str, ...] | int:
+    data = config["data"]
+    learnt = data.get("leads", BEATS[data["name"]])
+    count = learnt if isinstance(learnt, int) else len(learnt)
+    if given is not None and len(given) != count:
+        raise InputError(
+            f"--leads: expected {count}, as the detector learnt from, found {given}"
+        )
+    if given is None and isinstance(learnt, int):
+        return learnt
+    return tuple(given or learnt)
+
+
+def _threshold(folder: Path, which: str, false_alarms: float) -> float:
+    """See kdjax.training.anomaly_metrics.threshold."""
+    from kdjax.data.records import DAMAGED
+    from kdjax.training import anomaly_metrics
+
+    path = folder / "scores.npz"
+    if not path.is_file():
+        raise InputError(f"{path}: expected this file, found none; is the stage done?")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as table:
+            normal = table["label"] == anomaly_metrics.NORMAL
+            found = table[which][normal & (table["split"] == "validation")]
+    except DAMAGED as error:
+        raise InputError(f"{path}: damaged or cut short ({error})") from error
+    return anomaly_metrics.threshold(found, false_alarms)
+
+
+def _beatgan(config: Mapping[str, Any]) -> tuple[nn.Module, Rebuild]:
+    from kdjax.tasks import beatgan, trained
+
+    module = trained.gan(config["model"])
+    return module, functools.partial(beatgan.reconstruct, module)
+
+
+def _autoencoder(config: Mapping[str, Any]) -> tuple[nn.Module, Rebuild]:
+    from kdjax.tasks import autoencoder, trained
+
+    module = trained.gan(config["model"]).generator
+    return module, functools.partial(autoencoder.reconstruct, module)
+
+
+# By task: config -> (module, its function (model, x) -> x rebuilt).
+SCORERS = {"beatgan": _beatgan, "autoencoder": _autoencoder}
+
+
+def _detector(
+    folder: Path, config: Mapping[str, Any], which: str, example: np.ndarray
+) -> Detector:
+    """The stage's network, which must take `example` [1, 320, leads]."""
+    import jax
+    import jax.numpy as jnp
+
+    from kdjax.tasks import anomaly, trained
+    from kdjax.training import host
+    from kdjax.training.checkpoint import load_model
+
+    host.cache_compilation()
+    module, rebuild = SCORERS[config["task"]](config)
+    template = trained.shapes(module, jnp.asarray(example))
+    model = jax.device_put(load_model(folder, which, template))
+    in_batches = [
+        functools.partial(anomaly.in_batches, functools.partial(jax.jit(f), model))
+        for f in (anomaly.squared_error(rebuild), rebuild)
+    ]
+    return Detector(*in_batches)
+
+
+def _write(
+    output: Path,
+    detector: Detector,
+    recording: Recording,
+    beats: Cut,
+    threshold: float,
+) -> np.ndarray:
+    """The scores [n], written a batch at a time to a file aside, then renamed."""
+    from kdjax.tasks.anomaly import BATCH
+
+    scores = np.empty(len(beats.row), np.float32)
+
+    def fill(file: BinaryIO) -> None:
+        file.write(b"time,sample,score,flag\n")
+        with tqdm(total=len(scores), desc="beats", disable=None, leave=False) as bar:
+            for first, x in beats.batches(BATCH):
+                part = np.s_[first : first + len(x)]
+                scores[part] = detector.score(x)
+                row = beats.row[part]
+                columns = recording.time[row], recording.beat[row], scores[part]
+                for when, sample, score in zip(*columns, strict=True):
+                    line = f"{when:.6f},{sample},{score:.9g},{score > threshold:d}\n"
+                    file.write(line.encode())
+                bar.update(len(x))
+
+    try:
+        files.write(output, fill)
+    except OSError as error:
+        raise InputError(f"--output: {output}: cannot be written ({error})") from error
+    return scores
+
+
+def _draw(
+    folder: Path,
+    detector: Detector,
+    recording: Recording,
+    beats: Cut,
+    scores: np.ndarray,
+    threshold: float,
+) -> None:
+    """record.png, the recording with its beats, and beats.png, the highest scores."""
+    from kdjax.analysis.anomaly_figures import heat_map, record_strip
+    from kdjax.data.records import RATE
+
+    record_strip(
+        folder / "record.png",
+        name=f"{recording.path.stem}, lead {recording.leads[0]}",
+        rate=float(recording.rate),
+        signal=recording.signal[:, 0],
+        beats=recording.beat[beats.row],
+        scores=scores,
+        flags=scores > threshold,
+        threshold=threshold,
+    )
+    top = np.argsort(-scores, kind="stable")[:SHOWN]
+    x, when = beats.beats(top), recording.time[beats.row[top]]
+    titles = [
+        f"{t:.2f} s, score {s:.3g}" for t, s in zip(when, scores[top], strict=True)
+    ]
+    heat_map(
+        folder / "beats.png",
+        beats=x,
+        rebuilt=detector.rebuild(x),
+        titles=titles,
+        rate=RATE,
+        title=f"{recording.path.stem}: the highest scores",
+    )
+    print(f"figures: {folder}")
+
+
+def run() -> None:
+    """Parses the command line and exits with the code of the run."""
+    command.run(_score, interrupted="an output is written whole or not at all")
+
+
+def _score() -> None:
+    score(
+        _path(_CHECKPOINT),
+        _path(_INPUT),
+        _path(_OUTPUT),
+        which=_WHICH.value,
+        leads=_LEADS.value,
+        rate=_RATE.value,
+        false_alarms=_FALSE_ALARMS.value,
+        figures=None if _FIGURES.value is None else Path(_FIGURES.value),
+    )
+
+
+def _path(flag: flags.FlagHolder) -> Path:
+    if flag.value is None:
+        raise InputError(f"--{flag.name}: missing, and it has no default")
+    return Path(flag.value)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,166 @@
+"""Pictures of scored beats, records and splits: written, and of a sensible size."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdjax.analysis import anomaly_curves, anomaly_figures, results, scored
+
+png_size = runpy.run_path(str(Path(__file__).with_name("test_report.py")))["png_size"]
+detectors = runpy.run_path(str(Path(__file__).with_name("test_anomaly.py")))
+RATE = 100.0
+
+
+def record(seconds):
+    """A spike a second, and scores of which the flagged lie in the last minute."""
+    rng = np.random.default_rng(0)
+    beats = np.arange(50, int(seconds * RATE) - 50, 100)
+    signal = rng.normal(0, 0.02, int(seconds * RATE))
+    signal[beats] += 1.0
+    scores = rng.uniform(0.0, 0.4, len(beats))
+    flags = beats > (seconds - 60) * RATE
+    return {
+        "name": "100",
+        "rate": RATE,
+        "signal": signal,
+        "beats": beats,
+        "scores": np.where(flags, scores + 0.6, scores),
+        "flags": flags,
+        "threshold": 0.5,
+    }
+
+
+def titled(monkeypatch):
+    """The titles that are drawn from here on."""
+    titles = []
+    monkeypatch.setattr(
+        anomaly_figures.drawing, "title", lambda _, text: titles.append(text)
+    )
+    return titles
+
+
+def test_a_short_record_is_shown_whole(tmp_path, monkeypatch):
+    titles = titled(monkeypatch)
+    anomaly_figures.record_strip(tmp_path / "strip.png", **record(95))
+    assert titles == ["100: 59 of 94 beats flagged (triangles), score above 0.5"]
+    width, height = png_size(tmp_path / "strip.png")
+    assert 1500 < width < 2000
+    assert 500 < height < 1000
+
+
+def test_of_a_long_record_the_most_flagged_rows_are_shown(tmp_path, monkeypatch):
+    titles = titled(monkeypatch)
+    anomaly_figures.record_strip(tmp_path / "strip.png", **record(3690))
+    assert titles[0].endswith(". Shown: 56:30 to 1:01:30 of 1:01:30, the most flagged")
+    _, height = png_size(tmp_path / "strip.png")
+    assert 1000 < height < 1800
+
+
+def test_rows_are_those_with_the_most_flags():
+    assert anomaly_figures._rows(12.0, np.array([])) == (0, 1)
+    assert anomaly_figures._rows(300.0, np.array([1.0])) == (0, 10)
+    assert anomaly_figures._rows(301.0, np.array([300.5])) == (1, 10)
+    flagged = np.array([10.0, *range(600, 650)])  # in rows 20 and 21
+    first, count = anomaly_figures._rows(3600.0, flagged)
+    assert count == 10
+    assert first <= 20 <= 21 < first + count
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"signal": np.full(4000, np.nan)},
+        {"scores": np.full(39, np.inf), "flags": np.ones(39, bool)},
+        {"scores": np.full(39, -0.5), "flags": np.zeros(39, bool), "threshold": -0.5},
+    ],
+    ids=["no signal", "infinite scores", "equal scores"],
+)
+def test_odd_records_are_drawn(tmp_path, change):
+    anomaly_figures.record_strip(tmp_path / "strip.png", **record(40) | change)
+    assert min(png_size(tmp_path / "strip.png")) > 300
+
+
+def test_a_beat_ends_where_the_next_begins():
+    edges = anomaly_figures._edges(np.array([1.0, 1.5, 4.0]))
+    np.testing.assert_allclose(edges, [[0.61, 1.25], [1.25, 2.0], [3.61, 4.5]])
+
+
+@pytest.mark.parametrize(("count", "leads", "rate"), [(1, 1, 360.0), (5, 3, None)])
+def test_heat_map(tmp_path, count, leads, rate):
+    beats = np.random.default_rng(0).normal(size=(count, 24, leads))
+    path = tmp_path / "heat.png"
+    anomaly_figures.heat_map(
+        path,
+        beats=beats.astype(np.float32),
+        rebuilt=np.zeros_like(beats, np.float32),
+        titles=[f"beat {i}" for i in range(count)],
+        rate=rate,
+    )
+    width, height = png_size(path)
+    assert 600 < width < 2000
+    assert 300 < height < 1500
+
+
+def test_a_perfect_reconstruction_is_drawn(tmp_path):
+    beats = np.ones((2, 16, 1), np.float32)
+    path = tmp_path / "heat.png"
+    anomaly_figures.heat_map(path, beats=beats, rebuilt=beats, titles="ab", rate=1)
+    assert min(png_size(path)) > 300
+
+
+def test_the_first_seed_that_stored_is_shown(tmp_path):
+    detectors["fabricate"](tmp_path)
+    (tmp_path / "seed_0" / "pca" / "scores.npz").unlink()
+    experiment = results.read_experiment(tmp_path)
+    drawn = {}
+
+    def path(name, caption):
+        drawn[name] = caption
+        return tmp_path / f"{name}.png"
+
+    found = anomaly_curves._first(experiment, scored.read_scores)
+    assert [(run.stage, run.seed) for run, _ in found] == [("beatgan", 0), ("pca", 1)]
+    anomaly_curves.draw(experiment, path)
+    assert drawn.keys() == {"detection_curves", "scores", "heat_map_beatgan"}
+    assert "the first" not in "".join(drawn.values())
+    for name in drawn:
+        assert min(png_size(tmp_path / f"{name}.png")) > 300
+
+
+def test_stages_past_the_most_are_left_out_and_said(tmp_path, monkeypatch):
+    detectors["fabricate"](tmp_path, seeds=(0,))
+    monkeypatch.setattr(anomaly_curves, "LINES", 1)
+    monkeypatch.setattr(anomaly_curves, "HEAT_MAPS", 0)
+    shown, captions = [], {}
+
+    def path(name, caption):
+        captions[name] = caption
+        return tmp_path / f"{name}.png"
+
+    def curves(_, scored, path):
+        shown.extend(run.stage for run, _ in scored)
+
+    monkeypatch.setattr(anomaly_curves, "detection_curves", curves)
+    anomaly_curves.draw(results.read_experiment(tmp_path), path)
+    assert shown == ["beatgan"]
+    assert captions.keys() == {"detection_curves", "scores"}
+    assert "; the first 1 of 2 stages" in captions["detection_curves"]
+    assert "the first" not in captions["scores"]
+
+
+def test_negative_infinite_and_equal_scores_are_drawn(tmp_path):
+    detectors["fabricate"](tmp_path, seeds=(0,))
+    for stage, change in (
+        ("beatgan", lambda s: np.where(s > np.quantile(s, 0.9), np.inf, -s)),
+        ("pca", np.zeros_like),
+    ):
+        path = tmp_path / "seed_0" / stage / "scores.npz"
+        stored = dict(np.load(path))
+        np.savez(path, **stored | {"last": change(stored["last"])})
+    experiment = results.read_experiment(tmp_path)
+    found = anomaly_curves._first(experiment, scored.read_scores)
+    for draw in (anomaly_curves.score_histograms, anomaly_curves.detection_curves):
+        draw(experiment, found, tmp_path / "drawn.png")
+        assert min(png_size(tmp_path / "drawn.png")) > 300
