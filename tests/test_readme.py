@@ -27,14 +27,15 @@ def test_every_path_it_names_exists():
 
 def test_every_name_in_its_tables_exists():
     from kdjax import augment, data, losses, models
-    from kdjax.tasks import TASKS, probes, terms
+    from kdjax.tasks import TASKS, detectors, probes, terms
     from kdjax.training import optim
 
     tables = {
         "kdjax.data": data.LOADERS,
-        "kdjax.models": models.MODELS,
+        "kdjax.models": models.MODELS | models.GANS,
         "kdjax.augment": augment.AUGMENTATIONS,
         "kdjax.tasks": TASKS,
+        "kdjax.tasks.detectors": detectors.DETECTORS,
         "kdjax.tasks.probes": probes.PROBES,
         "kdjax.tasks.terms": terms.TERMS,
         "kdjax.training.optim": optim.OPTIMIZERS | optim.SCHEDULES,

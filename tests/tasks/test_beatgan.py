@@ -1,5 +1,7 @@
 """BeatGAN's two steps against the formulas, what each term moves, what it refuses."""
 
+import json
+import shutil
 from functools import cache, partial
 
 import jax
@@ -10,16 +12,26 @@ import pytest
 
 from kdjax.errors import InputError
 from kdjax.models.beatgan import maps
-from kdjax.tasks import beatgan, beatgan_step, simclr, trained
+from kdjax.tasks import beatgan, beatgan_step, trained
 from kdjax.tasks.beatgan_step import Contrastive, Networks, SelfDistillation, Terms
 from kdjax.training import loop, parallel
-from kdjax.training.checkpoint import model_of
+from kdjax.training.checkpoint import load_model, model_of
+from tests.tasks.stages import (
+    DATA,
+    ENCODER,
+    PROJECTION,
+    RATE,
+    VIEWS,
+    pretrained,
+    quick,
+    sgd,
+    take_step,
+    trained_stage,
+    training,
+)
 
-RATE = 0.1
-DATA = {"name": "synthetic_ecg", "patients": 8, "beats": 20}
 MODEL = {"name": "beatgan", "latent": 3, "width": 2}
-PARTS = {"self_teacher": {"width": 4}, "projection": {"hidden": [5], "outputs": 4}}
-VIEWS = {"name": "scaling", "std": 0.5}
+PARTS = {"self_teacher": {"width": 4}, "projection": PROJECTION}
 ALL = {
     "self_distillation": {"alpha": 1.0, "beta": 1.0},
     "contrastive": {"augment": VIEWS, "weight": 0.5},
@@ -36,43 +48,6 @@ def make(**changes):
         "seed": 0,
     }
     return beatgan.make(**(sections | changes))
-
-
-def training(**changes):
-    fields = {"epochs": 1, "batch_size": 16, "select": "loss", "mode": "min"}
-    return loop.Training(**(fields | changes))
-
-
-def sgd(value=RATE):
-    schedule = {"name": "constant", "value": value}
-    return {"name": "sgd", "momentum": 0.0, "schedule": schedule}
-
-
-def mapped(function, *, donate=False):
-    """What pmap compiles, on one device, quickly."""
-    del donate
-    axes = {"in_axes": (None, None, 0), "out_axes": None}
-    return quick(jax.vmap(function, **axes, axis_name=parallel.AXIS))
-
-
-def quick(function):
-    """Compiled without optimisation, for what runs once."""
-    options = {"xla_backend_optimization_level": 0}
-    return jax.jit(function, compiler_options=options)
-
-
-def take_step(task):
-    """(state before, state after, metrics, x)"""
-    constants = jax.tree.map(jnp.asarray, task.constants())
-    before = task.init(jax.random.key(0))
-    batch = next(iter(task.data["train"].batches(16, epoch=1)))
-    shards = jax.tree.map(lambda a: jnp.asarray(a)[None], batch)
-
-    def step(state, constants, batch):
-        return task.step(state, batch, constants, jax.random.key(7))
-
-    after, metrics = mapped(step)(before, constants, shards)
-    return before, after, metrics, constants["x"][batch["index"]]
 
 
 @cache
@@ -221,12 +196,6 @@ def test_each_term_moves_what_it_is_meant_to_and_nothing_else(term, moved):
     assert all(size == 0 for part, size in found.items() if part not in moved), found
 
 
-def test_all_terms_are_summed_with_their_weights():
-    _, _, metrics, _ = take_step(make(model=MODEL | PARTS, losses=ALL))
-    assert {"self_teacher", "distillation", "attention", "contrastive"} < set(metrics)
-    assert all(np.isfinite(float(value)) for value in metrics.values())
-
-
 def test_the_self_teacher_sees_the_maps_with_a_time_axis():
     module = trained.gan(MODEL)
     x = jnp.zeros((2, 64, 1))
@@ -242,43 +211,18 @@ def test_the_self_teacher_sees_the_maps_with_a_time_axis():
 # --- stages that read others ---------------------------------------------------------
 
 
-def trained_stage(task, folder, config, **changes):
-    folder.mkdir()
-    devices = parallel.make("pmap", devices=1)._replace(compile=mapped)
-    devices = devices._replace(
-        shard=lambda batch: {k: jnp.asarray(v)[None] for k, v in batch.items()}
-    )
-    loop.run(
-        task, training(**changes), folder=folder, seed=0, devices=devices, label=""
-    )
-    return {"folder": folder, "checkpoint": "last", "config": config}
-
-
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
     """A trained BeatGAN, and a pretrained encoder of the same size."""
     root = tmp_path_factory.mktemp("stages")
-    config = {"data": DATA, "seed": 0}
-    encoder = {"name": "beat_encoder", "width": 2} | {"projection": PARTS["projection"]}
-    contrast = simclr.make(
-        data=DATA,
-        model=encoder,
-        training=training(),
-        optimizer=sgd(),
-        augment=VIEWS,
-        seed=0,
-    )
     return {
-        "beatgan": trained_stage(make(), root / "beatgan", config | {"model": MODEL}),
-        "encoder": trained_stage(
-            contrast, root / "encoder", config | {"model": encoder}
-        ),
+        "beatgan": trained_stage(make(), root / "beatgan", MODEL),
+        "encoder": pretrained(root / "encoder"),
     }
 
 
 def test_a_stage_goes_on_from_a_beatgan_and_an_encoder(stages):
-    from kdjax.training.checkpoint import load_model
-
+    """And takes a step of all terms."""
     task = make(
         model=MODEL | PARTS,
         losses=ALL | {"reconstruction": {"weight": 2.0}},
@@ -291,10 +235,7 @@ def test_a_stage_goes_on_from_a_beatgan_and_an_encoder(stages):
     x = jnp.zeros((1, 320, 1))
     shapes = trained.shapes(module, x)
     first = load_model(stages["beatgan"]["folder"], "last", shapes)
-    network = trained.network(
-        {"name": "beat_encoder", "width": 2} | {"projection": PARTS["projection"]},
-        ("N",),
-    )
+    network = trained.network(ENCODER, ("N",))
     second = load_model(stages["encoder"]["folder"], "last", trained.shapes(network, x))
     same = partial(jax.tree.map, np.testing.assert_array_equal)
     same(state.params["generator"], first["params"]["generator"])
@@ -307,6 +248,8 @@ def test_a_stage_goes_on_from_a_beatgan_and_an_encoder(stages):
     assert set(task.constants()["teacher"]) == {"params", "model_state"}
     _, _, metrics, _ = take_step(task)
     assert float(metrics["taught"]) < float(metrics["reconstruction"])
+    assert {"self_teacher", "distillation", "attention", "contrastive"} < set(metrics)
+    assert all(np.isfinite(float(value)) for value in metrics.values())
 
 
 def test_what_a_stage_leaves(stages):
@@ -324,6 +267,21 @@ def test_what_a_stage_leaves(stages):
     for y in range(3):
         rank = scores["last"][(scores["split"] == "test") & (scores["label"] == y)]
         assert shown["score"][shown["label"] == y].max() == rank.max()
+
+
+def test_cut_after_an_epoch_it_ends_with_the_same_bits(stages, tmp_path):
+    """Both optimisers' states are saved; two epochs at once are the reference."""
+    cut = tmp_path / "cut"
+    shutil.copytree(stages["beatgan"]["folder"], cut)
+    whole = trained_stage(make(), tmp_path / "whole", {}, epochs=2)["folder"]
+    trained_stage(make(), cut, {}, epochs=2)
+    arrays = []
+    for folder in (cut, whole):
+        with np.load(folder / "scores.npz") as found:
+            arrays.append(dict(found))
+        log = (folder / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(row)["step"] for row in log] == [2, 2, 4, 4]
+    jax.tree.map(np.testing.assert_array_equal, *arrays)
 
 
 def test_it_learns_to_find_abnormal_beats(tmp_path):

@@ -1,0 +1,334 @@
+"""Detectors that are solved: their scores, what they are fitted to and leave."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import data
+from kdjax.errors import InputError
+from kdjax.tasks import detector, detectors, trained
+from kdjax.training import anomaly_metrics
+from kdjax.training.checkpoint import load_model
+from tests.tasks.stages import DATA, ENCODER, pretrained, run, training
+
+SOLVED = training(epochs=0)
+FEW = {"name": "pca", "components": 4}
+
+
+def make(name="pca", **changes):
+    sections = {"data": DATA, "detector": {"name": name}, "training": SOLVED, "seed": 0}
+    return detector.make(**(sections | changes))
+
+
+def cloud(n, width, seed):
+    """Correlated float32 examples [n, width] about another mean than 0."""
+    rng = np.random.default_rng(7)
+    mix, mean = rng.normal(size=(width, width)), rng.normal(size=width)
+    drawn = np.random.default_rng(seed).normal(size=(n, width))
+    return (drawn @ mix + mean).astype(np.float32)
+
+
+# --- what they solve -----------------------------------------------------------------
+
+
+def principal_by_hand(normal, x, components):
+    """(rebuilt, score) of x, in float64."""
+    normal, x = normal.astype(np.float64), x.astype(np.float64)
+    mean = normal.mean(axis=0)
+    axes = np.linalg.svd(normal - mean, full_matrices=False)[2][:components]
+    rebuilt = mean + (x - mean) @ axes.T @ axes
+    return rebuilt, np.square(x - rebuilt).mean(axis=1)
+
+
+def test_pca_scores_what_its_components_do_not_rebuild():
+    normal, validation, x = (cloud(n, 8, n) for n in (60, 30, 20))
+    fitted = detectors.pca(seed=0, components=3)(normal, validation)
+    rebuilt, score = principal_by_hand(normal, x, 3)
+    np.testing.assert_allclose(fitted.rebuild(x), rebuilt, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(fitted.score(x), score, rtol=1e-4)
+    missed = principal_by_hand(normal, validation, 3)[1].sum() * 8
+    whole = np.square(validation - normal.mean(axis=0)).sum()
+    assert fitted.about["components"] == 3
+    assert fitted.about["unexplained"] == pytest.approx(missed / whole, rel=1e-4)
+
+
+# Training variances 25, 16, 9, 4, 1 along the axes; the shares of validation's.
+SHARES = np.array([0.4, 0.1, 0.3, 0.15, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("unexplained", "components"),
+    [(1, 1), (0.61, 1), (0.59, 2), (0.49, 3), (0.21, 3), (0.19, 4), (0.06, 4), (0, 5)],
+)
+def test_the_fewest_components_that_explain_the_validation_normals(
+    unexplained, components
+):
+    normal, validation = np.diag([5.0, 4, 3, 2, 1]), np.diag(np.sqrt(SHARES))
+    normal = np.concatenate([normal, -normal])
+    fit = detectors.pca(seed=0, unexplained=unexplained)
+    about = fit(normal, validation).about
+    left = 1 - SHARES[:components].sum()
+    assert about["components"] == components
+    assert about["unexplained"] == pytest.approx(left, abs=1e-9)
+
+
+def test_all_components_where_none_explain_enough():
+    """Validation lies outside the plane of training."""
+    normal = np.pad(cloud(20, 2, 0), [(0, 0), (0, 3)])
+    validation = normal + np.float32([0, 0, 9, 0, 0])
+    fit = detectors.pca(seed=0, unexplained=0.05)
+    assert fit(normal, validation).about["components"] == 5
+
+
+@pytest.mark.parametrize("name", ["isolation_forest", "knn", "one_class_svm", "pca"])
+def test_an_outlier_is_above_all_normal_examples(name):
+    normal, validation = cloud(150, 4, 0), cloud(50, 4, 1)
+    outlier = normal.mean(axis=0) - 40 * normal.std(axis=0) * np.float32([1, -1, 1, 1])
+    scores = []
+    for _ in range(2):
+        fit = detectors.DETECTORS[name](seed=3, **BESIDE.get(name, {}))
+        fitted = fit(normal, validation)
+        assert fitted.score(outlier[None])[0] > fitted.score(normal).max()
+        scores.append(fitted.score(validation))
+    np.testing.assert_array_equal(*scores)
+    assert len(set(scores[0])) > 40
+
+
+BESIDE = {"isolation_forest": {"trees": 20}, "pca": {"components": 2}}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("isolation_forest", {"trees": 5}),
+        ("knn", {"most": 30}),
+        ("one_class_svm", {"most": 30}),
+    ],
+)
+def test_the_seed_draws(name, fields):
+    normal, validation = cloud(100, 3, 0), cloud(30, 3, 1)
+    one, other = (
+        detectors.DETECTORS[name](seed=seed, **fields)(normal, validation)
+        for seed in (0, 1)
+    )
+    assert not np.allclose(one.score(validation), other.score(validation))
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def nearest_by_hand(bank, x, neighbours):
+    """The mean distance between unit vectors, in float64."""
+    bank, x = unit(bank.astype(np.float64)), unit(x.astype(np.float64))
+    distance = np.linalg.norm(x[:, None] - bank[None], axis=2)
+    return np.sort(distance, axis=1)[:, :neighbours].mean(axis=1)
+
+
+@pytest.mark.parametrize("neighbours", [1, 4, 50])
+def test_neighbours_are_those_by_brute_force(neighbours):
+    normal, x = cloud(40, 6, 0), cloud(15, 6, 1)
+    fitted = detectors.knn(seed=0, neighbours=neighbours)(normal, x)
+    expected = nearest_by_hand(normal, x, neighbours)
+    np.testing.assert_allclose(fitted.score(x), expected, rtol=1e-4)
+    assert fitted.rebuild is None
+
+
+def test_the_bank_is_so_many_of_the_normal_examples():
+    normal = cloud(40, 6, 0)
+    fitted = detectors.knn(seed=0, neighbours=1, most=25)(normal, normal)
+    assert np.sum(fitted.score(normal) < 1e-5) == 25
+    assert fitted.about == {"bank": 25}
+
+
+def test_a_machine_of_few_is_fitted_to_some_of_the_normal_examples():
+    """Of two equal halves, either half alone and both are the same machine's bank."""
+    normal = cloud(30, 3, 0)
+    whole = detectors.one_class_svm(seed=0, most=30)(normal, normal)
+    more = detectors.one_class_svm(seed=0, most=31)(normal, normal)
+    np.testing.assert_array_equal(whole.score(normal), more.score(normal))
+
+
+# --- whole stages --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def beats():
+    name, *_ = DATA.values()
+    fields = {k: v for k, v in DATA.items() if k != "name"}
+    return data.load(name, seed=0, **fields)
+
+
+def flat(examples):
+    return examples.x.reshape(len(examples.y), -1)
+
+
+def normals(examples):
+    return flat(examples)[examples.y == anomaly_metrics.NORMAL]
+
+
+def stored(path):
+    with np.load(path, allow_pickle=False) as found:
+        return dict(found)
+
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory):
+    """(folder, figures, about) of a PCA stage."""
+    folder = tmp_path_factory.mktemp("pca")
+    task = make(detector=FEW)
+    return folder, run(task, SOLVED, folder), task.about
+
+
+def test_every_held_out_beat_has_its_score(solved, beats):
+    folder, _, about = solved
+    scores = stored(folder / "scores.npz")
+    held = np.concatenate([flat(beats.validation), flat(beats.test)])
+    expected = principal_by_hand(normals(beats.train), held, 4)[1]
+    np.testing.assert_allclose(scores["last"], expected, rtol=1e-3)
+    np.testing.assert_array_equal(scores["best"], scores["last"])
+    for name in ("key", "group"):
+        parts = [getattr(beats.validation, name), getattr(beats.test, name)]
+        np.testing.assert_array_equal(scores[name], np.concatenate(parts))
+    assert about["teacher"] is about["start"] is None
+    assert about["examples"]["test abnormal"] == (beats.test.y > 0).sum()
+
+
+def test_figures_are_those_of_the_raw_scores(solved):
+    folder, found, _ = solved
+    assert found["last"] == found["best"]
+    scores = stored(folder / "scores.npz")
+    for split in ("validation", "test"):
+        rows = scores["split"] == split
+        label, score = scores["label"][rows], scores["last"][rows]
+        figures = found["last"][split]
+        for name, value in anomaly_metrics.detection(label > 0, score).items():
+            assert figures[name] == pytest.approx(value, rel=1e-6)
+        assert figures["loss"] == pytest.approx(score[label == 0].mean(), rel=1e-5)
+        assert figures["examples"] == len(label) == 60
+        assert figures["auc_by_class"]["V"] == pytest.approx(
+            anomaly_metrics.auc(score[label == 0], score[label == 2])
+        )
+
+
+def test_pca_leaves_reconstructions(solved, beats):
+    folder, _, _ = solved
+    shown = stored(folder / "examples.npz")
+    assert shown["rebuilt"].shape == shown["x"].shape == (9, 320, 1)
+    rows = shown["x"].reshape(9, -1)
+    rebuilt, score = principal_by_hand(normals(beats.train), rows, 4)
+    np.testing.assert_allclose(shown["rebuilt"].reshape(9, -1), rebuilt, atol=1e-4)
+    np.testing.assert_allclose(shown["score"], score, rtol=1e-3)
+    said = json.loads((folder / "detector.json").read_text())
+    assert said["components"] == 4
+    assert 0 < said["unexplained"] < 1
+
+
+def test_neighbours_on_the_representations_of_a_frozen_encoder(tmp_path, beats):
+    section = pretrained(tmp_path / "encoder")
+    knn = {"name": "knn", "neighbours": 3}
+    task = make(detector=knn, encoder=section)
+    module = trained.network(ENCODER, beats.classes)
+    shapes = trained.shapes(module, jnp.zeros((1, 320, 1)))
+    model = load_model(tmp_path / "encoder", "last", shapes)
+    train, test = (
+        np.asarray(trained.representation(trained.predict(module, model, part.x)))
+        for part in (beats.train, beats.test)
+    )
+    bank = train[beats.train.y == anomaly_metrics.NORMAL]
+    expected = nearest_by_hand(bank, test, 3)
+    run(task, SOLVED, tmp_path / "knn")
+    scores = stored(tmp_path / "knn" / "scores.npz")
+    found = scores["last"][scores["split"] == "test"]
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5)
+    assert task.about["start"] == {"stage": "encoder", "checkpoint": "last"}
+    assert not (tmp_path / "knn" / "examples.npz").exists()
+    said = json.loads((tmp_path / "knn" / "detector.json").read_text())
+    assert said == {"bank": len(bank)}
+
+
+@pytest.mark.parametrize("name", ["isolation_forest", "knn", "one_class_svm", "pca"])
+def test_only_normal_beats_of_training_are_learnt_from(name, tmp_path, beats):
+    """Nor do abnormal ones choose anything: only their own scores change."""
+
+    def scores(change):
+        parts = beats.train, beats.validation, beats.test
+        x = np.concatenate([part.x for part in parts])
+        y = np.concatenate([part.y for part in parts])
+        split = np.repeat(["train", "validation", "test"], [len(p.y) for p in parts])
+        changed = (split == "test") | (y > 0)
+        x[changed] = change(x[changed])
+        np.savez(tmp_path / "beats.npz", x=x, y=y, split=split)
+        table = {"name": "arrays", "path": str(tmp_path / "beats.npz"), "scale": False}
+        # by the class's number, which `examples.load` takes for another data set
+        section = {"name": name, **({"trees": 10} if name[0] == "i" else {})}
+        found = make(data=table | {"test": change(0.5)}, detector=section)
+        return found.constants()["score"], changed
+
+    before, changed = scores(lambda x: x)
+    after, _ = scores(lambda x: -0.5 * x + 0.3)
+    np.testing.assert_array_equal(after[~changed], before[~changed])
+    assert not np.allclose(after[changed], before[changed])
+
+
+# --- what is refused -----------------------------------------------------------------
+
+WAVES = {"name": "synthetic_wearable", "samples": 32, "windows": 8}
+OTHER = {"folder": "w/p", "config": {"data": WAVES, "model": ENCODER, "seed": 0}}
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"name": "pac"}, "name: unknown name 'pac' .*'pca'"),
+        ({}, "name: missing"),
+        ({"name": "pca", "component": 3}, "component: .*'components'"),
+        ({"name": "pca", "seed": 3}, "seed: unknown field"),
+        ({"name": "pca", "components": 0}, "components: expected 1 to .*found 0"),
+        ({"name": "pca", "components": True}, "components: expected an integer"),
+        ({"name": "pca", "unexplained": 1.5}, "unexplained: .* 0.0 to 1.0, found 1.5"),
+        ({"name": "isolation_forest", "trees": 0}, "trees: expected 1 to .*found 0"),
+        ({"name": "isolation_forest", "unexplained": -1}, "unexplained: .*found -1"),
+        ({"name": "one_class_svm", "nu": 0}, "nu: expected 1e-06 to 1.0, found 0"),
+        ({"name": "one_class_svm", "nu": 1.5}, "nu: .*found 1.5"),
+        ({"name": "one_class_svm", "most": 1}, "most: expected 2 to .*found 1"),
+        ({"name": "one_class_svm", "unexplained": 2}, "unexplained: .*found 2"),
+        ({"name": "knn", "neighbours": 0}, "neighbours: expected 1 to .*found 0"),
+        ({"name": "knn", "most": 0}, "most: expected 1 to .*found 0"),
+    ],
+)
+def test_a_field_out_of_range_is_named(section, message):
+    with pytest.raises(InputError, match=f"config.detector.{message}"):
+        make(detector=section)
+
+
+def test_more_components_than_there_can_be_are_refused():
+    task = make(detector={"name": "pca", "components": 33})  # 32 normal beats
+    with pytest.raises(InputError, match=r"components: expected 1 to 32, found 33"):
+        task.constants()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"training": training()},
+            "config.training.epochs: expected 0, .* is not trained; got 1",
+        ),
+        (
+            {"training": training(epochs=0, select="accuracy")},
+            "config.training.select: unknown name 'accuracy'",
+        ),
+        (
+            {"encoder": OTHER},
+            r"config.encoder: the encoder takes .*\(32, 3\), .*\(320, 1\)",
+        ),
+        ({"encoder": {"checkpoint": "last"}}, "config.encoder.stage: missing"),
+        ({"encoder": {"folder": "none"}}, "none/config.json: no such file"),
+    ],
+)
+def test_what_does_not_fit_is_said(changes, message):
+    with pytest.raises(InputError, match=message):
+        make(**changes)
