@@ -6,9 +6,9 @@
 Patients are disjoint, and the epoch is chosen by how well normal beats are rebuilt. All
 that goes on from `baseline` trains as long again: `retrained` without any new term is
 the control of the others. `si` lets the discriminator teach itself (FRSKD) and the
-generator learn from the baseline's reconstructions; `si_simclr_1` lets its encoder,
-pretrained by contrast, also agree with itself on two views; `si_simclr_2` trains all
-losses together from the start, without a baseline.
+generator learn from the baseline's reconstructions; `si_simclr_2` adds the contrast of
+two views to that sum, and `si_simclr_1` also takes the encoder from `pretrain`, which has
+learnt by contrast alone.
 """
 
 from ml_collections import ConfigDict
@@ -40,16 +40,11 @@ def get_config(arg: str = "") -> ConfigDict:
         "start": {"stage": "baseline"} | last,
         "teacher": {"stage": "baseline"} | last,
     }
-    both = {"self_teacher": self_teacher, "projection": projection}
-    simclr_1 = si | {
-        "model": both,
+    simclr_2 = si | {
+        "model": {"self_teacher": self_teacher, "projection": projection},
         "losses": si["losses"] | {"contrastive": contrast},
-        "encoder": {"stage": "pretrain"} | last,
     }
-    simclr_2 = {
-        "model": both,
-        "losses": {"self_distillation": teach, "contrastive": contrast},
-    }
+    simclr_1 = simclr_2 | {"encoder": {"stage": "pretrain"} | last}
     width = 2 if smoke else 32
     config.stages = {
         "baseline": {},
