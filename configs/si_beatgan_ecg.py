@@ -7,8 +7,8 @@ Patients are disjoint, and the epoch is chosen by how well normal beats are rebu
 that goes on from `baseline` trains as long again: `retrained` without any new term is
 the control of the others. `si` lets the discriminator teach itself (FRSKD) and the
 generator learn from the baseline's reconstructions; `si_simclr_2` adds the contrast of
-two views to that sum, and `si_simclr_1` also takes the encoder from `pretrain`, which has
-learnt by contrast alone.
+two views to that sum, and `si_simclr_1` also takes the encoder from `pretrain`, which
+has learnt by contrast alone.
 """
 
 from ml_collections import ConfigDict
