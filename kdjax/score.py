@@ -15,6 +15,7 @@ either the whole output or none.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 import time
@@ -47,13 +48,12 @@ _FALSE_ALARMS = flags.DEFINE_float(
     "false_alarms", 0.05, "The share of normal validation beats above the threshold."
 )
 
-# The data sets of beats that records.read_beats makes or that look like those, and what
-# each takes for config.data.leads: names, or how many.
-BEATS: dict[str, tuple[str, ...] | int] = {"mitbih": ("MLII",), "synthetic_ecg": 1}
+# The data whose beats are filtered, cut and scaled as those of a recording are.
+RECORDED = ("mitbih",)
 SHOWN = 6  # beats with the highest scores that are drawn
 
 
-class Detector(NamedTuple):
+class Scorer(NamedTuple):
     """Functions of beats [n, 320, leads]: their scores [n], and the beats rebuilt."""
 
     score: Callable[[np.ndarray], np.ndarray]
@@ -81,22 +81,23 @@ def score(
     config = _read_config(checkpoint)
     threshold = _threshold(checkpoint, which, false_alarms)
     from kdjax.data.recording import cut, read_recording
+    from kdjax.training import anomaly_metrics
 
     wanted = _leads(config, leads)
     recording = read_recording(source, leads=wanted, rate=rate)
     beats = cut(recording)
     for note in (*recording.notes, *beats.notes):
         print(f"kdjax: {source}: {note}", file=sys.stderr)
-    detector = _detector(checkpoint, config, which, beats.beats(np.s_[:1]))
-    scores = _write(output, detector, recording, beats, threshold)
-    flagged = scores > threshold
+    scorer = _scorer(checkpoint, config, which, beats.beats(np.s_[:1]))
+    scores = _write(output, scorer, recording, beats, threshold)
+    flagged = anomaly_metrics.flags(scores, threshold)
     print(
         f"{source}: {len(scores)} beats, {flagged.sum()} flagged "
         f"(score above {threshold:.4g}, as {false_alarms:.3g} of the normal validation "
         f"beats have), {time.monotonic() - started:.1f} s: {output}"
     )
     if figures is not None:
-        _draw(figures, detector, recording, beats, scores, threshold)
+        _draw(figures, scorer, recording, beats, scores, threshold)
 
 
 def _check_paths(source: Path, output: Path, figures: Path | None) -> None:
@@ -118,53 +119,52 @@ def _check_paths(source: Path, output: Path, figures: Path | None) -> None:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     config: dict[str, Any] = files.read_json(path)
-    if "task" not in config:
+    if "stages" in config:
         raise InputError(
-            f"{path}: expected the config of one stage, found none; --checkpoint is a "
-            "stage's folder, such as RUN/seed_0/STAGE"
+            f"{path}: expected the config of one stage, found a whole run's; "
+            "--checkpoint is a stage's folder, such as RUN/seed_0/STAGE"
         )
     for field, name, known in (
-        ("task", config["task"], SCORERS),
-        ("data.name", config.get("data", {}).get("name"), BEATS),
+        ("task", config.get("task"), TASKS),
+        ("data.name", config.get("data", {}).get("name"), RECORDED),
     ):
         if name not in known:
+            made_up = name == "synthetic_ecg"  # and not filtered
+            fault = "trained on made-up beats" if made_up else "does not score beats"
             raise InputError(
-                f"{path}: config.{field}: {name!r} does not score beats "
-                f"(known: {', '.join(known)})"
+                f"{path}: config.{field}: {name!r} {fault} (known: {', '.join(known)})"
             )
     return config
 
 
-def _leads(
-    config: Mapping[str, Any], given: Sequence[str] | None
-) -> tuple[str, ...] | int:
-    data = config["data"]
-    learnt = data.get("leads", BEATS[data["name"]])
-    count = learnt if isinstance(learnt, int) else len(learnt)
-    if given is not None and len(given) != count:
+def _leads(config: Mapping[str, Any], given: Sequence[str] | None) -> tuple[str, ...]:
+    from kdjax.data.ecg import mitbih
+
+    default = inspect.signature(mitbih).parameters["leads"].default
+    learnt = config["data"].get("leads", default)
+    if given is not None and len(given) != len(learnt):
         raise InputError(
-            f"--leads: expected {count}, as the detector learnt from, found {given}"
+            f"--leads: expected {len(learnt)}, as the detector learnt from, "
+            f"found {given}"
         )
-    if given is None and isinstance(learnt, int):
-        return learnt
     return tuple(given or learnt)
 
 
 def _threshold(folder: Path, which: str, false_alarms: float) -> float:
     """See kdjax.training.anomaly_metrics.threshold."""
-    from kdjax.data.records import DAMAGED
+    if not 0 < false_alarms < 1:
+        raise InputError(
+            f"--false_alarms: expected a share between 0 and 1, got {false_alarms}"
+        )
+    from kdjax.analysis.scored import scores_in
     from kdjax.training import anomaly_metrics
 
-    path = folder / "scores.npz"
-    if not path.is_file():
+    found = scores_in(folder)
+    if found is None:
+        path = folder / "scores.npz"
         raise InputError(f"{path}: expected this file, found none; is the stage done?")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as table:
-            normal = table["label"] == anomaly_metrics.NORMAL
-            found = table[which][normal & (table["split"] == "validation")]
-    except DAMAGED as error:
-        raise InputError(f"{path}: damaged or cut short ({error})") from error
-    return anomaly_metrics.threshold(found, false_alarms)
+    normal = (found.label == anomaly_metrics.NORMAL) & (found.split == "validation")
+    return anomaly_metrics.threshold(getattr(found, which)[normal], false_alarms)
 
 
 def _beatgan(config: Mapping[str, Any]) -> tuple[nn.Module, Rebuild]:
@@ -182,12 +182,12 @@ def _autoencoder(config: Mapping[str, Any]) -> tuple[nn.Module, Rebuild]:
 
 
 # By task: config -> (module, its function (model, x) -> x rebuilt).
-SCORERS = {"beatgan": _beatgan, "autoencoder": _autoencoder}
+TASKS = {"beatgan": _beatgan, "autoencoder": _autoencoder}
 
 
-def _detector(
+def _scorer(
     folder: Path, config: Mapping[str, Any], which: str, example: np.ndarray
-) -> Detector:
+) -> Scorer:
     """The stage's network, which must take `example` [1, 320, leads]."""
     import jax
     import jax.numpy as jnp
@@ -197,25 +197,26 @@ def _detector(
     from kdjax.training.checkpoint import load_model
 
     host.cache_compilation()
-    module, rebuild = SCORERS[config["task"]](config)
+    module, rebuild = TASKS[config["task"]](config)
     template = trained.shapes(module, jnp.asarray(example))
     model = jax.device_put(load_model(folder, which, template))
     in_batches = [
         functools.partial(anomaly.in_batches, functools.partial(jax.jit(f), model))
         for f in (anomaly.squared_error(rebuild), rebuild)
     ]
-    return Detector(*in_batches)
+    return Scorer(*in_batches)
 
 
 def _write(
     output: Path,
-    detector: Detector,
+    scorer: Scorer,
     recording: Recording,
     beats: Cut,
     threshold: float,
 ) -> np.ndarray:
     """The scores [n], written a batch at a time to a file aside, then renamed."""
     from kdjax.tasks.anomaly import BATCH
+    from kdjax.training import anomaly_metrics
 
     scores = np.empty(len(beats.row), np.float32)
 
@@ -224,11 +225,12 @@ def _write(
         with tqdm(total=len(scores), desc="beats", disable=None, leave=False) as bar:
             for first, x in beats.batches(BATCH):
                 part = np.s_[first : first + len(x)]
-                scores[part] = detector.score(x)
+                scores[part] = scorer.score(x)
                 row = beats.row[part]
-                columns = recording.time[row], recording.beat[row], scores[part]
-                for when, sample, score in zip(*columns, strict=True):
-                    line = f"{when:.6f},{sample},{score:.9g},{score > threshold:d}\n"
+                above = anomaly_metrics.flags(scores[part], threshold)
+                columns = recording.time[row], recording.beat[row], scores[part], above
+                for when, sample, score, flag in zip(*columns, strict=True):
+                    line = f"{when:.6f},{sample},{score:.9g},{flag:d}\n"
                     file.write(line.encode())
                 bar.update(len(x))
 
@@ -241,7 +243,7 @@ def _write(
 
 def _draw(
     folder: Path,
-    detector: Detector,
+    scorer: Scorer,
     recording: Recording,
     beats: Cut,
     scores: np.ndarray,
@@ -250,6 +252,7 @@ def _draw(
     """record.png, the recording with its beats, and beats.png, the highest scores."""
     from kdjax.analysis.anomaly_figures import heat_map, record_strip
     from kdjax.data.records import RATE
+    from kdjax.training import anomaly_metrics
 
     record_strip(
         folder / "record.png",
@@ -258,10 +261,11 @@ def _draw(
         signal=recording.signal[:, 0],
         beats=recording.beat[beats.row],
         scores=scores,
-        flags=scores > threshold,
+        flags=anomaly_metrics.flags(scores, threshold),
         threshold=threshold,
+        begin=recording.begin,
     )
-    top = np.argsort(-scores, kind="stable")[:SHOWN]
+    top = np.argsort(-anomaly_metrics.ordered(scores), kind="stable")[:SHOWN]
     x, when = beats.beats(top), recording.time[beats.row[top]]
     titles = [
         f"{t:.2f} s, score {s:.3g}" for t, s in zip(when, scores[top], strict=True)
@@ -269,7 +273,7 @@ def _draw(
     heat_map(
         folder / "beats.png",
         beats=x,
-        rebuilt=detector.rebuild(x),
+        rebuilt=scorer.rebuild(x),
         titles=titles,
         rate=RATE,
         title=f"{recording.path.stem}: the highest scores",

@@ -16,6 +16,7 @@ import pytest
 from absl.testing import flagsaver
 
 from kdjax import score
+from kdjax.analysis import anomaly_figures
 from kdjax.data import records
 from kdjax.tasks import anomaly, beatgan, trained
 from kdjax.training import anomaly_metrics
@@ -76,6 +77,7 @@ def write_scores(stage, low, high):
         stage / "scores.npz",
         split=np.repeat(["validation", "test"], n + 5),
         label=np.tile(np.repeat([0, 1], [n, 5]), 2),
+        group=np.zeros(2 * (n + 5), np.int32),
         last=np.tile([*np.linspace(low, high, n), *[9.0] * 5], 2).astype(np.float32),
         best=np.zeros(2 * (n + 5), np.float32),
     )
@@ -98,10 +100,10 @@ def ecg(rate=360):
     return time, lead.round(5), (peak * rate).astype(int)
 
 
-def write_csv(path, *, rate=360, name="MLII", nan=()):
+def write_csv(path, *, rate=360, name="MLII", nan=(), begin=0):
     time, lead, peak = ecg(rate)
     lead[list(nan)] = np.nan
-    table = np.stack([time, lead, np.isin(np.arange(len(time)), peak)], axis=1)
+    table = np.stack([begin + time, lead, np.isin(np.arange(len(time)), peak)], axis=1)
     np.savetxt(path, table, "%.6f", ",", header=f"time,{name},beat", comments="")
     return path
 
@@ -215,14 +217,40 @@ def test_figures_are_drawn(stage, tmp_path, capsys):
     assert f"figures: {folder}" in capsys.readouterr().out
 
 
-def changed(stage, folder, **changes):
-    """The stage with another config."""
-    config = json.loads((stage / "config.json").read_text()) | changes
-    folder.mkdir()
-    for name in ("checkpoints", "scores.npz"):
-        (folder / name).symlink_to(stage / name)
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
+def test_the_record_is_drawn_at_its_own_times(stage, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        anomaly_figures, "record_strip", lambda _, **of: drawn.update(of)
+    )
+    source, output = write_csv(tmp_path / "a.csv", begin=100), tmp_path / "scores.csv"
+    score.score(stage, source, output, figures=tmp_path / "figures")
+    seconds = read(output)[0]
+    np.testing.assert_allclose(
+        drawn["begin"] + drawn["beats"] / drawn["rate"], seconds, atol=1e-5
+    )
+    assert seconds[0] > 100
+
+
+def test_a_score_that_is_not_a_number_is_flagged(stage, tmp_path, monkeypatch, capsys):
+    odd = np.arange(BEATS, dtype=np.float32) / BEATS
+    odd[4] = np.nan
+    scorer = score.Scorer(lambda x: odd, lambda x: x)
+    monkeypatch.setattr(score, "_scorer", lambda *_: scorer)
+    drawn = {}
+    monkeypatch.setattr(anomaly_figures, "heat_map", lambda _, **of: drawn.update(of))
+    output, figures = tmp_path / "scores.csv", tmp_path / "figures"
+    source = write_csv(tmp_path / "a.csv")
+    score.score(stage, source, output, figures=figures)
+    assert np.flatnonzero(read(output)[3]).tolist() == [4]
+    assert drawn["titles"][0].endswith("score nan"), "it counts as the highest"
+    assert "30 beats, 1 flagged" in capsys.readouterr().out
+
+
+def test_leads_that_the_config_leaves_out_are_the_loaders():
+    assert score._leads({"data": {"name": "mitbih"}}, None) == ("MLII",)
+    data = {"name": "mitbih", "leads": ["V1", "V5"]}
+    assert score._leads({"data": data}, None) == ("V1", "V5")
+    assert score._leads({"data": data}, ["II", "V2"]) == ("II", "V2")
 
 
 def fails(capsys, output, *arguments):
@@ -240,7 +268,9 @@ def fails(capsys, output, *arguments):
     ("changes", "message"),
     [
         ({"task": "distill"}, "config.task: 'distill' does not score beats"),
+        ({"task": None}, "config.task: None does not score beats"),
         ({"data": {"name": "mocap"}}, "config.data.name: 'mocap' does not score beats"),
+        ({"data": {"name": "synthetic_ecg"}}, "trained on made-up beats"),
         ({"model": MODEL | {"width": 2}}, "of another architecture"),
         ({"model": {"name": "beatgam"}}, "config.model.name: unknown name 'beatgam'"),
         ({"data": {"name": "mitbih", "leads": ["MLII", "V1"]}}, "expected lead V1"),
@@ -263,12 +293,16 @@ def test_a_stage_that_is_not_done(stage, tmp_path, capsys):
     say = partial(fails, capsys, tmp_path / "scores.csv", f"input={source}")
     at = f"checkpoint={folder}"
     assert f"{folder}/config.json: no such file" in say(at)
-    (folder / "config.json").write_text('{"stages": {}}')
+    root = {"stages": {"a": {}}, "task": "beatgan", "data": {"name": "mitbih"}}
+    (folder / "config.json").write_text(json.dumps(root))
     assert "--checkpoint is a stage's folder" in say(at)
     (folder / "config.json").write_text((stage / "config.json").read_text())
     assert f"{folder}/scores.npz: expected this file, found none" in say(at)
     (folder / "scores.npz").write_bytes((stage / "scores.npz").read_bytes()[:-900])
-    assert f"{folder}/scores.npz: damaged or cut short" in say(at)
+    assert f"{folder}/scores.npz: expected arrays split, label" in say(at)
+    with (folder / "scores.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert "group, last, best, found one array, as of a .npy" in say(at)
     write_scores(folder, 0, 2)
     assert "checkpoints/last: no checkpoint here" in say(at)
 
@@ -322,7 +356,10 @@ def test_a_bad_record(stage, tmp_path, capsys, name, content, message):
         ("rate=fast", "flag --rate=fast"),
         ("chekpoint=x", "flag 'chekpoint'. Did you mean: checkpoint"),
         ("which=first", "flag --which=first"),
-        ("false_alarms=1.5", "expected a share between 0 and 1, got 1.5"),
+        (
+            "false_alarms=5",
+            "--false_alarms: expected a share between 0 and 1, got 5.0",
+        ),
         ("input=/nowhere/a.csv", "/nowhere/a.csv: expected this file, found none"),
         ("figures=LICENSE", "--figures: LICENSE: expected a folder to write in"),
         ("output=LICENSE.dat", "--output: expected another file than --input, got"),

@@ -16,7 +16,7 @@ from kdjax.analysis.results import (
 )
 from kdjax.analysis.scored import Scores, read_scores
 from kdjax.analysis.tables import COSTS, NONE, cost_cells, number_range, spread
-from kdjax.training.anomaly_metrics import NORMAL, auc, threshold
+from kdjax.training.anomaly_metrics import NORMAL, auc, flags, threshold
 
 FALSE_ALARMS = 0.05  # the share of the normal validation examples that is flagged
 
@@ -59,7 +59,7 @@ def flagged(found: Scores, checkpoint: str) -> Flagged | None:
     if not all(rows.any() for rows in (held & normal, test & normal, test & ~normal)):
         return None
     limit = threshold(score[held & normal], FALSE_ALARMS)
-    above = ~(score <= limit)  # what is not a number is flagged too
+    above = flags(score, limit)
     recall = float(above[test & ~normal].mean())
     return Flagged(limit, recall, float(above[test & normal].mean()))
 

@@ -18,10 +18,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from kdjax.analysis import drawing
+from kdjax.data import records
 
 ROW = 30.0  # seconds of a record in one row
 ROWS = 10  # at most
-_BEFORE, _AFTER = 0.39, 0.5  # seconds of a beat's window around its R peak
+# seconds of a beat's window around its R peak
+_BEFORE = records.BEFORE / records.RATE
+_AFTER = (records.SAMPLES - records.BEFORE) / records.RATE
 _HEAT = colormaps["YlOrRd"]
 _FLAG = "#8B0000"
 
@@ -56,31 +59,19 @@ def heat_map(
         2 * rows, columns, squeeze=False, sharex=True, height_ratios=ratios
     )
     pairs = axes.reshape(rows, 2, columns).transpose(0, 2, 1).reshape(-1, 2)
-    for place, (above, below) in enumerate(pairs):
+    for place, pair in enumerate(pairs):
         if place >= len(beats):
-            above.remove()
-            below.remove()
+            for unused in pair:
+                unused.remove()
             continue
-        _beat(above, beats[place], rebuilt[place], rate)
-        above.set_title(titles[place], fontsize=10)
-        _strip(below, error[place], scale, rate)
-        if place + columns >= len(beats):
-            below.tick_params(labelbottom=True)
-            below.set_xlabel("tick" if rate is None else "time (s)")
-    bar = figure.colorbar(
-        ScalarMappable(scale, _HEAT),
-        ax=figure.axes,
-        shrink=0.6,
-        aspect=35,
-        extend="max",
-    )
+        _beat(pair[0], beats[place], rebuilt[place], rate)
+        pair[0].set_title(titles[place], fontsize=10)
+        lowest = place + columns >= len(beats)
+        _strip(pair[1], error[place], scale, rate, labelled=lowest)
+    colours, panels = ScalarMappable(scale, _HEAT), figure.axes
+    bar = figure.colorbar(colours, ax=panels, shrink=0.6, aspect=35, extend="max")
     bar.set_label("squared error per tick (strips)")
-    blue = drawing.PALETTE[0]
-    handles = [
-        Line2D([], [], color="0.1", linewidth=1.6, label="example"),
-        Line2D([], [], color=blue, linewidth=1.2, label="reconstruction"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    _legend(figure)
     if title:
         drawing.title(figure, title)
     drawing.write(figure, path)
@@ -96,13 +87,14 @@ def record_strip(
     scores: np.ndarray,
     flags: np.ndarray,
     threshold: float,
+    begin: float | int = 0.0,
 ) -> None:
     """A record in rows of 30 s, every beat's ground coloured by its score.
 
-    `signal` [samples] at `rate` Hz, nan where missing; `beats` [n] sample indices of
-    the R peaks, ascending, with `scores` [n] and `flags` [n]; flagged beats have a
-    triangle. Of a record past ten rows, the ten in a row with the most flagged beats:
-    the title says so.
+    `signal` [samples] at `rate` Hz, nan where missing, from `begin` (s) on; `beats` [n]
+    sample indices of the R peaks, ascending, with `scores` [n] and `flags` [n]; flagged
+    beats have a triangle. Of a record past ten rows, the ten in a row with the most
+    flagged beats: the title says so.
     """
     seconds = len(signal) / rate
     first, count = _rows(seconds, beats[flags] / rate)
@@ -110,43 +102,29 @@ def record_strip(
     axes = figure.subplots(count, 1, squeeze=False)[:, 0]
     scale = _score_scale(scores, threshold)
     shown = signal[int(first * ROW * rate) : int((first + count) * ROW * rate)]
-    known = shown[np.isfinite(shown)]
-    bottom, top = np.quantile(known, [0.001, 0.999]) if known.size else (-1.0, 1.0)
-    margin = 0.12 * (top - bottom) + 1e-9
-    edges = _edges(beats / rate)
+    bottom, top, margin = _limits(shown)
+    grounds = _edges(beats / rate), _HEAT(scale(scores))
     for row, axis in enumerate(axes, start=first):
-        begin = row * ROW
-        part = signal[int(begin * rate) : int((begin + ROW) * rate)]
-        axis.plot(np.arange(len(part)) / rate, part, color="0.1", linewidth=0.7)
-        axis.set_xlim(0.0, min(ROW, seconds))
-        axis.set_ylim(bottom - margin, top + 3.5 * margin)
-        # a beat's ground may begin in the row before, or end in the next
-        inside = (edges[:, 1] > begin) & (edges[:, 0] < begin + ROW)
-        for (start, end), score in zip(
-            edges[inside] - begin, scores[inside], strict=True
-        ):
-            axis.axvspan(start, end, color=_HEAT(scale(score)), lw=0, alpha=0.75)
-        peaks = beats[flags] / rate - begin
+        part = signal[int(row * ROW * rate) : int((row + 1) * ROW * rate)]
+        _row(axis, part, row * ROW, rate, *grounds)
+        peaks = beats[flags] / rate - row * ROW
         peaks = peaks[(peaks >= 0) & (peaks < ROW)]
         marks = np.full(peaks.size, top + 2.2 * margin)
         axis.plot(peaks, marks, "v", color=_FLAG, markersize=5.5)
-        axis.set_ylabel(_clock(begin), rotation=0, ha="right", va="center")
-        axis.set_yticks([])
-        axis.spines[["top", "right", "left"]].set_visible(False)
-        axis.tick_params(labelbottom=row == first + count - 1)
+        axis.set_xlim(0.0, min(ROW, seconds))
+        axis.set_ylim(bottom - margin, top + 3.5 * margin)
+        label = _clock(begin + row * ROW)
+        axis.set_ylabel(label, rotation=0, ha="right", va="center")
+    axes[-1].tick_params(labelbottom=True)
     axes[-1].set_xlabel("seconds from the time on the left")
     bar = figure.colorbar(
         ScalarMappable(scale, _HEAT), ax=list(axes), shrink=0.8, aspect=30, pad=0.01
     )
     bar.set_label("score (line: threshold)")
     bar.ax.axhline(threshold, color=_FLAG, linewidth=2.0)
-    text = (
-        f"{name}: {int(flags.sum())} of {len(beats)} beats flagged (triangles), score"
-        f" above {threshold:.3g}"
-    )
+    text = _heading(name, flags, threshold)
     if count * ROW < seconds:
-        since, until = _clock(first * ROW), _clock(min((first + count) * ROW, seconds))
-        text += f". Shown: {since} to {until} of {_clock(seconds)}, the most flagged"
+        text += _part_shown(begin, seconds, first * ROW, (first + count) * ROW)
     drawing.title(figure, text)
     drawing.write(figure, path)
 
@@ -171,7 +149,12 @@ def _beat(
 
 
 def _strip(
-    axis: Axes, error: np.ndarray, scale: Normalize, rate: float | int | None
+    axis: Axes,
+    error: np.ndarray,
+    scale: Normalize,
+    rate: float | int | None,
+    *,
+    labelled: bool,
 ) -> None:
     ticks = len(error)
     left, right = -0.5 / (rate or 1), (ticks - 0.5) / (rate or 1)
@@ -184,7 +167,59 @@ def _strip(
         interpolation="nearest",
     )
     axis.set_yticks([])
+    axis.tick_params(labelbottom=labelled)
+    if labelled:
+        axis.set_xlabel("tick" if rate is None else "time (s)")
+
+
+def _row(
+    axis: Axes,
+    part: np.ndarray,
+    since: float,
+    rate: float | int,
+    edges: np.ndarray,
+    colours: np.ndarray,
+) -> None:
+    """The signal's `part` from second `since` on, over the grounds of its beats."""
+    axis.plot(np.arange(len(part)) / rate, part, color="0.1", linewidth=0.7)
+    # a beat's ground may begin in the row before, or end in the next
+    inside = (edges[:, 1] > since) & (edges[:, 0] < since + ROW)
+    for (start, end), colour in zip(edges[inside], colours[inside], strict=True):
+        axis.axvspan(start - since, end - since, color=colour, lw=0, alpha=0.75)
+    axis.set_yticks([])
+    axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(labelbottom=False)
+
+
+def _legend(figure: Figure) -> None:
+    blue = drawing.PALETTE[0]
+    handles = [
+        Line2D([], [], color="0.1", linewidth=1.6, label="example"),
+        Line2D([], [], color=blue, linewidth=1.2, label="reconstruction"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+
+
+def _limits(signal: np.ndarray) -> tuple[float, float, float]:
+    """Bottom and top of all but a few samples, and a margin."""
+    known = signal[np.isfinite(signal)]
+    bottom, top = np.quantile(known, [0.001, 0.999]) if known.size else (-1.0, 1.0)
+    return float(bottom), float(top), 0.12 * float(top - bottom) + 1e-9
+
+
+def _heading(name: str, flags: np.ndarray, threshold: float) -> str:
+    return (
+        f"{name}: {int(flags.sum())} of {len(flags)} beats flagged (triangles), score"
+        f" above {threshold:.3g}"
+    )
+
+
+def _part_shown(begin: float | int, seconds: float, since: float, until: float) -> str:
+    """Says which part is drawn of a record of `seconds` whose clock is at `begin`."""
+    ends = since, min(until, seconds), seconds
+    start, stop, last = (_clock(begin + end) for end in ends)
+    whole = f"{_clock(begin)} to {last}" if begin else last
+    return f". Shown: {start} to {stop} of {whole}, the most flagged"
 
 
 def _score_scale(scores: np.ndarray, threshold: float) -> Normalize:
@@ -212,8 +247,10 @@ def _rows(seconds: float, flagged: np.ndarray) -> tuple[int, int]:
     return int(np.argmax(np.convolve(in_row, np.ones(ROWS, int), "valid"))), ROWS
 
 
-def _clock(seconds: float) -> str:
+def _clock(seconds: float | int) -> str:
     """`1:02:30`, or `2:30` within the first hour."""
-    minutes, rest = divmod(round(seconds), 60)
+    sign = "-" if round(seconds) < 0 else ""
+    minutes, rest = divmod(abs(round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    text = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{sign}{text}:{rest:02d}"

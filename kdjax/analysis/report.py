@@ -296,7 +296,7 @@ def _stage_row(experiment: Experiment, stage: str) -> str:
     sources = dict.fromkeys(
         f"{read['stage']} (`{read['checkpoint']}`)"
         for run in runs
-        for read in (run.teacher, run.start)
+        for read in (run.teacher, run.start, run.encoder)
         if read
     )
     reached = (

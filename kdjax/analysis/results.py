@@ -73,6 +73,7 @@ class Run(NamedTuple):
     selection: Mapping[str, str]
     teacher: Mapping[str, str] | None
     start: Mapping[str, str] | None
+    encoder: Mapping[str, str] | None
     cost: Mapping[str, float]
     history: Sequence[Mapping[str, Any]]
     folder: Path
@@ -260,6 +261,7 @@ def _run(folder: Path) -> Run:
         selection=results["selection"],
         teacher=results.get("teacher"),
         start=results.get("start"),
+        encoder=results.get("encoder"),
         cost=_optional(folder / "cost.json"),
         history=_history(folder / "metrics.jsonl"),
         folder=folder,

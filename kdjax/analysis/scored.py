@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from kdjax.analysis.results import Run
+from kdjax.data.records import DAMAGED
 from kdjax.errors import InputError
 
 
@@ -34,27 +34,37 @@ class Shown(NamedTuple):
 
 def read_scores(run: Run) -> Scores | None:
     """The run's scores, None where it stored none; InputError if they are damaged."""
-    found = _read(run.folder / "scores.npz", Scores)
+    found = scores_in(run.folder)
     if found is not None:
-        path, sizes = run.folder / "scores.npz", [len(field) for field in found]
+        _check_labels(run.folder / "scores.npz", found.label, run)
+    return found
+
+
+def scores_in(folder: Path) -> Scores | None:
+    """`read_scores` of a stage's folder, whatever its classes."""
+    path = folder / "scores.npz"
+    found = _read(path, Scores)
+    if found is not None:
+        sizes = [field.size for field in found]
         if len(set(sizes)) > 1:
             raise InputError(f"{path}: expected arrays of one length, found {sizes}")
-        _check_labels(path, found.label, run)
     return found
 
 
 def read_shown(run: Run) -> Shown | None:
-    """The run's rebuilt examples, None where it stored none; InputError if damaged."""
-    found = _read(run.folder / "examples.npz", Shown)
-    if found is not None:
-        path, shape = run.folder / "examples.npz", found.x.shape
-        if len(shape) != 3 or found.rebuilt.shape != shape:
-            raise InputError(
-                f"{path}: expected x and rebuilt [k, time, leads], found {shape} and"
-                f" {found.rebuilt.shape}"
-            )
-        _check_labels(path, found.label, run)
-    return found
+    """The run's rebuilt examples, None where it stored none, or others than series, of
+    which there is no picture; InputError if they are damaged."""
+    path = run.folder / "examples.npz"
+    found = _read(path, Shown)
+    if found is None:
+        return None
+    if found.rebuilt.shape != found.x.shape:
+        raise InputError(
+            f"{path}: expected x and rebuilt of one shape, found {found.x.shape} and"
+            f" {found.rebuilt.shape}"
+        )
+    _check_labels(path, found.label, run)
+    return found if found.x.ndim == 3 else None
 
 
 Arrays = TypeVar("Arrays", Scores, Shown)
@@ -67,8 +77,10 @@ def _read(path: Path, kind: type[Arrays]) -> Arrays | None:
     try:
         with path.open("rb") as file:
             stored = np.load(file, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                raise ValueError("one array, as of a .npy")
             return kind(*(stored[name] for name in fields))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise InputError(
             f"{path}: expected arrays {', '.join(fields)}, found {error}"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from kdjax.errors import InputError, nearest
 
 WFDB_SUFFIXES = (".atr", ".dat", ".hea")
 TIME, BEAT = "time", "beat"
+BEAT_SYMBOLS = list("NLRBAaJSVrFejnE/fQ?")  # all of WFDB's: none need be of a group
 LOWEST_RATE = 2 * records.BAND[1]
 CHECKED = 4096  # beats looked at for NaN at once
 
@@ -24,9 +25,9 @@ class Recording(NamedTuple):
     """A recording as its file has it, and at 360 Hz.
 
     `signal` float64 [samples, leads] at `rate` Hz, `leads` their names; `beat` int64
-    [n], the samples of the R peaks, and `time` float64 [n], when they are, in seconds.
-    `resampled` and `peak` are `signal` and `beat` at 360 Hz. `notes`: what was changed
-    or supposed.
+    [n], the samples of the R peaks, and `time` float64 [n], when they are, in seconds;
+    `begin`, when the first sample is. `resampled` and `peak` are `signal` and `beat` at
+    360 Hz. `notes`: what was changed or supposed.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Recording(NamedTuple):
     signal: NDArray[np.float64]
     beat: NDArray[np.int64]
     time: NDArray[np.float64]
+    begin: float
     resampled: NDArray[np.float64]
     peak: NDArray[np.int64]
     notes: tuple[str, ...]
@@ -75,17 +77,18 @@ class Cut(NamedTuple):
 
 
 def read_recording(
-    path: Path, *, leads: Sequence[str] | int, rate: int | float | None = None
+    path: Path, *, leads: Sequence[str], rate: int | float | None = None
 ) -> Recording:
     """A CSV file, if the name ends in .csv, else the WFDB record of that name.
 
-    `leads`: their names, or how many of the first are meant. Raises an InputError that
-    names the file at fault.
+    Raises an InputError that names the file at fault.
 
-    A WFDB record is named with or without its suffix. Its beats are those of its .atr
-    or, without one, what the detector xqrs finds in the first lead.
+    A WFDB record is named with or without its suffix. Its beats are those of its .atr,
+    of any of WFDB's symbols for beats, or, where none is marked, what the detector xqrs
+    finds in the first lead.
 
-    A CSV file has a line of names and then numbers; an empty field is NaN. Column
+    A CSV file has a line of names and then numbers; an empty field is NaN, as is an
+    empty line of a file of one column; blank lines at the end are left out. Column
     `time` holds seconds, evenly spaced; without it, `rate` is needed. Column `beat`, if
     there, is 1 at R peaks and 0 (or empty) elsewhere; without it the detector is asked.
     The others are leads; one lead alone is taken for the lead meant, whatever its name.
@@ -121,8 +124,9 @@ def _at_360(path: Path, found: _File) -> Recording:
         beat = np.minimum(beat, len(found.signal) - 1)
         notes += (f"beats are not marked: {len(beat)} detected",)
     time = beat / rate if found.time is None else found.time[beat]
+    begin = 0.0 if found.time is None else float(found.time[0])
     return Recording(
-        path, rate, found.leads, found.signal, beat, time, raw, peak, notes
+        path, rate, found.leads, found.signal, beat, time, begin, raw, peak, notes
     )
 
 
@@ -152,26 +156,27 @@ def cut(recording: Recording) -> Cut:
     return Cut(windows, start[finite], row[finite], notes)
 
 
-def _read_record(path: Path, leads: Sequence[str] | int) -> _File:
+def _read_record(path: Path, leads: Sequence[str]) -> _File:
     if path.suffix in WFDB_SUFFIXES:
         path = path.with_suffix("")
     header = records.read_header(path)
     names = _choose(tuple(header.sig_name), leads, where=f"{path}.hea")
     signal = records.read_leads(path, header, names)
-    beat = None
-    if path.with_name(f"{path.name}.atr").exists():
-        sample, symbol = records.read_annotations(path)
-        beat = sample[np.isin(symbol, records.BEAT_SYMBOLS)]
+    if not path.with_name(f"{path.name}.atr").exists():
+        return _File(header.fs, names, signal, None)
+    sample, symbol = records.read_annotations(path)
+    beat = sample[np.isin(symbol, BEAT_SYMBOLS)]
+    if not len(beat):
+        notes = (f"no beat among the {len(sample)} annotations of its .atr",)
+        return _File(header.fs, names, signal, None, notes=notes)
     return _File(header.fs, names, signal, beat)
 
 
-def _read_csv(
-    path: Path, leads: Sequence[str] | int, rate: int | float | None
-) -> _File:
+def _read_csv(path: Path, leads: Sequence[str], rate: int | float | None) -> _File:
     table = _read_table(path)
     time, marks = table.pop(TIME, None), table.pop(BEAT, None)
     notes: tuple[str, ...] = ()
-    if not isinstance(leads, int) and len(leads) == len(table) == 1:
+    if len(leads) == len(table) == 1:
         (name,) = table
         if name != leads[0]:
             notes = (f"column {name!r} is taken for lead {leads[0]}",)
@@ -195,7 +200,7 @@ def _read_table(path: Path) -> dict[str, NDArray[np.float64]]:
             names = [name.strip() for name in next(csv.reader([file.readline()]), [])]
             with warnings.catch_warnings(action="ignore", category=UserWarning):
                 columns = np.loadtxt(
-                    file,
+                    _filled(file, columns=len(names)),
                     delimiter=",",
                     ndmin=2,
                     comments=None,
@@ -219,6 +224,24 @@ def _read_table(path: Path) -> dict[str, NDArray[np.float64]]:
     return dict(zip(names, columns.T, strict=True))
 
 
+def _filled(lines: Iterable[str], *, columns: int) -> Iterator[str]:
+    """The lines below the first, without the blank ones at the end.
+
+    np.loadtxt drops blank lines without a word, which would put what follows too early:
+    in one column they are NaN; ValueError among more.
+    """
+    blank = 0
+    for number, line in enumerate(lines, start=2):
+        if not line.strip():
+            blank += 1
+            continue
+        if blank and columns > 1:
+            raise ValueError(f"line {number - blank} is blank")
+        yield from ["nan\n"] * blank
+        yield line
+        blank = 0
+
+
 def _number(text: str) -> float:
     return float(text) if text.strip() else np.nan
 
@@ -231,12 +254,8 @@ def _numbers(names: Sequence[str]) -> bool:
 
 
 def _choose(
-    known: tuple[str, ...], leads: Sequence[str] | int, *, where: str
+    known: tuple[str, ...], leads: Sequence[str], *, where: str
 ) -> tuple[str, ...]:
-    if isinstance(leads, int):
-        if len(known) < leads:
-            raise InputError(f"{where}: expected {leads} leads, found {len(known)}")
-        return known[:leads]
     for lead in leads:
         if lead not in known:
             hint = nearest(lead, filter(None, known))

@@ -30,7 +30,7 @@ BATCH = 512  # examples scored at once when done
 SHOWN = 3  # examples of each class kept to be drawn
 
 
-class Inputs(NamedTuple):
+class DetectorInputs(NamedTuple):
     """`sources` by split, training's the normal examples alone, and `constants`."""
 
     dataset: Dataset
@@ -38,7 +38,7 @@ class Inputs(NamedTuple):
     constants: Callable[[], dict[str, np.ndarray]]
 
 
-def inputs(data: Mapping[str, Any], training: Training, seed: int) -> Inputs:
+def inputs(data: Mapping[str, Any], training: Training, seed: int) -> DetectorInputs:
     """The data of a detector, which learns from class 0 alone.
 
     Raises InputError on data without normal examples to learn from, or on a
@@ -54,10 +54,16 @@ def inputs(data: Mapping[str, Any], training: Training, seed: int) -> Inputs:
             f"config.data: expected examples of the normal class {name!r} to learn "
             "from, found none"
         )
-    if not (dataset.validation.y == NORMAL).any():
+    for split in ("validation", "test"):
+        if not (getattr(dataset, split).y == NORMAL).any():
+            raise InputError(
+                f"config.data: expected {split} examples of the normal class {name!r}, "
+                "found none"
+            )
+    if training.select != "loss" and training.mode != "max":
         raise InputError(
-            f"config.data: expected validation examples of the normal class {name!r}, "
-            "found none"
+            f"config.training.mode: expected 'max' for {training.select!r}, "
+            f"got {training.mode!r}"
         )
     if training.select != "loss" and (dataset.validation.y == NORMAL).all():
         raise InputError(
@@ -65,10 +71,10 @@ def inputs(data: Mapping[str, Any], training: Training, seed: int) -> Inputs:
             "examples, and there are none; 'loss' does not"
         )
     sources, constants = examples.inputs(dataset, seed, train=normal)
-    return Inputs(dataset, sources, constants)
+    return DetectorInputs(dataset, sources, constants)
 
 
-def about(found: Inputs) -> dict[str, Any]:
+def about(found: DetectorInputs) -> dict[str, Any]:
     """What results.json says of the data."""
     said = examples.about(found.dataset, found.sources)
     for split in ("validation", "test"):
@@ -197,6 +203,8 @@ def _shown(label: np.ndarray, score: np.ndarray) -> np.ndarray:
     for y in np.unique(label):
         ranked = np.flatnonzero(label == y)
         ranked = ranked[np.argsort(-score[ranked], kind="stable")]
-        places = np.linspace(0, len(ranked) // 2, min(SHOWN, len(ranked)))
-        rows.append(ranked[places.astype(int)])
+        if len(ranked) > SHOWN:
+            places = np.linspace(0, len(ranked) // 2, SHOWN)
+            ranked = ranked[places.astype(int)]
+        rows.append(ranked)
     return np.concatenate(rows)

@@ -10,7 +10,9 @@ two views (SimCLR), and the generator may learn from a trained one. Zhou et al.,
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import jax
@@ -18,6 +20,7 @@ import optax
 from jaxtyping import Array
 
 from kdjax import augment as augmentations
+from kdjax.data.dataset import Dataset
 from kdjax.errors import InputError, call, lookup
 from kdjax.models import BeatGAN
 from kdjax.tasks import anomaly, examples, trained
@@ -80,32 +83,20 @@ def make(
     )
     example = examples.first(found.dataset)
     trained.shapes(module, example)  # an InputError if they do not fit
-    view = augmentations.build(augment)
-    examples.check_view(view, example, where="config.augment")
-    views = None
-    if terms.contrastive is not None:
-        where = "config.losses.contrastive.augment"
-        views = augmentations.build(terms.contrastive.augment, where=where)
-        examples.check_view(views, example, where=where)
-    read = functools.partial(trained.read, dataset=found.dataset)
-    init = _fresh(module, example, tx)
-    template = jax.eval_shape(init, jax.random.key(0))
-    if start is not None:
-        begin = read(start, where="config.start", build=trained.gan)
-        init = trained.starting_from(begin, init, module, example)
-    if encoder is not None:
-        begin = read(encoder, where="config.encoder")
-        _replaced(template, trained.shapes(begin.module, example))
-        init = _with_encoder(begin, init)
-    frozen = None
-    if teacher is not None:
-        frozen = read(teacher, where="config.teacher", build=trained.gan)
+    frozen = teacher and _read(teacher, found.dataset, where="config.teacher")
+    contrast = terms.contrastive
+    networks = Networks(
+        module,
+        terms,
+        _view(augment, example, where="config.augment"),
+        contrast
+        and _view(contrast.augment, example, where="config.losses.contrastive.augment"),
+        cast(BeatGAN, frozen.module) if frozen else None,
+    )
     rebuild = functools.partial(reconstruct, module)
     score = anomaly.squared_error(rebuild)
-    teaches = cast(BeatGAN, frozen.module) if frozen is not None else None
-    networks = Networks(module, terms, view, views, teaches)
     return Task(
-        init=init,
+        init=_init(module, found.dataset, tx, start, encoder),
         step=step(networks, tx, schedule),
         evaluate=functools.partial(anomaly.evaluate, score),
         figures=anomaly.figures(found.dataset),
@@ -113,7 +104,7 @@ def make(
         constants=lambda: (
             found.constants() | {"teacher": frozen.load() if frozen else {}}
         ),
-        finish=functools.partial(anomaly.finish, score, rebuild, found.dataset),
+        finish=functools.partial(_finish, score, rebuild, found.dataset),
         about=anomaly.about(found)
         | {
             "teacher": teacher and trained.name(teacher),
@@ -142,6 +133,8 @@ def _terms(sections: Mapping[str, Mapping[str, Any] | None]) -> Terms:
         where = f"config.losses.{name}"
         kind = lookup(name, kinds, where="config.losses")
         if fields is None:
+            if name == "adversarial":
+                raise InputError(f"{where}: expected its fields, got None (weight 0?)")
             continue
         found[name] = call(kind, fields, where=where)
         for field, value in found[name]._asdict().items():
@@ -149,7 +142,11 @@ def _terms(sections: Mapping[str, Mapping[str, Any] | None]) -> Terms:
                 continue
             low = "above 0" if field == "temperature" else "of 0 or more"
             right = isinstance(value, int | float) and not isinstance(value, bool)
-            if not right or value < 0 or (field == "temperature" and value == 0):
+            if (
+                not right
+                or not 0 <= value < math.inf
+                or (field == "temperature" and value == 0)
+            ):
                 raise InputError(
                     f"{where}.{field}: expected a number {low}, got {value!r}"
                 )
@@ -176,6 +173,60 @@ def _check_parts(
             "config.teacher: config.losses.reconstruction needs it, and nothing else "
             f"does; found {'none for' if teacher is None else 'it without'} that term"
         )
+
+
+def _view(
+    spec: Mapping[str, Any] | None, example: Array, *, where: str
+) -> augmentations.Augment:
+    view = augmentations.build(spec, where=where)
+    examples.check_view(view, example, where=where)
+    return view
+
+
+def _read(spec: Mapping[str, Any], dataset: Dataset, *, where: str) -> trained.Trained:
+    return trained.read(spec, dataset, where=where, build=trained.gan, task="beatgan")
+
+
+def _finish(
+    score: anomaly.Score,
+    rebuild: anomaly.Rebuild,
+    dataset: Dataset,
+    reached: Mapping[str, Tree],
+    folder: Path,
+) -> None:
+    """`anomaly.finish`, of the generator alone: it is all that scores."""
+    alone = {
+        kind: {
+            "params": split_sides(model["params"])["generator"],
+            "model_state": {
+                name: {"generator": parts["generator"]}
+                for name, parts in model["model_state"].items()
+            },
+        }
+        for kind, model in reached.items()
+    }
+    anomaly.finish(score, rebuild, dataset, alone, folder)
+
+
+def _init(
+    module: BeatGAN,
+    dataset: Dataset,
+    tx: optax.GradientTransformation,
+    start: Mapping[str, Any] | None,
+    encoder: Mapping[str, Any] | None,
+) -> Callable[[Array], TrainState]:
+    """rng -> the state at step 0, with what earlier stages have learnt."""
+    example = examples.first(dataset)
+    init = _fresh(module, example, tx)
+    template = jax.eval_shape(init, jax.random.key(0))
+    if start is not None:
+        begin = _read(start, dataset, where="config.start")
+        init = trained.starting_from(begin, init, module, example)
+    if encoder is not None:
+        begin = trained.read(encoder, dataset, where="config.encoder")
+        _replaced(template, trained.shapes(begin.module, example))
+        init = _with_encoder(begin, init)
+    return init
 
 
 def _fresh(

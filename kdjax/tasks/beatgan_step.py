@@ -99,7 +99,7 @@ def step(
     then says is led back through that same pass. `loss` and `grad_norm` are the
     generator's loss and the norm of all gradients.
     """
-    module, terms = networks.module, networks.terms
+    collapse = networks.terms.adversarial.collapse
 
     def both(
         state: TrainState, batch: Tree, constants: Tree, rng: Array
@@ -108,67 +108,107 @@ def step(
         example = examples.look(constants, batch)
         keys = augmentations.example_keys(view_rng, batch["index"])
         x = networks.view(keys, example)
-        sides = split_sides(state.params)
+        pair = _two_views(networks, batch["index"], example, contrast_rng)
+        sides, opt_state = split_sides(state.params), dict(state.opt_state)
 
-        def generate(params: Tree) -> tuple[Array, Tree]:
-            (made, _), moved = _apply(
-                module.generator, "generator", params, state.model_state, x
-            )
-            return made, moved
-
-        made, back, model_state = jax.vjp(generate, sides["generator"], has_aux=True)
-
-        def discriminate(params: Tree) -> Loss:
-            loss, aux = discriminator_loss(networks, params, model_state, x, made)
-            if terms.contrastive is not None:
-                pair = _two_views(networks, batch["index"], example, contrast_rng)
-                agree = contrastive_loss(networks, params, model_state, *pair)
-                loss += terms.contrastive.weight * agree
-                aux[1]["contrastive"] = agree
-            return lax.pmean(loss, AXIS), aux
-
-        gradient_fn = jax.value_and_grad(discriminate, has_aux=True)
-        (_, (model_state, metrics)), judged = gradient_fn(sides["discriminator"])
-        judged, metrics = lax.pmean((judged, metrics), AXIS)
-        opt_state = dict(state.opt_state)
-
-        def updated(side: str, gradients: Tree) -> Tree:
+        def update(side: str, gradients: Tree) -> Tree:
             updates, opt_state[side] = optimizer.update(
                 gradients, opt_state[side], sides[side]
             )
             return optax.apply_updates(sides[side], updates)
 
-        others = updated("discriminator", judged)
-
-        def match(made: Array) -> Loss:
-            loss, aux = generator_loss(
-                networks, others, model_state, x, made, constants["teacher"]
-            )
-            return lax.pmean(loss, AXIS), aux
-
-        gradient_fn = jax.value_and_grad(match, has_aux=True)
-        (loss, (model_state, more)), cotangent = gradient_fn(made)
-        rebuilt, more = lax.pmean((back(cotangent)[0], more), AXIS)
+        made, back, model_state = _generate(networks, sides, state.model_state, x)
+        d_gradients, model_state, metrics = _discriminator_gradients(
+            networks, sides, model_state, x, made, pair
+        )
+        others = update("discriminator", d_gradients)
+        cotangent, model_state, more = _made_gradients(
+            networks, others, model_state, x, made, constants["teacher"]
+        )
+        g_gradients = lax.pmean(back(cotangent)[0], AXIS)
+        params = update("generator", g_gradients) | others
         metrics |= more
-        params = updated("generator", rebuilt) | others
-        if terms.adversarial.collapse:
-            won = metrics["discriminator"] < terms.adversarial.collapse
+        if collapse:
+            won = metrics["discriminator"] < collapse
             params["discriminator"] = lax.cond(
                 won,
-                lambda: module.discriminator.init(restart_rng, x[:1], train=False)[
-                    "params"
-                ],
+                lambda: _new_discriminator(networks.module, restart_rng, x),
                 lambda: params["discriminator"],
             )
             metrics["restarts"] = won.astype(jnp.float32)
         metrics |= {
-            "loss": loss,
-            "grad_norm": optax.tree.norm((rebuilt, judged)),
+            "grad_norm": optax.tree.norm((g_gradients, d_gradients)),
             "learning_rate": jnp.asarray(schedule(state.step)),
         }
         return TrainState(state.step + 1, params, model_state, opt_state), metrics
 
     return both
+
+
+def _generate(
+    networks: Networks, sides: Tree, model_state: Tree, x: Array
+) -> tuple[Array, Callable[[Array], Any], Tree]:
+    """(what the generator makes of x, its gradient's way back, model_state)"""
+
+    def generate(params: Tree) -> tuple[Array, Tree]:
+        (made, _), moved = _apply(
+            networks.module.generator, "generator", params, model_state, x
+        )
+        return made, moved
+
+    made, back, moved = jax.vjp(generate, sides["generator"], has_aux=True)
+    return made, back, moved
+
+
+def _discriminator_gradients(
+    networks: Networks,
+    sides: Tree,
+    model_state: Tree,
+    x: Array,
+    made: Array,
+    pair: tuple[Array, Array] | None,
+) -> tuple[Tree, Tree, Metrics]:
+    """(gradients, model_state, metrics) of all but the generator, over all devices."""
+
+    def loss_fn(params: Tree) -> Loss:
+        loss, aux = discriminator_loss(networks, params, model_state, x, made)
+        if networks.terms.contrastive is not None and pair is not None:
+            agree = contrastive_loss(networks, params, model_state, *pair)
+            loss += networks.terms.contrastive.weight * agree
+            aux[1]["contrastive"] = agree
+        return lax.pmean(loss, AXIS), aux
+
+    gradient_fn = jax.grad(loss_fn, has_aux=True)
+    gradients, (moved, metrics) = gradient_fn(sides["discriminator"])
+    gradients, metrics = lax.pmean((gradients, metrics), AXIS)
+    return gradients, moved, metrics
+
+
+def _made_gradients(
+    networks: Networks,
+    params: Tree,
+    model_state: Tree,
+    x: Array,
+    made: Array,
+    teacher: Tree,
+) -> tuple[Array, Tree, Metrics]:
+    """(the generator's loss's gradient in this device's `made`, model_state, metrics)
+
+    The mean of what it leads back to over devices is the gradient of the mean loss.
+    """
+
+    def loss_fn(made: Array) -> Loss:
+        loss, aux = generator_loss(networks, params, model_state, x, made, teacher)
+        return lax.pmean(loss, AXIS), aux
+
+    gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, (moved, metrics)), cotangent = gradient_fn(made)
+    return cotangent, moved, lax.pmean(metrics, AXIS) | {"loss": loss}
+
+
+def _new_discriminator(module: BeatGAN, rng: Array, x: Array) -> Tree:
+    params: Tree = module.discriminator.init(rng, x[:1], train=False)["params"]
+    return params
 
 
 def discriminator_loss(
@@ -266,11 +306,10 @@ def generator_loss(
         )
         features.append(found.features["features"])
     fake, real = features
-    rebuilt = losses.beatgan_generator_loss(x, made, real, fake, adversarial_weight=0.0)
     loss = losses.beatgan_generator_loss(
         x, made, real, fake, adversarial_weight=terms.adversarial.weight
     )
-    metrics = {"reconstruction": rebuilt, "generator": loss}
+    metrics = {"reconstruction": jnp.mean(jnp.square(made - x)), "generator": loss}
     if terms.reconstruction is not None and networks.teacher is not None:
         own = variables("generator", teacher["params"], teacher["model_state"])
         target, _ = networks.teacher.generator.apply(own, x, train=False)
@@ -282,8 +321,10 @@ def generator_loss(
 
 def _two_views(
     networks: Networks, index: Array, example: Array, rng: Array
-) -> tuple[Array, Array]:
-    assert networks.views is not None
+) -> tuple[Array, Array] | None:
+    """Two draws of the contrast's augmentation, where there is one."""
+    if networks.views is None:
+        return None
     one, other = (
         networks.views(augmentations.example_keys(key, index), example)
         for key in jax.random.split(rng)

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array
 
 from kdjax import files
-from kdjax.data.dataset import SPLITS, Dataset
+from kdjax.data.dataset import SPLITS, Dataset, as_float
 from kdjax.errors import InputError, call, lookup, split_name
 from kdjax.tasks import anomaly, representations, trained
 from kdjax.tasks.detectors import DETECTORS, Detector, Fitted
@@ -87,7 +87,7 @@ def _solve(
     """The fitted detector, and the scores of all rows."""
     y = _rows(dataset, "y")
     if read is None:
-        x = _rows(dataset, "x").reshape(len(y), -1)
+        x = as_float(_rows(dataset, "x")).reshape(len(y), -1)
     else:
         x = representations.encode(read.module, read.load(), dataset, seed).x
     train = np.arange(len(y)) < len(dataset.train.y)

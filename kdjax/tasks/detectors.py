@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kdjax.data.dataset import require
+from kdjax.errors import InputError
 
 WHERE = "config.detector"
 
@@ -90,7 +91,9 @@ def one_class_svm(
 ) -> Detector:
     """Schoelkopf et al. 2001, with an RBF kernel, on `pca`'s components.
 
-    They are scaled to unit variance. Fitted to `most` of the normal examples, drawn by
+    They are scaled to unit variance, and the kernel is exp(-d^2 / their number). The
+    score is -log of the machine's sum of kernels, which goes on rising where the sum
+    itself is too small for a float. Fitted to `most` of the normal examples, drawn by
     the seed, for its cost is quadratic in them.
     """
     require(unexplained, 0.0, 1.0, where=f"{WHERE}.unexplained")
@@ -98,16 +101,26 @@ def one_class_svm(
     require(most, 2, 2**31 - 1, where=f"{WHERE}.most")
 
     def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
+        from scipy.spatial.distance import cdist
+        from scipy.special import logsumexp
         from sklearn.svm import OneClassSVM
 
         reduce, left = _principal(normal, validation, None, unexplained)
-        scale = np.sqrt(reduce.explained_variance_)
+        variance = reduce.explained_variance_
+        scale = np.sqrt(np.maximum(variance, 1e-6 * variance[0]))
 
         def prepared(x: np.ndarray) -> np.ndarray:
             return reduce.transform(x) / scale
 
-        machine = OneClassSVM(nu=nu).fit(prepared(_drawn(normal, most, seed)))
-        return Fitted(lambda x: -machine.score_samples(prepared(x)), None, left)
+        gamma = 1 / len(scale)
+        machine = OneClassSVM(nu=nu, gamma=gamma)
+        machine.fit(prepared(_drawn(normal, most, seed)))
+
+        def score(x: np.ndarray) -> np.ndarray:
+            apart = cdist(prepared(x), machine.support_vectors_, "sqeuclidean")
+            return -logsumexp(-gamma * apart, b=machine.dual_coef_, axis=1)
+
+        return Fitted(score, None, left)
 
     return fit
 
@@ -144,7 +157,11 @@ def _principal(
     """scikit-learn's PCA, cut to so many components, and what they leave."""
     from sklearn.decomposition import PCA
 
-    most = min(normal.shape)
+    most = min(len(normal) - 1, normal.shape[1])
+    if most < 1:
+        raise InputError(
+            f"config.data: expected two normal examples or more, found {len(normal)}"
+        )
     if components is not None:
         require(components, 1, most, where=f"{WHERE}.components")
     model = PCA(components, svd_solver="full").fit(normal)

@@ -65,13 +65,16 @@ def read(
     where: str,
     fields: tuple[str, ...] = (),
     build: Callable[..., nn.Module] = network,
+    task: str | None = None,
 ) -> Trained:
     """The stage that the section `where` names, whose inputs must be `dataset`'s.
 
     Its fields: "folder" of the stage, "checkpoint" ("best" or "last"), and `fields`,
-    which are the caller's. `build` makes its network from its `model` section. An
-    experiment fills in "folder" and "config" from {"stage": name}. Raises InputError;
-    no checkpoint is read before `load` is called.
+    which are the caller's. `build` makes its network from its `model` section, `task`
+    is the task it must have trained (None: any with such a network). An experiment
+    fills in "folder" and "config" from {"stage": name}. Raises InputError, also if that
+    stage learnt from what this one validates or tests on; no checkpoint is read before
+    `load` is called.
     """
     for name in spec:
         lookup(name, dict.fromkeys((*FIELDS, *fields)), where=where)
@@ -79,8 +82,14 @@ def read(
         raise InputError(f"{where}.stage: missing, and it has no default")
     folder = Path(spec["folder"])
     config = spec.get("config") or files.read_json(folder / "config.json")
+    if task is not None and config.get("task") != task:
+        raise InputError(
+            f"{where}: expected a stage of the task {task!r}, {folder} is of "
+            f"{config.get('task')!r}"
+        )
     known = examples.load(config["data"], config["seed"])
     _check_same_inputs(known, dataset, where)
+    _check_held_out(known, dataset, where)
     module = build(config["model"], known.classes)
 
     def load() -> Tree:
@@ -173,6 +182,19 @@ def _check_same_inputs(known: Dataset, dataset: Dataset, where: str) -> None:
             f"{where}: the {whose} learnt on examples standardised otherwise than this "
             "stage's; give both the same training subjects"
         )
+
+
+def _check_held_out(known: Dataset, dataset: Dataset, where: str) -> None:
+    """A network must not have learnt from what it is judged on."""
+    if known.name != dataset.name:  # keys are names within one data set
+        return
+    for split in ("validation", "test"):
+        shared = np.intersect1d(known.train.key, getattr(dataset, split).key)
+        if len(shared):
+            raise InputError(
+                f"{where}: that stage was trained on {len(shared)} of this stage's "
+                f"{split} examples, such as {str(shared[0])!r}"
+            )
 
 
 def _equal(a: Any, b: Any) -> bool:

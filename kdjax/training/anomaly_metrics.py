@@ -106,8 +106,14 @@ def threshold(normal: Float[np.ndarray, " n"], false_alarms: float) -> float:
             f"false alarms: expected a share between 0 and 1, got {false_alarms}"
         )
     ranked = np.sort(np.where(np.isnan(normal), np.inf, normal))
-    above = min(int(false_alarms * len(ranked)), len(ranked) - 1)
+    allowed = int(false_alarms * len(ranked) + 1e-9)  # .29 of 100 is 28.999...
+    above = min(allowed, len(ranked) - 1)
     return float(ranked[len(ranked) - 1 - above])
+
+
+def flags(score: Float[np.ndarray, " n"], limit: float) -> np.ndarray:
+    """Which scores are above the limit; one that is not a number is."""
+    return ~(score <= limit)
 
 
 def ordered(score: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -105,6 +105,10 @@ class Training:
             raise InputError(
                 f"config.training.mode: expected 'max' or 'min', got {self.mode!r}"
             )
+        if (self.select, self.mode) == ("loss", "max"):
+            raise InputError(
+                "config.training.mode: expected 'min' for the loss, got 'max'"
+            )
 
     def total_steps(self, examples: int) -> int:
         return self.epochs * self.steps_per_epoch(examples)

@@ -152,12 +152,12 @@ def test_the_threshold_is_chosen_on_the_normal_validation_examples():
     split = np.repeat(["validation", "test"], [24, 8])
     label = np.array([0] * 20 + [1] * 4 + [0] * 4 + [1] * 4, np.int32)
     # of the validation normals 0 to 19 one, 5 %, is above 18; their abnormal are far up
-    test = [1.0, 18.0, 18.5, 3.0, 17.0, 19.0, 30.0, np.inf]
+    test = [1.0, 18.0, 18.5, 3.0, 17.0, 19.0, np.nan, np.inf]
     score = np.array([*range(20), *[90.0] * 4, *test], np.float32)
     found = scored.Scores(split, label, np.zeros(32, int), score, -score)
     assert anomaly.flagged(found, "last") == (18.0, 3 / 4, 1 / 4)
     threshold, recall, _ = anomaly.flagged(found, "best")
-    assert (threshold, recall) == (-1.0, 0.0)
+    assert (threshold, recall) == (-1.0, 1 / 4), "what is not a number is flagged"
     for missing in ("validation", "test"):
         changed = np.where(split == missing, 1, label)
         assert anomaly.flagged(found._replace(label=changed), "last") is None
@@ -352,6 +352,25 @@ def test_stored_arrays_that_do_not_fit_are_named(tmp_path, name, changes, messag
     with pytest.raises(InputError, match=message) as error:
         report.write_report(tmp_path)
     assert str(error.value).startswith(f"{path}: ")
+
+
+def test_examples_that_are_no_series_are_not_drawn(tmp_path):
+    fabricate(tmp_path, seeds=(0,))
+    path = tmp_path / "seed_0" / "beatgan" / "examples.npz"
+    images = np.zeros((5, 8, 8, 3), np.float32)
+    np.savez(path, **dict(np.load(path)) | {"x": images, "rebuilt": images})
+    text = report.write_report(tmp_path).read_text()
+    assert "scores" in [Path(name).stem for name in shown(text)]
+    assert "heat_map" not in text
+
+
+def test_an_array_by_the_name_of_scores_is_named(tmp_path):
+    fabricate(tmp_path, seeds=(0,))
+    path = tmp_path / "seed_0" / "pca" / "scores.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(InputError, match=r"expected arrays .*, found one array"):
+        report.write_report(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0, 10, 500])

@@ -58,6 +58,25 @@ def test_of_a_long_record_the_most_flagged_rows_are_shown(tmp_path, monkeypatch)
     assert 1000 < height < 1800
 
 
+def test_the_clock_is_the_files(tmp_path, monkeypatch):
+    titles, rows = titled(monkeypatch), []
+    clock = anomaly_figures._clock
+
+    def spied(seconds):
+        rows.append(clock(seconds))
+        return rows[-1]
+
+    monkeypatch.setattr(anomaly_figures, "_clock", spied)
+    path = tmp_path / "strip.png"
+    anomaly_figures.record_strip(path, **record(95), begin=3595.0)
+    assert rows == ["59:55", "1:00:25", "1:00:55", "1:01:25"]
+    anomaly_figures.record_strip(path, **record(330), begin=-40)
+    assert rows[4:6] == ["-0:10", "0:20"]
+    assert titles[1].endswith(
+        ". Shown: -0:10 to 4:50 of -0:40 to 4:50, the most flagged"
+    )
+
+
 def test_rows_are_those_with_the_most_flags():
     assert anomaly_figures._rows(12.0, np.array([])) == (0, 1)
     assert anomaly_figures._rows(300.0, np.array([1.0])) == (0, 10)
@@ -84,7 +103,9 @@ def test_odd_records_are_drawn(tmp_path, change):
 
 def test_a_beat_ends_where_the_next_begins():
     edges = anomaly_figures._edges(np.array([1.0, 1.5, 4.0]))
-    np.testing.assert_allclose(edges, [[0.61, 1.25], [1.25, 2.0], [3.61, 4.5]])
+    left = 140 / 360  # records.BEFORE at 360 Hz
+    expected = [[1 - left, 1.25], [1.25, 2.0], [4 - left, 4.5]]
+    np.testing.assert_allclose(edges, expected)
 
 
 @pytest.mark.parametrize(("count", "leads", "rate"), [(1, 1, 360.0), (5, 3, None)])

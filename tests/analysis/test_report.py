@@ -318,6 +318,17 @@ def test_write_report_end_to_end(tmp_path):
         assert min(png_size(tmp_path / name)) > 300
 
 
+def test_a_stage_reads_its_teacher_its_start_and_its_encoder(tmp_path):
+    fabricate(tmp_path, seeds=(0, 1), stages={"eskd": 0.9, "teacher": 0.9})
+    read = {"stage": "pretrain", "checkpoint": "last"}
+    for seed in (0, 1):
+        edit(tmp_path / f"seed_{seed}/eskd/results.json", encoder=read)
+        edit(tmp_path / f"seed_{seed}/teacher/results.json", start=read, encoder=read)
+    text = report.overview(results.read_experiment(tmp_path))
+    assert "| eskd | teacher (`best`), pretrain (`last`) | 2 of 2 |" in text
+    assert "| teacher | pretrain (`last`) | 2 of 2 |" in text
+
+
 def test_the_report_is_a_function_of_the_results(tmp_path):
     content = []
     for name in ("here", "there"):

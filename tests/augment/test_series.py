@@ -128,6 +128,99 @@ def test_warp_is_smooth_and_moves_time(keys, ramp):
     assert np.abs(np.diff(made, n=2, axis=1)).max() < 2.5 * 5 / (TIME - 1)
 
 
+# --- a beat's ticks ------------------------------------------------------------------
+
+BEAT, R, TICKS = 320, 140, 7
+
+
+@pytest.fixture(scope="module")
+def warped(keys):
+    """A ramp [300, 320]: what comes out is where it was taken."""
+    ramp = jnp.arange(BEAT, dtype=jnp.float32)[:, None]
+    return run(keys, jnp.broadcast_to(ramp, (N, BEAT, 1)), "tick_warp")[..., 0]
+
+
+def kept(warped):
+    """[n, 320]: which samples are in what came out."""
+    return np.stack([np.isin(np.arange(BEAT), row) for row in warped])
+
+
+def test_tick_warp_is_a_beat_made_by_its_key(keys):
+    batch = jax.random.normal(jax.random.key(1), (3, BEAT, 2))
+    made = run(keys[:3], batch, "tick_warp")
+    assert made.shape == batch.shape
+    assert made.dtype == np.float32
+    np.testing.assert_array_equal(run(keys[:3], batch, "tick_warp"), made)
+    assert (run(keys[1:4], batch, "tick_warp") != made).any(axis=(1, 2)).all()
+    each = [series.tick_warp(k, x) for k, x in zip(keys[:3], batch, strict=True)]
+    np.testing.assert_allclose(made, jnp.stack(each), atol=2e-6)
+    half = jax.eval_shape(
+        augment.build({"name": "tick_warp"}), keys[:3], batch.astype(jnp.bfloat16)
+    )
+    assert half.dtype == jnp.bfloat16
+
+
+def test_tick_warp_leaves_out_as_many_samples_as_it_adds(warped):
+    """On either side of R; what it adds is the mean of a sample and the next."""
+    left_out, added = ~kept(warped), warped % 1
+    for part, inside in ((slice(R), warped < R), (slice(R, None), warped >= R)):
+        assert (left_out[:, part].sum(axis=1) == TICKS).all()
+        assert ((added == 0.5) & inside).sum(axis=1).tolist() == [TICKS] * N
+    assert set(np.unique(added)) == {0, 0.5}
+    assert (np.diff(warped, axis=1) > 0).all()
+    where, place = np.nonzero(added)
+    np.testing.assert_array_equal(
+        warped[where, place - 1], np.floor(warped[where, place])
+    )
+
+
+def test_tick_warp_keeps_the_r_peak_and_the_last_sample(warped):
+    """Or the first sample after R that is left, if R itself is not."""
+    found = kept(warped)
+    after = R + np.argmax(found[:, R:], axis=1)
+    np.testing.assert_array_equal(warped[:, R], after)
+    assert (after == R).mean() > 0.9
+    assert (after > R).any()
+    assert (warped[:, -1] == BEAT - 1).all()
+    assert not found[:, 0].all()
+
+
+def test_tick_warp_chooses_every_tick_equally_often(warped):
+    gone = ~kept(warped)
+    twice = np.stack([np.isin(np.arange(BEAT) + 0.5, row) for row in warped])
+    for part in (slice(R), slice(R, BEAT - 1)):
+        chance = TICKS / (part.stop - (part.start or 0))
+        bound = 5 * (N * chance) ** 0.5
+        for chosen in (gone, twice):
+            count = chosen[:, part].sum(axis=0)
+            assert abs(count - N * chance).max() < bound
+            assert count.min() > 0
+            # Early and late ones alike.
+            early = count[: len(count) // 2].mean() / N
+            assert early == pytest.approx(chance, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "ranges", "message"),
+    [
+        ((153, 1), {}, r"14 samples or more on either side of 140, .*\(153, 1\)"),
+        ((320, 1), {"centre": 13}, "on either side of 13"),
+        ((320, 1), {"ticks": 71}, "142 samples or more"),
+    ],
+)
+def test_tick_warp_needs_so_many_samples(shape, ranges, message):
+    with pytest.raises(ValueError, match=message):
+        series.tick_warp(jax.random.key(0), jnp.zeros(shape), **ranges)
+
+
+def test_tick_warp_of_every_sample():
+    """The least that there can be: on either side, half are left out."""
+    x = jnp.arange(29, dtype=jnp.float32)[:, None]
+    made = series.tick_warp(jax.random.key(0), x, centre=14)[:, 0]
+    assert (made % 1 == 0.5).sum() == 14
+    assert made[-1] == 28
+
+
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), segments=st.sampled_from([1, 3, 8]))
 def test_permutation_shuffles_a_few_whole_pieces(seed, segments):

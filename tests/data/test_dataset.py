@@ -242,6 +242,19 @@ def test_impossible_few_labels_are_refused():
         data.load("digits", seed=0, label_fraction=0.1, labels_per_class=1)
 
 
+def test_normal_only_leaves_validation_and_test_as_they_are():
+    few = {"name": "synthetic_ecg", "seed": 0, "patients": 8, "beats": 10}
+    whole, made = data.load(**few), data.load(**few, normal_only=True)
+    normal = whole.train.y == 0
+    assert 0 < normal.sum() < len(normal)
+    for one, other in zip(made.train, whole.train, strict=True):
+        np.testing.assert_array_equal(one, other[normal])
+    for name in ("validation", "test"):
+        assert set(getattr(made, name).y) == {0, 1, 2}
+        for one, other in zip(getattr(made, name), getattr(whole, name), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_as_float():
     x = np.ones((2, 3), np.float32)
     assert ds.as_float(x) is x

@@ -59,10 +59,10 @@ def run(task, settings, folder):
     return loop.run(task, settings, folder=folder, seed=0, devices=devices, label="")
 
 
-def trained_stage(task, folder, model, **changes):
+def trained_stage(task, folder, model, *, name="beatgan", **changes):
     """Trains `task` by `training(**changes)`: the section that names the stage."""
     run(task, training(**changes), folder)
-    config = {"data": DATA, "seed": 0, "model": model}
+    config = {"task": name, "data": DATA, "seed": 0, "model": model}
     return {"folder": folder, "checkpoint": "last", "config": config}
 
 
@@ -76,4 +76,4 @@ def pretrained(folder):
         augment=VIEWS,
         seed=0,
     )
-    return trained_stage(task, folder, ENCODER)
+    return trained_stage(task, folder, ENCODER, name="simclr")

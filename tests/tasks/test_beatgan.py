@@ -303,7 +303,8 @@ def test_it_learns_to_find_abnormal_beats(tmp_path):
 
 # --- what is refused -----------------------------------------------------------------
 
-TEACHER = {"folder": "/nowhere", "config": {"data": DATA, "seed": 0, "model": MODEL}}
+CONFIG = {"task": "beatgan", "data": DATA, "seed": 0, "model": MODEL}
+TEACHER = {"folder": "/nowhere", "config": CONFIG}
 
 
 @pytest.mark.parametrize(
@@ -352,11 +353,28 @@ TEACHER = {"folder": "/nowhere", "config": {"data": DATA, "seed": 0, "model": MO
             r"x: expected \[batch, time, channels\] .* found shape",
         ),
         (
-            {
-                "start": TEACHER
-                | {"config": {"data": DATA, "seed": 0, "model": MODEL | {"latent": 4}}}
-            },
+            {"start": TEACHER | {"config": CONFIG | {"model": MODEL | {"latent": 4}}}},
             r"config.start: .*generator.* expected .* found",
+        ),
+        (
+            {"losses": {"adversarial": None}},
+            "config.losses.adversarial: expected its fields, got None",
+        ),
+        (
+            {"losses": {"adversarial": {"weight": float("nan")}}},
+            "config.losses.adversarial.weight: expected a number .* got nan",
+        ),
+        (
+            {"training": training(select="auc", mode="min")},
+            "config.training.mode: expected 'max' for 'auc', got 'min'",
+        ),
+        (
+            {"start": TEACHER | {"config": CONFIG | {"task": "autoencoder"}}},
+            "config.start: expected a stage of the task 'beatgan', .* 'autoencoder'",
+        ),
+        (
+            {"start": TEACHER | {"config": CONFIG | {"seed": 1}}},
+            "config.start: that stage was trained on .* validation examples",
         ),
         (
             {"augment": {"name": "rotation"}},
