@@ -2,11 +2,13 @@
 
     python -m kdjax.score --checkpoint=DIR --input=RECORD_OR_CSV --output=scores.csv
         [--figures=DIR] [--which=last|best] [--leads=V5,...] [--rate=HZ]
-        [--false_alarms=0.05]
+        [--false_alarms=0.05] [--relative]
 
 DIR is a stage's folder. The output has a line for each beat: `time` in seconds and
 `sample` of its R peak in the input, `score`, and `flag`, 1 where the score is above the
-one that the share `false_alarms` of the stage's normal validation beats exceed.
+one that the share `false_alarms` of the stage's normal validation beats exceed. With
+`--relative` a score is divided by the first quartile of its recording's, as those of
+the validation beats are by their patient's: for recordings that are mostly normal.
 
 Exit codes: 0 done; 2 the input is wrong, said in one line; 130 interrupted. There is
 either the whole output or none.
@@ -47,6 +49,9 @@ _RATE = flags.DEFINE_float("rate", None, "Hz, of a CSV file without times.")
 _FALSE_ALARMS = flags.DEFINE_float(
     "false_alarms", 0.05, "The share of normal validation beats above the threshold."
 )
+_RELATIVE = flags.DEFINE_bool(
+    "relative", False, "Divide scores by the first quartile of the recording's."
+)
 
 # The data whose beats are filtered, cut and scaled as those of a recording are.
 RECORDED = ("mitbih",)
@@ -69,6 +74,7 @@ def score(
     leads: Sequence[str] | None = None,
     rate: int | float | None = None,
     false_alarms: float = 0.05,
+    relative: bool = False,
     figures: Path | None = None,
 ) -> None:
     """Scores a recording, as the command does; see the module and `read_recording`.
@@ -79,7 +85,7 @@ def score(
     started = time.monotonic()
     _check_paths(source, output, figures)
     config = _read_config(checkpoint)
-    threshold = _threshold(checkpoint, which, false_alarms)
+    threshold = _threshold(checkpoint, which, false_alarms, relative)
     from kdjax.data.recording import cut, read_recording
     from kdjax.training import anomaly_metrics
 
@@ -89,8 +95,11 @@ def score(
     for note in (*recording.notes, *beats.notes):
         print(f"kdjax: {source}: {note}", file=sys.stderr)
     scorer = _scorer(checkpoint, config, which, beats.beats(np.s_[:1]))
-    scores = _write(output, scorer, recording, beats, threshold)
+    scores = _scores(scorer, beats)
+    if relative:
+        scores = anomaly_metrics.relative(scores, np.zeros(len(scores), np.int32))
     flagged = anomaly_metrics.flags(scores, threshold)
+    _write(output, recording, beats, scores, flagged)
     print(
         f"{source}: {len(scores)} beats, {flagged.sum()} flagged "
         f"(score above {threshold:.4g}, as {false_alarms:.3g} of the normal validation "
@@ -150,7 +159,7 @@ def _leads(config: Mapping[str, Any], given: Sequence[str] | None) -> tuple[str,
     return tuple(given or learnt)
 
 
-def _threshold(folder: Path, which: str, false_alarms: float) -> float:
+def _threshold(folder: Path, which: str, false_alarms: float, relative: bool) -> float:
     """See kdjax.training.anomaly_metrics.threshold."""
     if not 0 < false_alarms < 1:
         raise InputError(
@@ -163,8 +172,12 @@ def _threshold(folder: Path, which: str, false_alarms: float) -> float:
     if found is None:
         path = folder / "scores.npz"
         raise InputError(f"{path}: expected this file, found none; is the stage done?")
-    normal = (found.label == anomaly_metrics.NORMAL) & (found.split == "validation")
-    return anomaly_metrics.threshold(getattr(found, which)[normal], false_alarms)
+    held = found.split == "validation"
+    scores = getattr(found, which)[held]
+    if relative:
+        scores = anomaly_metrics.relative(scores, found.group[held])
+    normal = found.label[held] == anomaly_metrics.NORMAL
+    return anomaly_metrics.threshold(scores[normal], false_alarms)
 
 
 def _beatgan(config: Mapping[str, Any]) -> tuple[nn.Module, Rebuild]:
@@ -207,38 +220,37 @@ def _scorer(
     return Scorer(*in_batches)
 
 
-def _write(
-    output: Path,
-    scorer: Scorer,
-    recording: Recording,
-    beats: Cut,
-    threshold: float,
-) -> np.ndarray:
-    """The scores [n], written a batch at a time to a file aside, then renamed."""
+def _scores(scorer: Scorer, beats: Cut) -> np.ndarray:
+    """The beats' scores [n], a batch at a time."""
     from kdjax.tasks.anomaly import BATCH
-    from kdjax.training import anomaly_metrics
 
     scores = np.empty(len(beats.row), np.float32)
+    with tqdm(total=len(scores), desc="beats", disable=None, leave=False) as bar:
+        for first, x in beats.batches(BATCH):
+            scores[first : first + len(x)] = scorer.score(x)
+            bar.update(len(x))
+    return scores
+
+
+def _write(
+    output: Path,
+    recording: Recording,
+    beats: Cut,
+    scores: np.ndarray,
+    flagged: np.ndarray,
+) -> None:
+    """A line for each beat, in a file aside that is then renamed."""
+    columns = recording.time[beats.row], recording.beat[beats.row], scores, flagged
 
     def fill(file: BinaryIO) -> None:
         file.write(b"time,sample,score,flag\n")
-        with tqdm(total=len(scores), desc="beats", disable=None, leave=False) as bar:
-            for first, x in beats.batches(BATCH):
-                part = np.s_[first : first + len(x)]
-                scores[part] = scorer.score(x)
-                row = beats.row[part]
-                above = anomaly_metrics.flags(scores[part], threshold)
-                columns = recording.time[row], recording.beat[row], scores[part], above
-                for when, sample, score, flag in zip(*columns, strict=True):
-                    line = f"{when:.6f},{sample},{score:.9g},{flag:d}\n"
-                    file.write(line.encode())
-                bar.update(len(x))
+        for when, sample, score, flag in zip(*columns, strict=True):
+            file.write(f"{when:.6f},{sample},{score:.9g},{flag:d}\n".encode())
 
     try:
         files.write(output, fill)
     except OSError as error:
         raise InputError(f"--output: {output}: cannot be written ({error})") from error
-    return scores
 
 
 def _draw(
@@ -295,6 +307,7 @@ def _score() -> None:
         leads=_LEADS.value,
         rate=_RATE.value,
         false_alarms=_FALSE_ALARMS.value,
+        relative=_RELATIVE.value,
         figures=None if _FIGURES.value is None else Path(_FIGURES.value),
     )
 

@@ -161,6 +161,24 @@ def test_every_beat_gets_a_line(stage, tmp_path, capsys):
     assert [path.name for path in output.parent.iterdir()] == ["scores.csv"]
 
 
+def test_relative_scores(stage, tmp_path, capsys):
+    """Divided by their own first quartile, and so is the validation patient's."""
+    source, found = write_csv(tmp_path / "a.csv"), {}
+    for flag in ("norelative", "relative"):
+        output = tmp_path / f"{flag}.csv"
+        arguments = f"checkpoint={stage}", f"input={source}", f"output={output}"
+        code, out, _ = run(capsys, *arguments, f"--{flag}")
+        assert code == 0
+        found[flag] = read(output)
+    scores, flags = found["relative"][2:]
+    plain = found["norelative"][2]
+    np.testing.assert_allclose(scores, plain / np.quantile(plain, 0.25), rtol=1e-5)
+    held = np.concatenate([np.linspace(0, 2, 100), [9.0] * 5]).astype(np.float32)
+    limit = np.sort(held[:100])[-6] / np.quantile(held, 0.25)
+    assert flags.tolist() == (scores > limit).tolist()
+    assert f"score above {limit:.4g}" in out
+
+
 def test_a_record_of_mitbih_is_scored_as_in_training(
     stage, shared_data, tmp_path, capsys
 ):

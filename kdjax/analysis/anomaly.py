@@ -16,7 +16,14 @@ from kdjax.analysis.results import (
 )
 from kdjax.analysis.scored import Scores, read_scores
 from kdjax.analysis.tables import COSTS, NONE, cost_cells, number_range, spread
-from kdjax.training.anomaly_metrics import NORMAL, auc, flags, threshold
+from kdjax.training.anomaly_metrics import (
+    NORMAL,
+    auc,
+    detection,
+    flags,
+    relative,
+    threshold,
+)
 
 FALSE_ALARMS = 0.05  # the share of the normal validation examples that is flagged
 
@@ -74,6 +81,16 @@ def patient_aucs(found: Scores, checkpoint: str) -> dict[int, float]:
         own = test & (found.group == group)
         aucs[group] = auc(score[own & normal], score[own & ~normal])
     return aucs
+
+
+def relative_figures(found: Scores, checkpoint: str) -> dict[str, float] | None:
+    """`detection`'s figures of the test split, by scores relative to their patient's;
+    None where scores are negative, so no error or distance, or of one kind."""
+    test = found.split == "test"
+    score, abnormal = getattr(found, checkpoint)[test], found.label[test] != NORMAL
+    if (score < 0).any() or abnormal.all() or not abnormal.any():
+        return None
+    return detection(abnormal, relative(score, found.group[test]))
 
 
 def _detection(experiment: Experiment) -> str:
@@ -171,28 +188,42 @@ def _patients(experiment: Experiment) -> str:
         aucs = [patient_aucs(one, checkpoint) for one in stored if one is not None]
         seeds = [list(found.values()) for found in aucs if found]
         every = [value for seed in seeds for value in seed]
-        cells = [NONE] * 4
+        cells = [NONE] * 6
         if every:
             cells = [
                 number_range(len(seed) for seed in seeds),
                 spread(float(np.median(seed)) for seed in seeds),
                 f"{min(every):.3f} to {max(every):.3f}",
                 f"{sum(value < 0.5 for value in every)} of {len(every)}",
+                *_relative_cells([one for one in stored if one], checkpoint),
             ]
         rows.append((stage, *cells))
     if all(row[1] == NONE for row in rows):
         return ""
-    columns = ("patients", "median AUC", "range", "below .5")
+    columns = (
+        *("patients", "median AUC", "range", "below .5"),
+        *("relative AUC", "relative average precision"),
+    )
     lines = [
         f"AUC within each test patient (or recording) that has both normal and abnormal"
         f" examples, at `{checkpoint}`: the median over patients, mean over seeds ±;"
         " the range and the count below .5 are over patients and seeds. A patient with"
-        " few abnormal examples has a noisy AUC.",
+        " few abnormal examples has a noisy AUC. Relative: all test examples again,"
+        " each score divided by the first quartile of its patient's, which takes the"
+        " whole recording but no label; none for scores that can be negative.",
         "",
         *_head(columns),
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
     return "\n".join(lines)
+
+
+def _relative_cells(stored: Sequence[Scores], checkpoint: str) -> list[str]:
+    found = [relative_figures(one, checkpoint) for one in stored]
+    known = [one for one in found if one is not None]
+    return [
+        spread(one[metric] for one in known) for metric in ("auc", "average_precision")
+    ]
 
 
 def _head(columns: Sequence[str]) -> list[str]:

@@ -111,6 +111,24 @@ def threshold(normal: Float[np.ndarray, " n"], false_alarms: float) -> float:
     return float(ranked[len(ranked) - 1 - above])
 
 
+def relative(
+    score: Float[np.ndarray, " n"], group: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Each score divided by the first quartile of all scores of its group, a patient.
+
+    A detector rebuilds one patient's normal beats worse than another's, and a threshold
+    for all mixes them up. No label is used, but the patient's whole recording; where
+    more than three in four beats are abnormal, they become the norm. Scores: squared
+    errors or distances, never negative; a quartile of 0 counts as the least positive.
+    """
+    found = np.asarray(score, np.float64).copy()
+    tiny = float(np.finfo(np.float32).tiny)
+    for one in np.unique(group):
+        own = group == one
+        found[own] /= max(float(np.quantile(ordered(found[own]), 0.25)), tiny)
+    return found
+
+
 def flags(score: Float[np.ndarray, " n"], limit: float) -> np.ndarray:
     """Which scores are above the limit; one that is not a number is."""
     return ~(score <= limit)

@@ -187,3 +187,24 @@ def test_a_class_without_examples_has_no_auc():
     total = summed(label, index, score, 8)
     found = anomaly_metrics.figures(total, label=label, classes=CLASSES)
     assert found["auc_by_class"].keys() == {"wide"}
+
+
+@quick
+@given(
+    st.lists(st.floats(2**-10, 2**10, width=32), min_size=2, max_size=30),
+    st.floats(2**-5, 2**5, width=32),
+)
+def test_a_patients_own_level_cancels_in_relative_scores(scores, level):
+    score = np.array(scores)
+    both = np.concatenate([score, level * score])
+    found = anomaly_metrics.relative(both, np.repeat([3, 8], len(score)))
+    np.testing.assert_allclose(found[: len(score)], score / np.quantile(score, 0.25))
+    np.testing.assert_allclose(found[: len(score)], found[len(score) :])
+
+
+def test_relative_scores_of_odd_ones():
+    group = np.array([0, 0, 0, 0, 0, 1, 1])
+    score = np.array([1.0, 2.0, np.nan, np.inf, 3.0, 0.0, 0.0], np.float32)
+    found = anomaly_metrics.relative(score, group)
+    np.testing.assert_array_equal(found[:5], [0.5, 1.0, np.nan, np.inf, 1.5])
+    assert found[5:].tolist() == [0.0, 0.0]
