@@ -1,10 +1,16 @@
-"""Every test: CPU, jaxtyping's annotations checked, no silent rank promotion."""
+"""Every test: CPU, jaxtyping's annotations checked, no silent rank promotion.
+
+Small programs compile far longer than they run, so those of this process are compiled
+without much optimisation, unless JAX_DISABLE_MOST_OPTIMIZATIONS=0, and kept between
+runs. Commands, which tests run in processes of their own, are compiled as for users.
+"""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+UNOPTIMISED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jaxtyping
@@ -14,10 +20,14 @@ jaxtyping.install_import_hook("kdjax", "beartype.beartype")
 import jax
 import pytest
 
+from kdjax.training import host
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update(UNOPTIMISED.lower(), os.environ.get(UNOPTIMISED) != "0")
+host.cache_compilation()
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +42,11 @@ def shared_data():
 def python():
     """Runs Python in a process of its own, from the project's root."""
 
-    def run(*arguments, devices=1, check=True, env=None):
+    def run(*arguments, devices=1, check=True, env=None, optimised=True):
         flags = f"--xla_force_host_platform_device_count={devices}"
         changed = os.environ | {"XLA_FLAGS": flags} | (env or {})
+        if not optimised:
+            changed[UNOPTIMISED] = "1"
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=ROOT,

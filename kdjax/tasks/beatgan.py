@@ -36,6 +36,7 @@ from kdjax.tasks.beatgan_step import (
     variables,
 )
 from kdjax.training import optim
+from kdjax.training.host import compile_once
 from kdjax.training.loop import Task, Training
 from kdjax.training.state import TrainState, create_state
 
@@ -234,7 +235,7 @@ def _fresh(
 ) -> Callable[[Array], TrainState]:
     """rng -> the state at step 0, with an optimiser for either side."""
 
-    @jax.jit
+    @compile_once
     def init(rng: Array) -> TrainState:
         state = create_state(module.init(rng, example, train=False), tx)
         sides = split_sides(state.params)

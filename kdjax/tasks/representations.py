@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from kdjax.data.dataset import UNLABELLED, Dataset
 from kdjax.tasks import examples, trained
+from kdjax.training.host import compile_once
 
 Tree = Any
 BATCH = 512  # examples encoded at once
@@ -48,7 +49,7 @@ def frozen(
     module = trained.network(model or {}, dataset.classes)
 
     def initial() -> Tree:
-        init = jax.jit(functools.partial(module.init, train=False))
+        init = compile_once(functools.partial(module.init, train=False))
         variables = dict(init(jax.random.key(seed), examples.first(dataset)))
         return {"params": variables.pop("params"), "model_state": variables}
 

@@ -20,6 +20,7 @@ from kdjax.errors import InputError, lookup, split_name
 from kdjax.models import Outputs
 from kdjax.tasks import examples
 from kdjax.training.checkpoint import load_model, model_of
+from kdjax.training.host import compile_once
 from kdjax.training.parallel import AXIS
 from kdjax.training.state import TrainState, create_state
 
@@ -103,7 +104,7 @@ def fresh(
     module: nn.Module, example: Array, optimizer: optax.GradientTransformation
 ) -> Callable[[Array], TrainState]:
     """rng -> the state at step 0."""
-    return jax.jit(
+    return compile_once(
         lambda rng: create_state(module.init(rng, example, train=False), optimizer)
     )
 

@@ -6,6 +6,9 @@ augmentation and one ragged evaluation, against the same on one unmapped device.
 
 import json
 import sys
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -80,18 +83,33 @@ def make_beatgan():
     )
 
 
-# name: (make, batch size, steps, figures compared, what is run)
+class Case(NamedTuple):
+    """`compared`: figures; `runs`: (mapper, devices); `ways`: other tasks of the same
+    result, by name, run on the most devices."""
+
+    make: Callable[[], Any]
+    batch_size: int
+    steps: int
+    compared: tuple[str, ...]
+    runs: tuple[tuple[str, int], ...]
+    ways: Mapping[str, Callable[[], Any]] = {}
+
+
+def runs(*counts):
+    return tuple((mapper, n) for mapper in ("pmap", "shard_map") for n in counts)
+
+
 CASES = {
-    "distill": (make_distill, 16, 3, ("loss", "confusion"), (1, 2, 8)),
-    "simclr": (make_simclr, 32, 20, ("loss", "uniformity", "rank"), (1, 8)),
-    "simclr_ring": (
-        lambda: make_simclr(ring=True, chunk_size=3),
+    "distill": Case(make_distill, 16, 3, ("loss", "confusion"), runs(1, 2, 8)),
+    "simclr": Case(
+        make_simclr,
         32,
         20,
         ("loss", "uniformity", "rank"),
-        (8,),
+        runs(1, 8),
+        {"simclr_ring": lambda: make_simclr(ring=True, chunk_size=3)},
     ),
-    "beatgan": (make_beatgan, 16, 2, ("loss", "auc"), (8,)),
+    "beatgan": Case(make_beatgan, 16, 2, ("loss", "auc"), (("pmap", 8),)),
 }
 
 
@@ -103,14 +121,16 @@ def plain(function, *, donate=False):
     return jax.jit(mapped)
 
 
-def train(task, devices, batch_size, steps):
-    """(model after `steps`, figures of the validation split in ragged batches, loss)"""
+def train(task, devices, case):
+    """(model, figures of the validation split in ragged batches, last loss)"""
     constants = devices.replicate((task.constants(), jax.random.key(1)))
     state = devices.replicate(task.init(jax.random.key(0)))
     step = loop.compiled_step(task, devices)
-    for batch in list(task.data["train"].batches(batch_size, epoch=1))[:steps]:
+    for batch in islice(
+        task.data["train"].batches(case.batch_size, epoch=1), case.steps
+    ):
         state, metrics = step(state, constants, devices.shard(batch))
-    training = loop.Training(epochs=1, batch_size=batch_size, eval_batch_size=24)
+    training = loop.Training(epochs=1, batch_size=case.batch_size, eval_batch_size=24)
     scores = loop.compiled_scores(task, training, devices, constants)
     figures = scores(model_of(state), "validation")
     return parallel.to_host(model_of(state)), figures, float(metrics["loss"])
@@ -123,30 +143,37 @@ def main():
         lambda batch: {k: jnp.asarray(v)[None] for k, v in batch.items()},
         plain,
     )
-    for name, (make, batch_size, steps, compared, counts) in CASES.items():
-        task = make()
+    for name, case in CASES.items():
+        task = case.make()
         assert task.data["validation"].size % 24, "the evaluation must be ragged"
-        expected = train(task, unmapped, batch_size, steps)
-        for mapper in ("pmap", "shard_map"):
-            for count in counts:
-                devices = parallel.make(mapper, devices=count)
-                found = train(task, devices, batch_size, steps)
-                difference = jax.tree.map(
-                    lambda a, b: float(np.max(np.abs(a - b))), expected[0], found[0]
-                )
-                row = {
-                    "task": name,
-                    "mapper": mapper,
-                    "devices": count,
-                    "parameters": max(jax.tree.leaves(difference)),
-                    "loss": abs(expected[2] - found[2]),
-                    "figures": max(
-                        float(np.max(np.abs(np.subtract(expected[1][k], found[1][k]))))
-                        for k in compared
-                    ),
-                    "examples": found[1]["examples"] == task.data["validation"].size,
-                }
-                print(json.dumps(row))
+        expected = train(task, unmapped, case)
+        for mapper, count in case.runs:
+            compare(name, task, mapper, count, case, expected)
+        for other, make in case.ways.items():
+            for mapper, count in case.runs:
+                if count == max(n for _, n in case.runs):
+                    compare(other, make(), mapper, count, case, expected)
+
+
+def compare(name, task, mapper, count, case, expected):
+    """Prints how far a task on several devices is from what one device found."""
+    found = train(task, parallel.make(mapper, devices=count), case)
+    difference = jax.tree.map(
+        lambda a, b: float(np.max(np.abs(a - b))), expected[0], found[0]
+    )
+    row = {
+        "task": name,
+        "mapper": mapper,
+        "devices": count,
+        "parameters": max(jax.tree.leaves(difference)),
+        "loss": abs(expected[2] - found[2]),
+        "figures": max(
+            float(np.max(np.abs(np.subtract(expected[1][k], found[1][k]))))
+            for k in case.compared
+        ),
+        "examples": found[1]["examples"] == task.data["validation"].size,
+    }
+    print(json.dumps(row))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,10 @@
-"""Settings of the process."""
+"""Settings of the process, and what it compiles once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kdjax.training import host
 
 
 def test_kept_memory_is_kept(python):
@@ -33,3 +39,15 @@ def test_compilation_cache_goes_where_it_is_told(python, tmp_path):
     assert python("-c", code, env=home).stdout.strip() == str(tmp_path / "kdjax")
     own = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own")}
     assert python("-c", code, env=own).stdout.strip() == str(tmp_path / "own")
+
+
+def test_what_is_compiled_once_is_the_function():
+    def draw(rng, scale):
+        return {"a": scale * jax.random.normal(rng, (3,))}
+
+    rng, once = jax.random.key(0), host.compile_once(draw)
+    expected = draw(rng, 2.0)
+    np.testing.assert_allclose(once(rng, 2.0)["a"], expected["a"], rtol=1e-6)
+    within = jax.jit(lambda rng: once(rng, jnp.float32(2.0)))(rng)
+    np.testing.assert_allclose(within["a"], expected["a"], rtol=1e-6)
+    assert jax.eval_shape(lambda rng: once(rng, 2.0), rng)["a"].shape == (3,)

@@ -1,0 +1,106 @@
+"""What the choices before any network are worth on unseen patients, by PCA.
+
+    python tests/benchmarks/ecg_choices.py MITDB_FOLDER
+
+Ten times, 11 of MIT-BIH's patients with lead MLII are tested and PCA learns from every
+fifth normal beat of the others. Printed: AUC and average precision, mean and standard
+deviation over the splits, and both again by scores relative to the patient's.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from kdjax.data import records
+from kdjax.data.ecg import SAME_PATIENT
+from kdjax.training.anomaly_metrics import detection, relative
+
+SPLITS, TESTED, THINNED = 10, 11, 5
+COMPONENTS = (3, 5, 10, 20, 50)
+LEAD = "MLII"
+
+
+def read(folder):
+    """(filtered beats [n, 320, 2], MLII first and not scaled, abnormal, patient) [n]"""
+    x, abnormal, patient = [], [], []
+    names = {path.stem for path in folder.glob("*.hea")} - set(records.PACED)
+    for name in sorted(names):
+        header = records.read_header(folder / name)
+        if LEAD not in header.sig_name:
+            continue
+        leads = sorted(header.sig_name, key=lambda lead: lead != LEAD)
+        raw = records.read_leads(folder / name, header, leads)
+        sample, symbol = records.read_annotations(folder / name)
+        keep = np.isin(symbol, records.BEAT_SYMBOLS)
+        keep &= records.inside(sample, len(raw))
+        start = sample[keep] - records.BEFORE
+        x.append(records.windows(raw, records.BAND)[start].astype(np.float32))
+        abnormal.append(~np.isin(symbol[keep], list(records.GROUPS["N"])))
+        patient.append(np.full(len(start), int(SAME_PATIENT.get(name, name))))
+    return tuple(map(np.concatenate, (x, abnormal, patient)))
+
+
+def standardised(x, patient):
+    del patient
+    return (x - x.mean(1, keepdims=True)) / np.maximum(x.std(1, keepdims=True), 1e-6)
+
+
+def min_max(x, patient):
+    del patient
+    return records.min_max(x)
+
+
+def by_patient(x, patient):
+    """Divided by the median height of the patient's first 300 beats: 5 minutes."""
+    scaled = np.empty_like(x)
+    for one in np.unique(patient):
+        own = patient == one
+        scaled[own] = x[own] / np.median(np.ptp(x[own][:300], axis=1), axis=0)
+    return scaled
+
+
+def scores(x, abnormal, test):
+    """By number of components, the squared error of the test beats."""
+    normal = x[~test & ~abnormal][::THINNED]
+    mean = normal.mean(0)
+    normal = normal - mean
+    axes = np.linalg.eigh(normal.T @ normal)[1][:, ::-1]
+    left = x[test] - mean
+    found = np.cumsum(np.square(left @ axes[:, : max(COMPONENTS)]), axis=1)
+    whole = np.square(left).sum(1)
+    return {k: np.maximum(whole - found[:, k - 1], 0) for k in COMPONENTS}
+
+
+def figures(x, abnormal, patient):
+    """By number of components, [splits, 4]."""
+    found = {k: [] for k in COMPONENTS}
+    for split in range(SPLITS):
+        order = np.random.default_rng(split).permutation(np.unique(patient))
+        test = np.isin(patient, order[:TESTED])
+        for k, score in scores(x, abnormal, test).items():
+            row = []
+            for value in (score, relative(score, patient[test])):
+                one = detection(abnormal[test], value)
+                row += [one["auc"], one["average_precision"]]
+            found[k].append(row)
+    return found
+
+
+def main():
+    beats, abnormal, patient = read(Path(sys.argv[1]))
+    print("| leads | beats scaled | components | AUC | AP | relative AUC | AP |")
+    print("|---|---|--:|--:|--:|--:|--:|")
+    for leads, columns in (("MLII", 1), ("MLII and the other", 2)):
+        for scale in (min_max, standardised, by_patient):
+            x = scale(beats[..., :columns], patient).reshape(len(beats), -1)
+            for k, found in figures(x, abnormal, patient).items():
+                mean, std = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
+                cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, std, strict=True)]
+                named = scale.__name__.replace("_", " ")
+                row = " | ".join([leads, named, str(k), *cells])
+                print(f"| {row} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
