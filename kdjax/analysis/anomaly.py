@@ -83,14 +83,22 @@ def patient_aucs(found: Scores, checkpoint: str) -> dict[int, float]:
     return aucs
 
 
-def relative_figures(found: Scores, checkpoint: str) -> dict[str, float] | None:
-    """`detection`'s figures of the test split, by scores relative to their patient's;
-    None where scores are negative, so no error or distance, or of one kind."""
-    test = found.split == "test"
-    score, abnormal = getattr(found, checkpoint)[test], found.label[test] != NORMAL
-    if (score < 0).any() or abnormal.all() or not abnormal.any():
+def relative_to_patients(found: Scores) -> Scores | None:
+    """The same with scores relative to their group's; None where any is negative, and
+    so neither an error nor a distance."""
+    if (found.last < 0).any() or (found.best < 0).any():
         return None
-    return detection(abnormal, relative(score, found.group[test]))
+    last, best = (relative(score, found.group) for score in (found.last, found.best))
+    return found._replace(last=last, best=best)
+
+
+def figures_of_test(found: Scores, checkpoint: str) -> dict[str, float]:
+    """`detection`'s figures of the test split, {} unless it has both kinds."""
+    test = found.split == "test"
+    abnormal = found.label[test] != NORMAL
+    if abnormal.all() or not abnormal.any():
+        return {}
+    return detection(abnormal, getattr(found, checkpoint)[test])
 
 
 def _detection(experiment: Experiment) -> str:
@@ -188,7 +196,7 @@ def _patients(experiment: Experiment) -> str:
         aucs = [patient_aucs(one, checkpoint) for one in stored if one is not None]
         seeds = [list(found.values()) for found in aucs if found]
         every = [value for seed in seeds for value in seed]
-        cells = [NONE] * 6
+        cells = [NONE] * 8
         if every:
             cells = [
                 number_range(len(seed) for seed in seeds),
@@ -202,15 +210,16 @@ def _patients(experiment: Experiment) -> str:
         return ""
     columns = (
         *("patients", "median AUC", "range", "below .5"),
-        *("relative AUC", "relative average precision"),
+        *("relative AUC", "average precision", "recall", "false alarms"),
     )
     lines = [
         f"AUC within each test patient (or recording) that has both normal and abnormal"
         f" examples, at `{checkpoint}`: the median over patients, mean over seeds ±;"
         " the range and the count below .5 are over patients and seeds. A patient with"
-        " few abnormal examples has a noisy AUC. Relative: all test examples again,"
-        " each score divided by the first quartile of its patient's, which takes the"
-        " whole recording but no label; none for scores that can be negative.",
+        " few abnormal examples has a noisy AUC. **Relative** AUC and what follows: the"
+        " figures above again, each score divided by the first quartile of its"
+        " patient's, which takes the whole recording but no label; none for scores that"
+        " can be negative.",
         "",
         *_head(columns),
         *(f"| {' | '.join(row)} |" for row in rows),
@@ -219,10 +228,17 @@ def _patients(experiment: Experiment) -> str:
 
 
 def _relative_cells(stored: Sequence[Scores], checkpoint: str) -> list[str]:
-    found = [relative_figures(one, checkpoint) for one in stored]
-    known = [one for one in found if one is not None]
+    """AUC, average precision, recall and false alarms by relative scores."""
+    known = [one for one in map(relative_to_patients, stored) if one is not None]
+    at = [figures_of_test(one, checkpoint) for one in known]
+    above = [one for one in (flagged(k, checkpoint) for k in known) if one is not None]
     return [
-        spread(one[metric] for one in known) for metric in ("auc", "average_precision")
+        *(
+            spread(figures[metric] for figures in at if figures)
+            for metric in ("auc", "average_precision")
+        ),
+        spread(one.recall for one in above),
+        spread(one.false_alarms for one in above),
     ]
 
 

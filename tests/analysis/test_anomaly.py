@@ -202,33 +202,41 @@ def test_the_patients_table(tmp_path):
         found = anomaly.patient_aucs(scored.read_scores(run), "last")
         assert found.keys() == {4, 5, 6, 7}
         aucs.append(list(found.values()))
-    patients, median, between, below, auc, precision = rows["pca"]
+    patients, median, between, below, *relative = rows["pca"]
     assert patients == "4"
     assert mean_of(median) == pytest.approx(np.median(aucs, axis=1).mean(), abs=6e-4)
     assert between == f"{np.min(aucs):.3f} to {np.max(aucs):.3f}"
     assert below == f"{np.sum(np.array(aucs) < 0.5)} of 12"
     own = [
-        anomaly.relative_figures(scored.read_scores(run), "last")
+        anomaly.relative_to_patients(scored.read_scores(run))
         for run in results.stage_runs(experiment, "pca")
     ]
-    for cell, metric in ((auc, "auc"), (precision, "average_precision")):
-        expected = np.mean([one[metric] for one in own])
-        assert mean_of(cell) == pytest.approx(expected, abs=6e-4)
+    at = [anomaly.figures_of_test(one, "last") for one in own]
+    above = [anomaly.flagged(one, "last") for one in own]
+    expected = [
+        [one["auc"] for one in at],
+        [one["average_precision"] for one in at],
+        [one.recall for one in above],
+        [one.false_alarms for one in above],
+    ]
+    for cell, values in zip(relative, expected, strict=True):
+        assert mean_of(cell) == pytest.approx(np.mean(values), abs=6e-4)
 
 
-def test_relative_figures_undo_a_patients_level():
+def test_relative_scores_undo_a_patients_level():
     stored = examples(0, 2.0)
     plain = scored.Scores(*(stored[name] for name in scored.Scores._fields))
     level = np.array([1, 1, 1, 1, 1, 10, 100, 1000.0])[plain.group]
     shifted = plain._replace(last=plain.last * level)
-    found = anomaly.relative_figures(plain, "last")
-    assert anomaly.relative_figures(shifted, "last") == pytest.approx(found)
-    test = plain.split == "test"
-    mixed = anomaly_metrics.detection(plain.label[test] != 0, shifted.last[test])
-    assert mixed["auc"] < found["auc"]
-    assert anomaly.relative_figures(plain._replace(last=-plain.last), "last") is None
+    found, same = map(anomaly.relative_to_patients, (plain, shifted))
+    np.testing.assert_allclose(same.last, found.last, rtol=1e-6)
+    mixed, figures = (anomaly.figures_of_test(one, "last") for one in (shifted, found))
+    assert mixed["auc"] < figures["auc"]
+    assert anomaly.flagged(shifted, "last").false_alarms > 0.5
+    assert anomaly.flagged(found, "last").false_alarms < 0.3
+    assert anomaly.relative_to_patients(plain._replace(best=-plain.best)) is None
     normal = plain._replace(label=np.zeros_like(plain.label))
-    assert anomaly.relative_figures(normal, "last") is None
+    assert anomaly.figures_of_test(normal, "last") == {}
 
 
 def test_examples_that_are_their_own_groups_have_no_patients_table(tmp_path):
