@@ -175,7 +175,13 @@ def _threshold(folder: Path, which: str, false_alarms: float, relative: bool) ->
     held = found.split == "validation"
     scores = getattr(found, which)[held]
     if relative:
-        scores = anomaly_metrics.relative(scores, found.group[held])
+        group = found.group[held]
+        if len(np.unique(group)) == len(group):
+            raise InputError(
+                f"--relative: {folder}: expected several validation beats a patient, "
+                "found each alone, as by the paper's protocol"
+            )
+        scores = anomaly_metrics.relative(scores, group)
     normal = found.label[held] == anomaly_metrics.NORMAL
     return anomaly_metrics.threshold(scores[normal], false_alarms)
 

@@ -179,6 +179,19 @@ def test_relative_scores(stage, tmp_path, capsys):
     assert f"score above {limit:.4g}" in out
 
 
+def test_relative_scores_need_patients(stage, tmp_path, capsys):
+    with np.load(stage / "scores.npz") as stored:
+        alone = dict(stored) | {"group": np.arange(210, dtype=np.int32)}
+    np.savez(stage / "scores.npz", **alone)
+    source = write_csv(tmp_path / "a.csv")
+    code, _, err = run(
+        capsys, f"checkpoint={stage}", f"input={source}",
+        f"output={tmp_path / 'b.csv'}", "--relative",
+    )  # fmt: skip
+    assert (code, err.count("\n")) == (2, 1)
+    assert "expected several validation beats a patient, found each alone" in err
+
+
 def test_a_record_of_mitbih_is_scored_as_in_training(
     stage, shared_data, tmp_path, capsys
 ):
