@@ -4,6 +4,7 @@
     bash launch/local.sh configs/beatgan_ecg.py:smoke --config.data.root=MITDB_FOLDER
 
 With --config.losses.adversarial.weight=0.02 it finds more (see the README's figures).
+
 As published, for comparison with the paper's figures only, since each patient's beats
 are in training and test alike and the epoch is chosen on labelled anomalies:
 

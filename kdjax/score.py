@@ -106,7 +106,7 @@ def score(
         f"beats have), {time.monotonic() - started:.1f} s: {output}"
     )
     if figures is not None:
-        _draw(figures, scorer, recording, beats, scores, threshold)
+        _draw(figures, scorer, recording, beats, scores, flagged, threshold)
 
 
 def _check_paths(source: Path, output: Path, figures: Path | None) -> None:
@@ -265,6 +265,7 @@ def _draw(
     recording: Recording,
     beats: Cut,
     scores: np.ndarray,
+    flagged: np.ndarray,
     threshold: float,
 ) -> None:
     """record.png, the recording with its beats, and beats.png, the highest scores."""
@@ -279,7 +280,7 @@ def _draw(
         signal=recording.signal[:, 0],
         beats=recording.beat[beats.row],
         scores=scores,
-        flags=anomaly_metrics.flags(scores, threshold),
+        flags=flagged,
         threshold=threshold,
         begin=recording.begin,
     )

@@ -192,8 +192,9 @@ def _patients(experiment: Experiment) -> str:
     """'' where no group has both kinds: each example may be its own."""
     checkpoint, rows = experiment.settings.checkpoint, []
     for stage in detectors(experiment):
-        stored = [read_scores(run) for run in stage_runs(experiment, stage)]
-        aucs = [patient_aucs(one, checkpoint) for one in stored if one is not None]
+        read = [read_scores(run) for run in stage_runs(experiment, stage)]
+        stored = [one for one in read if one is not None]
+        aucs = [patient_aucs(one, checkpoint) for one in stored]
         seeds = [list(found.values()) for found in aucs if found]
         every = [value for seed in seeds for value in seed]
         cells = [NONE] * 8
@@ -203,7 +204,7 @@ def _patients(experiment: Experiment) -> str:
                 spread(float(np.median(seed)) for seed in seeds),
                 f"{min(every):.3f} to {max(every):.3f}",
                 f"{sum(value < 0.5 for value in every)} of {len(every)}",
-                *_relative_cells([one for one in stored if one], checkpoint),
+                *_relative_cells(stored, checkpoint),
             ]
         rows.append((stage, *cells))
     if all(row[1] == NONE for row in rows):

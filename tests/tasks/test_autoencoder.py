@@ -11,7 +11,7 @@ import pytest
 from kdjax.errors import InputError
 from kdjax.tasks import autoencoder, trained
 from kdjax.training.metrics import read_log
-from tests.tasks.stages import DATA, RATE, quick, run, sgd, take_step, training
+from tests.tasks.stages import DATA, RATE, run, sgd, take_step, training
 
 MODEL = {"name": "beatgan", "latent": 3, "width": 2}
 ADAM = {"name": "adam", "schedule": {"name": "constant", "value": 3e-3}}
@@ -38,7 +38,7 @@ def test_a_step_is_gradient_descent_on_the_mean_square_error():
         (made, _), _ = module.apply(variables, x, train=True, mutable=["batch_stats"])
         return jnp.mean((made - x) ** 2)
 
-    value, gradient = quick(jax.value_and_grad(loss))(before.params)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(before.params)
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
     expected = jax.tree.map(lambda p, g: p - RATE * g, before.params, gradient)
     close = partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-6)

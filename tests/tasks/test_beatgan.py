@@ -23,7 +23,6 @@ from tests.tasks.stages import (
     RATE,
     VIEWS,
     pretrained,
-    quick,
     sgd,
     take_step,
     trained_stage,
@@ -83,11 +82,11 @@ def test_a_step_is_the_two_published_ones():
         return jnp.mean((made - x) ** 2) + 0.7 * matched
 
     g, d = before.params["generator"], before.params["discriminator"]
-    made, _ = quick(lambda g: run("generator", g, x))(g)
-    value, gradient = quick(jax.value_and_grad(d_loss))(d, made)
+    made, _ = jax.jit(lambda g: run("generator", g, x))(g)
+    value, gradient = jax.jit(jax.value_and_grad(d_loss))(d, made)
     np.testing.assert_allclose(metrics["discriminator"], value, rtol=1e-5)
     new_d = jax.tree.map(lambda p, g: p - RATE * g, d, gradient)
-    value, gradient = quick(jax.value_and_grad(g_loss))(g, new_d)
+    value, gradient = jax.jit(jax.value_and_grad(g_loss))(g, new_d)
     np.testing.assert_allclose(metrics["loss"], value, rtol=1e-4)
     new_g = jax.tree.map(lambda p, g: p - RATE * g, g, gradient)
     close = partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-6)
@@ -163,7 +162,7 @@ def gradients():
         axis_name=parallel.AXIS,
     )
     found = {}
-    for name, (own, taught) in quick(each)(params, teacher).items():
+    for name, (own, taught) in jax.jit(each)(params, teacher).items():
         parts = {k: v for k, v in own.items() if k != "discriminator"}
         parts |= {
             "encoder": own["discriminator"]["encoder"],

@@ -11,7 +11,7 @@ from kdjax.errors import InputError
 from kdjax.tasks import detector, detectors, trained
 from kdjax.training import anomaly_metrics
 from kdjax.training.checkpoint import load_model
-from tests.tasks.stages import DATA, ENCODER, pretrained, quick, run, training
+from tests.tasks.stages import DATA, ENCODER, pretrained, run, training
 
 SOLVED = training(epochs=0)
 FEW = {"name": "pca", "components": 4}
@@ -234,7 +234,7 @@ def test_neighbours_on_the_representations_of_a_frozen_encoder(tmp_path, beats):
     shapes = trained.shapes(module, jnp.zeros((1, 320, 1)))
     model = load_model(tmp_path / "encoder", "last", shapes)
 
-    @quick
+    @jax.jit
     def represent(model, x):
         return trained.representation(trained.predict(module, model, x))
 

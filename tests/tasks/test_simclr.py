@@ -12,6 +12,7 @@ from kdjax.errors import InputError
 from kdjax.tasks import simclr
 from kdjax.training import embedding_metrics, loop, parallel
 from kdjax.training.checkpoint import model_of
+from tests.tasks.stages import mapped
 
 RNG = np.random.default_rng(0)
 BATCH = 32
@@ -43,19 +44,6 @@ def training(**changes):
 
 def projection(**changes):
     return MODEL | {"projection": MODEL["projection"] | changes}
-
-
-def mapped(function, *, donate=False):
-    """What pmap compiles, on one device: the devices are an axis of vmap.
-
-    Without optimisation, for what runs once: it compiles in half the time.
-    """
-    del donate
-    axes = {"in_axes": (None, None, 0), "out_axes": None}
-    return jax.jit(
-        jax.vmap(function, **axes, axis_name=parallel.AXIS),
-        compiler_options={"xla_backend_optimization_level": 0},
-    )
 
 
 def cut(batch, count):
