@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from kdjax import files
-from kdjax.analysis.report import write_report
-from kdjax.analysis.results import report_settings
 from kdjax.errors import InputError, call, lookup, nearest
+from kdjax.report.document import write_report
+from kdjax.report.runs import report_settings
 from kdjax.tasks import TASKS
 from kdjax.training import loop, parallel
 

@@ -36,8 +36,8 @@ from kdjax.errors import InputError
 if TYPE_CHECKING:
     import flax.linen as nn
 
-    from kdjax.data.recording import Cut, Recording
-    from kdjax.tasks.anomaly import Rebuild
+    from kdjax.data.ecg.recording import Cut, Recording
+    from kdjax.tasks.anomaly.scoring import Rebuild
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The folder of a trained stage.")
 _INPUT = flags.DEFINE_string("input", None, "A WFDB record, or a CSV file.")
@@ -86,8 +86,8 @@ def score(
     _check_paths(source, output, figures)
     config = _read_config(checkpoint)
     threshold = _threshold(checkpoint, which, false_alarms, relative)
-    from kdjax.data.recording import cut, read_recording
-    from kdjax.training import anomaly_metrics
+    from kdjax.data.ecg.recording import cut, read_recording
+    from kdjax.tasks.anomaly import metrics
 
     wanted = _leads(config, leads)
     recording = read_recording(source, leads=wanted, rate=rate)
@@ -97,8 +97,8 @@ def score(
     scorer = _scorer(checkpoint, config, which, beats.beats(np.s_[:1]))
     scores = _scores(scorer, beats)
     if relative:
-        scores = anomaly_metrics.relative(scores, np.zeros(len(scores), np.int32))
-    flagged = anomaly_metrics.flags(scores, threshold)
+        scores = metrics.relative(scores, np.zeros(len(scores), np.int32))
+    flagged = metrics.flags(scores, threshold)
     _write(output, recording, beats, scores, flagged)
     print(
         f"{source}: {len(scores)} beats, {flagged.sum()} flagged "
@@ -111,7 +111,7 @@ def score(
 
 def _check_paths(source: Path, output: Path, figures: Path | None) -> None:
     """What cannot be written is said before the work."""
-    from kdjax.data.recording import WFDB_SUFFIXES
+    from kdjax.data.ecg.recording import WFDB_SUFFIXES
 
     if output.resolve() == source.resolve() or output.suffix in WFDB_SUFFIXES:
         raise InputError(f"--output: expected another file than --input, got {output}")
@@ -147,7 +147,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _leads(config: Mapping[str, Any], given: Sequence[str] | None) -> tuple[str, ...]:
-    from kdjax.data.ecg import mitbih
+    from kdjax.data.ecg.mitbih import mitbih
 
     default = inspect.signature(mitbih).parameters["leads"].default
     learnt = config["data"].get("leads", default)
@@ -160,13 +160,13 @@ def _leads(config: Mapping[str, Any], given: Sequence[str] | None) -> tuple[str,
 
 
 def _threshold(folder: Path, which: str, false_alarms: float, relative: bool) -> float:
-    """See kdjax.training.anomaly_metrics.threshold."""
+    """See kdjax.tasks.anomaly.metrics.threshold."""
     if not 0 < false_alarms < 1:
         raise InputError(
             f"--false_alarms: expected a share between 0 and 1, got {false_alarms}"
         )
-    from kdjax.analysis.scored import scores_in
-    from kdjax.training import anomaly_metrics
+    from kdjax.tasks.anomaly import metrics
+    from kdjax.tasks.anomaly.stored import scores_in
 
     found = scores_in(folder)
     if found is None:
@@ -181,22 +181,24 @@ def _threshold(folder: Path, which: str, false_alarms: float, relative: bool) ->
                 f"--relative: {folder}: expected several validation beats a patient, "
                 "found each alone, as by the paper's protocol"
             )
-        scores = anomaly_metrics.relative(scores, group)
-    normal = found.label[held] == anomaly_metrics.NORMAL
-    return anomaly_metrics.threshold(scores[normal], false_alarms)
+        scores = metrics.relative(scores, group)
+    normal = found.label[held] == metrics.NORMAL
+    return metrics.threshold(scores[normal], false_alarms)
 
 
 def _beatgan(config: Mapping[str, Any]) -> tuple[nn.Module, Rebuild]:
-    from kdjax.tasks import beatgan, trained
+    from kdjax.stages import networks
+    from kdjax.tasks.anomaly import beatgan
 
-    module = trained.gan(config["model"])
+    module = networks.gan(config["model"])
     return module, functools.partial(beatgan.reconstruct, module)
 
 
 def _autoencoder(config: Mapping[str, Any]) -> tuple[nn.Module, Rebuild]:
-    from kdjax.tasks import autoencoder, trained
+    from kdjax.stages import networks
+    from kdjax.tasks.anomaly import autoencoder
 
-    module = trained.gan(config["model"]).generator
+    module = networks.gan(config["model"]).generator
     return module, functools.partial(autoencoder.reconstruct, module)
 
 
@@ -211,24 +213,25 @@ def _scorer(
     import jax
     import jax.numpy as jnp
 
-    from kdjax.tasks import anomaly, trained
+    from kdjax.stages import networks
+    from kdjax.tasks.anomaly import scoring
     from kdjax.training import host
     from kdjax.training.checkpoint import load_model
 
     host.cache_compilation()
     module, rebuild = TASKS[config["task"]](config)
-    template = trained.shapes(module, jnp.asarray(example))
+    template = networks.shapes(module, jnp.asarray(example))
     model = jax.device_put(load_model(folder, which, template))
     in_batches = [
-        functools.partial(anomaly.in_batches, functools.partial(jax.jit(f), model))
-        for f in (anomaly.squared_error(rebuild), rebuild)
+        functools.partial(scoring.in_batches, functools.partial(jax.jit(f), model))
+        for f in (scoring.squared_error(rebuild), rebuild)
     ]
     return Scorer(*in_batches)
 
 
 def _scores(scorer: Scorer, beats: Cut) -> np.ndarray:
     """The beats' scores [n], a batch at a time."""
-    from kdjax.tasks.anomaly import BATCH
+    from kdjax.tasks.anomaly.scoring import BATCH
 
     scores = np.empty(len(beats.row), np.float32)
     with tqdm(total=len(scores), desc="beats", disable=None, leave=False) as bar:
@@ -269,9 +272,9 @@ def _draw(
     threshold: float,
 ) -> None:
     """record.png, the recording with its beats, and beats.png, the highest scores."""
-    from kdjax.analysis.anomaly_figures import heat_map, record_strip
-    from kdjax.data.records import RATE
-    from kdjax.training import anomaly_metrics
+    from kdjax.data.ecg.records import RATE
+    from kdjax.tasks.anomaly import metrics
+    from kdjax.tasks.anomaly.pictures import heat_map, record_strip
 
     record_strip(
         folder / "record.png",
@@ -284,7 +287,7 @@ def _draw(
         threshold=threshold,
         begin=recording.begin,
     )
-    top = np.argsort(-anomaly_metrics.ordered(scores), kind="stable")[:SHOWN]
+    top = np.argsort(-metrics.ordered(scores), kind="stable")[:SHOWN]
     x, when = beats.beats(top), recording.time[beats.row[top]]
     titles = [
         f"{t:.2f} s, score {s:.3g}" for t, s in zip(when, scores[top], strict=True)

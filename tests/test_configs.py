@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdjax import experiment
-from kdjax.analysis.results import report_settings
+from kdjax.report.runs import report_settings
 from kdjax.tasks import TASKS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

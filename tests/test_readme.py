@@ -27,7 +27,10 @@ def test_every_path_it_names_exists():
 
 def test_every_name_in_its_tables_exists():
     from kdjax import augment, data, losses, models
-    from kdjax.tasks import TASKS, detectors, probes, terms
+    from kdjax.tasks import TASKS
+    from kdjax.tasks.anomaly import detectors
+    from kdjax.tasks.contrastive import readouts
+    from kdjax.tasks.distillation import terms
     from kdjax.training import optim
 
     tables = {
@@ -35,9 +38,9 @@ def test_every_name_in_its_tables_exists():
         "kdjax.models": models.MODELS | models.GANS,
         "kdjax.augment": augment.AUGMENTATIONS,
         "kdjax.tasks": TASKS,
-        "kdjax.tasks.detectors": detectors.DETECTORS,
-        "kdjax.tasks.probes": probes.PROBES,
-        "kdjax.tasks.terms": terms.TERMS,
+        "kdjax.tasks.anomaly.detectors": detectors.DETECTORS,
+        "kdjax.tasks.contrastive.readouts": readouts.PROBES,
+        "kdjax.tasks.distillation.terms": terms.TERMS,
         "kdjax.training.optim": optim.OPTIMIZERS | optim.SCHEDULES,
     }
     for module, table in tables.items():

@@ -17,13 +17,13 @@ from kdjax.data.dataset import (
     require,
     take,
 )
-from kdjax.data.ecg import mitbih, normals
+from kdjax.data.ecg.mitbih import mitbih, normals
+from kdjax.data.ecg.records import read_beats
+from kdjax.data.ecg.synthetic import synthetic_ecg
 from kdjax.data.images import cifar10, image_folder
 from kdjax.data.mocap import mocap
-from kdjax.data.records import read_beats
 from kdjax.data.stream import ImageFiles, read_ahead
 from kdjax.data.synthetic import synthetic_wearable
-from kdjax.data.synthetic_ecg import synthetic_ecg
 from kdjax.data.tables import arrays, digits
 from kdjax.data.wearable import pamap2, uci_har
 from kdjax.errors import InputError, call, lookup

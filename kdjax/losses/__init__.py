@@ -1,9 +1,6 @@
 """Losses that distil, contrast and oppose: pure functions of arrays, channels last."""
 
-from kdjax.losses.adversarial import (
-    beatgan_discriminator_loss,
-    beatgan_generator_loss,
-)
+from kdjax.losses.adversarial import beatgan_discriminator_loss, beatgan_generator_loss
 from kdjax.losses.angular import amd_loss
 from kdjax.losses.contrastive import nt_xent
 from kdjax.losses.distillation import (

@@ -12,12 +12,12 @@ from functools import partial
 from typing import Any
 
 from kdjax.errors import call, lookup
-from kdjax.models.batch_norm import BatchNorm
 from kdjax.models.beatgan import BeatGAN, beat_encoder, beatgan, motion_beatgan
 from kdjax.models.convnet import ConvNet, convnet
 from kdjax.models.layers import WHERE, Outputs, one_of, positive
 from kdjax.models.mlp import MLP, mlp
 from kdjax.models.network import Head, Network, classifier, projection_head
+from kdjax.models.ops.batch_norm import BatchNorm
 from kdjax.models.resnet import ResNet, resnet
 from kdjax.models.wide_resnet import WideResNet, wide_resnet
 

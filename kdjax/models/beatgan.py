@@ -19,17 +19,11 @@ from jax import Array
 from jaxtyping import Float
 
 from kdjax.errors import InputError, call
-from kdjax.models.batch_norm import BatchNorm, Norm
 from kdjax.models.bifpn import BiFPN
-from kdjax.models.layers import (
-    WHERE,
-    Outputs,
-    pool_over_space,
-    positive,
-    positives,
-)
+from kdjax.models.layers import WHERE, Outputs, pool_over_space, positive, positives
 from kdjax.models.network import Head, projection_head
-from kdjax.models.transposed_convolution import Double, Halve, xavier_normal
+from kdjax.models.ops.batch_norm import BatchNorm, Norm
+from kdjax.models.ops.transposed_convolution import Double, Halve, xavier_normal
 
 _SCALES = (1, 2, 4, 8, 16)  # of the width, from one map to the next, half as long
 _REDUCTION = 2 ** len(_SCALES)

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from kdjax.models.batch_norm import BatchNorm, Norm
-from kdjax.models.convolution import Conv
 from kdjax.models.layers import Outputs, pool_over_space
+from kdjax.models.ops.batch_norm import BatchNorm, Norm
+from kdjax.models.ops.convolution import Conv
 
 _EPSILON = 1e-4
 

@@ -9,9 +9,9 @@ import flax.linen as nn
 from jax import Array
 
 from kdjax.errors import InputError
-from kdjax.models.batch_norm import BatchNorm, Norm
-from kdjax.models.convolution import Conv
 from kdjax.models.layers import WHERE, check_rank, pool_over_space, positives
+from kdjax.models.ops.batch_norm import BatchNorm, Norm
+from kdjax.models.ops.convolution import Conv
 
 
 class ConvNet(nn.Module):

@@ -8,8 +8,8 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.models.batch_norm import BatchNorm, Norm
 from kdjax.models.layers import positives
+from kdjax.models.ops.batch_norm import BatchNorm, Norm
 
 
 class MLP(nn.Module):

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdjax.errors import InputError
-from kdjax.models.batch_norm import BatchNorm, Norm
 from kdjax.models.layers import WHERE, Outputs, positive, positives
+from kdjax.models.ops.batch_norm import BatchNorm, Norm
 
 
 class Head(nn.Module):

@@ -8,9 +8,9 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.models.batch_norm import BatchNorm, Norm
-from kdjax.models.convolution import Conv
 from kdjax.models.layers import check_rank, one_of, pool_over_space, positive
+from kdjax.models.ops.batch_norm import BatchNorm, Norm
+from kdjax.models.ops.convolution import Conv
 
 
 class BasicBlock(nn.Module):

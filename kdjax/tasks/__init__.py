@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdjax.tasks import autoencoder, beatgan, detector, distill, probe, simclr
+from kdjax.tasks.anomaly import autoencoder, baselines, beatgan
+from kdjax.tasks.contrastive import probes, simclr
+from kdjax.tasks.distillation import distill
 from kdjax.training.loop import Task
 
 TASKS: dict[str, Callable[..., Task]] = {
     "autoencoder": autoencoder.make,
     "beatgan": beatgan.make,
-    "detector": detector.make,
+    "detector": baselines.make,
     "distill": distill.make,
-    "probe": probe.make,
+    "probe": probes.make,
     "simclr": simclr.make,
 }

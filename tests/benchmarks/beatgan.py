@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from stepping import run_steps
 
 from kdjax import augment, data
-from kdjax.tasks import anomaly, beatgan, trained
+from kdjax.stages import networks
+from kdjax.tasks.anomaly import beatgan, scoring
 from kdjax.training import host, loop
 
 MODEL = {"name": "beatgan"}
@@ -57,11 +58,11 @@ def time_calls(call, repeats=100, warmup=5):
 
 def time_scoring(batch):
     """ms a beat."""
-    module = trained.gan(MODEL)
+    module = networks.gan(MODEL)
     x = jax.random.normal(jax.random.key(0), (batch, 320, 1))
     found = dict(jax.jit(lambda k: module.init(k, x, train=False))(jax.random.key(1)))
     model = {"params": found.pop("params"), "model_state": found}
-    score = anomaly.squared_error(
+    score = scoring.squared_error(
         lambda model, x: beatgan.reconstruct(module, model, x)
     )
     compiled = jax.jit(score).lower(model, x).compile()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kdjax.data import records
-from kdjax.data.ecg import SAME_PATIENT
-from kdjax.training.anomaly_metrics import detection, relative
+from kdjax.data.ecg import records
+from kdjax.data.ecg.mitbih import SAME_PATIENT
+from kdjax.tasks.anomaly.metrics import detection, relative
 
 SPLITS, TESTED, THINNED = 10, 11, 5
 COMPONENTS = (3, 5, 10, 20, 50)

@@ -17,7 +17,7 @@ from itertools import islice
 
 from stepping import run_steps
 
-from kdjax.tasks import simclr
+from kdjax.tasks.contrastive import simclr
 from kdjax.training import host, loop
 
 BATCHES = (256, 1024)

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from kdjax import models
-from kdjax.tasks import distill
+from kdjax.tasks.distillation import distill
 from kdjax.training import host, loop, parallel
 
 DATA = {

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from kdjax.errors import InputError
-from kdjax.models.batch_norm import BatchNorm
 from kdjax.models.beatgan import beatgan, maps, motion_beatgan
-from kdjax.models.transposed_convolution import double, halve
+from kdjax.models.ops.batch_norm import BatchNorm
+from kdjax.models.ops.transposed_convolution import double, halve
 
 FLAX = {
     halve: partial(nn.Conv, padding=1),

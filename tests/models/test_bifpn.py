@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from kdjax.losses import bernoulli_kl
-from kdjax.models.batch_norm import BatchNorm
 from kdjax.models.beatgan import beatgan
 from kdjax.models.beatgan import maps as with_time
 from kdjax.models.bifpn import BiFPN, Fuse, max_pool, upsample
+from kdjax.models.ops.batch_norm import BatchNorm
 
 SHAPES = {"z": (16, 3), "b": (8, 5), "a": (4, 6)}  # names not in sorted order
 

@@ -9,7 +9,7 @@ import pytest
 
 from kdjax import models
 from kdjax.errors import InputError
-from kdjax.models.convolution import Conv
+from kdjax.models.ops.convolution import Conv
 from kdjax.models.resnet import BasicBlock, Bottleneck
 from kdjax.models.wide_resnet import Block
 

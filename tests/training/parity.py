@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.tasks import beatgan, distill, simclr
+from kdjax.tasks.anomaly import beatgan
+from kdjax.tasks.contrastive import simclr
+from kdjax.tasks.distillation import distill
 from kdjax.training import loop, parallel
 from kdjax.training.checkpoint import model_of
 

@@ -1,0 +1,1 @@
+"""Electrocardiograms: MIT-BIH's files, recordings of one's own, made-up beats."""

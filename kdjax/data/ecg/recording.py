@@ -1,0 +1,286 @@
+"""One ECG recording to be scored: a WFDB record or a CSV file, and its beats."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdjax.data.ecg import records
+from kdjax.errors import InputError, nearest
+
+WFDB_SUFFIXES = (".atr", ".dat", ".hea")
+TIME, BEAT = "time", "beat"
+BEAT_SYMBOLS = list("NLRBAaJSVrFejnE/fQ?")  # all of WFDB's: none need be of a group
+LOWEST_RATE = 2 * records.BAND[1]
+CHECKED = 4096  # beats looked at for NaN at once
+
+
+class Recording(NamedTuple):
+    """A recording as its file has it, and at 360 Hz.
+
+    `signal` float64 [samples, leads] at `rate` Hz, `leads` their names; `beat` int64
+    [n], the samples of the R peaks, and `time` float64 [n], when they are, in seconds;
+    `begin`, when the first sample is. `resampled` and `peak` are `signal` and `beat` at
+    360 Hz. `notes`: what was changed or supposed.
+    """
+
+    path: Path
+    rate: int | float
+    leads: tuple[str, ...]
+    signal: NDArray[np.float64]
+    beat: NDArray[np.int64]
+    time: NDArray[np.float64]
+    begin: float
+    resampled: NDArray[np.float64]
+    peak: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+
+class _File(NamedTuple):
+    """What a file says; `beat` and `time` [samples] may be None."""
+
+    rate: int | float
+    leads: tuple[str, ...]
+    signal: NDArray[np.float64]
+    beat: NDArray[np.int64] | None
+    time: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Cut(NamedTuple):
+    """The beats of a recording that can be scored.
+
+    `windows` [samples - 319, 320, leads], filtered, is a view by first sample at 360
+    Hz; `start` int64 [n], the beats' first samples; `row` int64 [n], their places in
+    `Recording.beat`. `notes`: what was left out.
+    """
+
+    windows: NDArray[np.float64]
+    start: NDArray[np.int64]
+    row: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+    def batches(self, size: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """(place of the first, beats [size or fewer, 320, leads]), made one by one."""
+        for first in range(0, len(self.start), size):
+            yield first, self.beats(np.s_[first : first + size])
+
+    def beats(self, which: slice | NDArray[np.intp]) -> NDArray[np.float32]:
+        """Some of the beats, [n, 320, leads], scaled as `records.read_beats` does."""
+        return records.min_max(self.windows[self.start[which]])
+
+
+def read_recording(
+    path: Path, *, leads: Sequence[str], rate: int | float | None = None
+) -> Recording:
+    """A CSV file, if the name ends in .csv, else the WFDB record of that name.
+
+    Raises an InputError that names the file at fault.
+
+    A WFDB record is named with or without its suffix. Its beats are those of its .atr,
+    of any of WFDB's symbols for beats, or, where none is marked, what the detector xqrs
+    finds in the first lead.
+
+    A CSV file has a line of names and then numbers; an empty field is NaN, as is an
+    empty line of a file of one column; blank lines at the end are left out. Column
+    `time` holds seconds, evenly spaced; without it, `rate` is needed. Column `beat`, if
+    there, is 1 at R peaks and 0 (or empty) elsewhere; without it the detector is asked.
+    The others are leads; one lead alone is taken for the lead meant, whatever its name.
+    """
+    path = path.expanduser()
+    if path.suffix.lower() == ".csv":
+        found = _read_csv(path, leads, rate)
+    elif rate is not None:
+        raise InputError(f"--rate: {path}: a WFDB record states its own rate")
+    else:
+        found = _read_record(path, leads)
+    for lead, column in zip(found.leads, found.signal.T, strict=True):
+        if not np.isfinite(column).any():
+            raise InputError(f"{path}: lead {lead}: expected numbers, found none")
+    return _at_360(path, found)
+
+
+def _at_360(path: Path, found: _File) -> Recording:
+    rate, beat, notes = found.rate, found.beat, found.notes
+    if not LOWEST_RATE <= rate < np.inf:
+        raise InputError(
+            f"{path}: expected {LOWEST_RATE:g} Hz or more, which the filter needs, "
+            f"found {rate:g}"
+        )
+    if rate != records.RATE:
+        notes += (f"resampled from {rate:g} to {records.RATE} Hz",)
+    given = np.empty(0, np.int64) if beat is None else beat
+    raw, peak = records.resample(found.signal, given, rate=rate, where=path)
+    if beat is None:
+        lead = raw[:, 0]  # in which NaN counts as 0, and so as the median
+        peak = records.r_peaks(lead - np.nanmedian(lead), records.RATE)
+        beat = np.rint(peak * rate / records.RATE).astype(np.int64)
+        beat = np.minimum(beat, len(found.signal) - 1)
+        notes += (f"beats are not marked: {len(beat)} detected",)
+    time = beat / rate if found.time is None else found.time[beat]
+    begin = 0.0 if found.time is None else float(found.time[0])
+    return Recording(
+        path, rate, found.leads, found.signal, beat, time, begin, raw, peak, notes
+    )
+
+
+def cut(recording: Recording) -> Cut:
+    """The beats inside the recording that no NaN reaches, cut as `read_beats` does.
+
+    InputError if there are none.
+    """
+    path, raw, peak = recording.path, recording.resampled, recording.peak
+    row = np.flatnonzero(records.inside(peak, len(raw)))
+    if not len(row):
+        raise InputError(
+            f"{path}: expected beats, found none that lie inside the recording "
+            f"(of {len(peak)})"
+        )
+    windows, start = records.windows(raw, records.BAND), peak[row] - records.BEFORE
+    parts = [start[k : k + CHECKED] for k in range(0, len(start), CHECKED)]
+    finite = np.concatenate([np.isfinite(windows[p]).all(axis=(1, 2)) for p in parts])
+    if not finite.any():
+        lead = recording.leads[int(np.argmin(np.isfinite(raw).all(axis=0)))]
+        raise InputError(
+            f"{path}: lead {lead}: expected numbers, found NaN by each of {len(row)} "
+            "beats"
+        )
+    left_out = {"at its ends": len(peak) - len(row), "for NaN": int((~finite).sum())}
+    notes = tuple(f"{n} beats left out {why}" for why, n in left_out.items() if n)
+    return Cut(windows, start[finite], row[finite], notes)
+
+
+def _read_record(path: Path, leads: Sequence[str]) -> _File:
+    if path.suffix in WFDB_SUFFIXES:
+        path = path.with_suffix("")
+    header = records.read_header(path)
+    names = _choose(tuple(header.sig_name), leads, where=f"{path}.hea")
+    signal = records.read_leads(path, header, names)
+    if not path.with_name(f"{path.name}.atr").exists():
+        return _File(header.fs, names, signal, None)
+    sample, symbol = records.read_annotations(path)
+    beat = sample[np.isin(symbol, BEAT_SYMBOLS)]
+    if not len(beat):
+        notes = (f"no beat among the {len(sample)} annotations of its .atr",)
+        return _File(header.fs, names, signal, None, notes=notes)
+    return _File(header.fs, names, signal, beat)
+
+
+def _read_csv(path: Path, leads: Sequence[str], rate: int | float | None) -> _File:
+    table = _read_table(path)
+    time, marks = table.pop(TIME, None), table.pop(BEAT, None)
+    notes: tuple[str, ...] = ()
+    if len(leads) == len(table) == 1:
+        (name,) = table
+        if name != leads[0]:
+            notes = (f"column {name!r} is taken for lead {leads[0]}",)
+        leads = (name,)
+    names = _choose(tuple(table), leads, where=str(path))
+    signal = np.stack([table[name] for name in names], axis=1)
+    if time is not None and rate is not None:
+        raise InputError(f"--rate: {path} has a column {TIME!r} that says it")
+    if time is not None:
+        rate = _rate_of(time, where=path)
+    if rate is None:
+        raise InputError(f"{path}: expected a column {TIME!r}, or --rate=HZ")
+    beat = None if marks is None else _marked(marks, path)
+    return _File(rate, names, signal, beat, time, notes)
+
+
+def _read_table(path: Path) -> dict[str, NDArray[np.float64]]:
+    """The columns of a CSV file by name."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            names = [name.strip() for name in next(csv.reader([file.readline()]), [])]
+            with warnings.catch_warnings(action="ignore", category=UserWarning):
+                columns = np.loadtxt(
+                    _filled(file, columns=len(names)),
+                    delimiter=",",
+                    ndmin=2,
+                    comments=None,
+                    quotechar='"',
+                    converters=_number,
+                )
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected this file, found none") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as numbers ({error})") from error
+    if len(set(names) - {""}) != len(names) or not names or _numbers(names):
+        raise InputError(f"{path}: expected a line of different names, found {names}")
+    if not len(columns):  # of which NumPy warns
+        raise InputError(f"{path}: expected numbers below its first line, found none")
+    if columns.shape[1] != len(names):
+        raise InputError(
+            f"{path}: expected {len(names)} columns, as its first line names, "
+            f"found {columns.shape[1]}"
+        )
+    columns[np.isinf(columns)] = np.nan
+    return dict(zip(names, columns.T, strict=True))
+
+
+def _filled(lines: Iterable[str], *, columns: int) -> Iterator[str]:
+    """The lines below the first, without the blank ones at the end.
+
+    np.loadtxt drops blank lines without a word, which would put what follows too early:
+    in one column they are NaN; ValueError among more.
+    """
+    blank = 0
+    for number, line in enumerate(lines, start=2):
+        if not line.strip():
+            blank += 1
+            continue
+        if blank and columns > 1:
+            raise ValueError(f"line {number - blank} is blank")
+        yield from ["nan\n"] * blank
+        yield line
+        blank = 0
+
+
+def _number(text: str) -> float:
+    return float(text) if text.strip() else np.nan
+
+
+def _numbers(names: Sequence[str]) -> bool:
+    try:
+        return bool([float(name) for name in names])
+    except ValueError:
+        return False
+
+
+def _choose(
+    known: tuple[str, ...], leads: Sequence[str], *, where: str
+) -> tuple[str, ...]:
+    for lead in leads:
+        if lead not in known:
+            hint = nearest(lead, filter(None, known))
+            raise InputError(f"{where}: expected lead {lead}, found none{hint}")
+    return tuple(leads)
+
+
+def _rate_of(time: NDArray[np.float64], *, where: Path) -> float:
+    """The rate of even times, which may be rounded to a fraction of a sample."""
+    span = time[-1] - time[0] if len(time) > 1 else np.nan
+    rate = (len(time) - 1) / span if span > 0 else np.nan
+    steps = np.diff(time) * rate
+    even = (steps > 0) & (steps < 1.5)
+    if not even.all() or not len(even):
+        row = int(np.argmin(even)) if len(even) else 0
+        found = time[row : row + 2].tolist()
+        raise InputError(
+            f"{where}: column {TIME!r}: expected evenly spaced seconds, "
+            f"found {found} from row {row} on"
+        )
+    whole = round(rate)
+    return float(whole if abs(rate - whole) <= 1e-3 * rate else rate)
+
+
+def _marked(marks: NDArray[np.float64], where: Path) -> NDArray[np.int64]:
+    if not (np.isin(marks, (0, 1)) | np.isnan(marks)).all():
+        raise InputError(f"{where}: column {BEAT!r}: expected 0 and 1, found others")
+    return np.flatnonzero(marks == 1).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Convolutions and batch norm, written out for speed."""

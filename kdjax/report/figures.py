@@ -1,0 +1,260 @@
+"""The report's pictures, drawn with matplotlib's objects (no pyplot, no display).
+
+Each function writes one PNG, aside and then renamed, and returns nothing; the bytes
+depend on the results only. A stage keeps its colour in all of them. Colours repeat past
+seven stages, so every stage is also named where it is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from scipy.special import softmax
+
+from kdjax.report import drawing
+from kdjax.report.runs import (
+    HEADLINES,
+    Experiment,
+    Run,
+    SoftLabels,
+    confusion,
+    data_names,
+    detectors,
+    headline,
+    scores,
+    stage_runs,
+)
+from kdjax.report.statistics import mean_interval
+
+
+def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
+    """One panel a stage: `loss` or a headline against epoch, one line a seed.
+
+    Validation is in the stage's colour, training thin and grey; the checkpoints `last`
+    and `best` are marked where they lie on the validation curve.
+    """
+    stages = stages_with(experiment, quantity)
+    shown = HEADLINES.get(quantity)
+    figure, axes = drawing.grid(
+        len(stages), columns=4, width=3.0, height=2.4, sharey=shown is not None
+    )
+    for axis, stage in zip(axes, stages, strict=True):
+        for run in stage_runs(experiment, stage):
+            _curve(axis, run, quantity, _colour(experiment, stage))
+        axis.set_title(drawing.wrapped(stage), fontsize=10)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.grid(alpha=0.25)
+    for axis in axes[-4:]:  # the lowest of each column
+        axis.set_xlabel("epoch")
+    figure.supylabel(f"{shown.name}{shown.unit}" if shown else quantity, fontsize=11)
+    dark = "0.25"
+    handles = [
+        Line2D([], [], color=dark, label="validation (stage's colour)"),
+        Line2D([], [], color="0.7", linewidth=0.8, label="train"),
+        Line2D([], [], **_marker("last", dark), label="last checkpoint"),
+        Line2D([], [], **_marker("best", dark), label="best checkpoint"),
+    ]
+    if not _trained(experiment, quantity):
+        del handles[1]
+    columns = 4 if figure.get_size_inches()[0] > 8 else 2
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False
+    )
+    name = shown.name if shown else quantity
+    _title(figure, f"Learning curves: {name}", experiment, stages)
+    drawing.write(figure, path)
+
+
+def learning_caption(experiment: Experiment, quantity: str) -> str:
+    """What `learning_curves` shows."""
+    name = HEADLINES[quantity].name if quantity in HEADLINES else quantity
+    kinds = (
+        "Training and validation" if _trained(experiment, quantity) else "Validation"
+    )
+    caption = f"{kinds} {name} against epoch, one line a seed."
+    if quantity != "loss" or not detectors(experiment):
+        return caption
+    return (
+        f"{caption} A detector's training loss has all its terms; its validation loss"
+        " is the mean score of the normal examples."
+    )
+
+
+def stages_with(experiment: Experiment, quantity: str) -> list[str]:
+    """The stages whose validation `quantity` was logged."""
+    return [
+        stage
+        for stage in experiment.stages
+        if any(
+            quantity in row
+            for run in stage_runs(experiment, stage)
+            for row in run.history
+        )
+    ]
+
+
+def _trained(experiment: Experiment, quantity: str) -> bool:
+    """Whether `quantity` was logged of training too."""
+    return any(
+        row["kind"] == "train" and quantity in row
+        for run in experiment.runs.values()
+        for row in run.history
+    )
+
+
+def headline_by_stage(experiment: Experiment, path: Path) -> None:
+    """The headline on the test split: mean, 95 % interval, seeds as dots."""
+    what = headline(experiment)
+    values = {stage: scores(experiment, stage) for stage in experiment.stages}
+    shown = [stage for stage in experiment.stages if values[stage]]
+    figure = Figure(figsize=(8.5, 2.0 + 0.42 * len(shown)), layout="constrained")
+    axis = figure.add_subplot()
+    for row, stage in enumerate(shown):
+        seeds = what.scale * np.asarray(list(values[stage].values()))
+        mean, low, high, _ = mean_interval(seeds)
+        colour = _colour(experiment, stage)
+        axis.plot([low, high], [row, row], color=colour, linewidth=2.2)
+        axis.plot(mean, row, "|", color=colour, markersize=14, markeredgewidth=2.6)
+        below = np.full(seeds.size, row + 0.28)
+        axis.plot(seeds, below, ".", color=colour, markersize=7, alpha=0.7)
+    axis.set_yticks(range(len(shown)), [drawing.wrapped(s, 44) for s in shown])
+    axis.set_ylim(len(shown) - 0.4, -0.6)
+    left, right = axis.get_xlim()
+    axis.set_xlim(max(left, 0.0), min(right, what.scale))
+    axis.set_xlabel(
+        f"test {what.name}{what.unit}, {experiment.settings.checkpoint} checkpoint\n"
+        "bar: mean and 95 % interval; dots: single seeds"
+    )
+    axis.grid(axis="x", alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    name = what.name[0].upper() + what.name[1:]
+    _title(figure, f"{name} by stage", experiment, shown)
+    drawing.write(figure, path)
+
+
+def confusion_matrices(
+    experiment: Experiment, stages: Sequence[str], path: Path
+) -> None:
+    """Confusion on the test split in per cent of the true class, seeds summed.
+
+    Each of `stages` needs one run with a confusion matrix at the headline checkpoint.
+    """
+    checkpoint = experiment.settings.checkpoint
+    runs = {stage: stage_runs(experiment, stage) for stage in stages}
+    size = drawing.heat_size(max(len(found[0].classes) for found in runs.values()))
+    figure, axes = drawing.grid(
+        len(runs), columns=2, width=size + 0.5, height=size - 0.4
+    )
+    for axis, (stage, found) in zip(axes, runs.items(), strict=True):
+        matrices = [confusion(run, checkpoint) for run in found]
+        counts = np.sum([m for m in matrices if m is not None], axis=0)
+        per_cent = 100 * row_shares(counts)
+        # a root scale: errors of a few per cent are what there is to see
+        drawing.heat(axis, per_cent, found[0].classes, top=100.0, gamma=0.5)
+        axis.set_title(drawing.wrapped(stage, 44), fontsize=11)
+        axis.set_xlabel("predicted")
+        axis.set_ylabel("true")
+    what = f"Confusion (% of the true class), {checkpoint} checkpoint"
+    _title(figure, what, experiment, stages)
+    drawing.write(figure, path)
+
+
+def soft_labels(
+    experiment: Experiment,
+    stage: str,
+    labels: Sequence[SoftLabels],
+    path: Path,
+) -> None:
+    """Mean of softmax(logits / T) by true class, at T = 1 and the report's temperature.
+
+    `labels` are the seeds', pooled; the split is the test split, or validation where
+    there is none. The colour scale is the off-diagonal's own: what a student learns
+    from a teacher beside the label lies there. The grey diagonal keeps its number.
+    """
+    classes = stage_runs(experiment, stage)[0].classes
+    split = soft_label_split(labels)
+    size = drawing.heat_size(len(classes))
+    figure, axes = drawing.grid(2, columns=2, width=size + 0.5, height=size - 0.4)
+    temperatures = (1.0, experiment.settings.temperature)
+    for axis, temperature in zip(axes, temperatures, strict=True):
+        means = 100 * class_means(labels, split, temperature)
+        off_diagonal = means[~np.eye(len(classes), dtype=bool)]
+        top = float(np.nanmax(off_diagonal, initial=1e-3))
+        drawing.heat(axis, means, classes, top=top, grey_diagonal=True)
+        axis.set_title(f"T = {temperature:g}", fontsize=11)
+        axis.set_xlabel("mean probability (%) of")
+        axis.set_ylabel("true class")
+    what = f"Soft labels of {stage}, {split} split, best checkpoint"
+    _title(figure, what, experiment, [stage])
+    drawing.write(figure, path)
+
+
+def row_shares(counts: np.ndarray) -> np.ndarray:
+    """`[classes, classes]` counts over their row's sum; a row of zeros gives nan."""
+    totals = counts.sum(axis=1, keepdims=True).astype(np.float64)
+    return counts / np.where(totals == 0, np.nan, totals)
+
+
+def soft_label_split(labels: Sequence[SoftLabels]) -> str:
+    """`test` where every file has such examples, else `validation`, else `train`."""
+    for split in ("test", "validation"):
+        if all((one.split == split).any() for one in labels):
+            return split
+    return "train"
+
+
+def class_means(
+    labels: Sequence[SoftLabels], split: str, temperature: float
+) -> np.ndarray:
+    """`[classes, classes]`: row k is the mean of softmax(logits / T) over the examples
+    of class k in `split`, all of `labels` pooled; nan for a class without examples."""
+    label = np.concatenate([one.label[one.split == split] for one in labels])
+    logits = np.concatenate([one.logits[one.split == split] for one in labels])
+    probabilities = softmax(logits.astype(np.float64) / temperature, axis=1)
+    member = np.arange(logits.shape[1])[:, None] == label[None, :]
+    sizes = member.sum(axis=1)[:, None].astype(np.float64)
+    return (member @ probabilities) / np.where(sizes == 0, np.nan, sizes)
+
+
+def _curve(axis: Axes, run: Run, quantity: str, colour: str) -> None:
+    scale = HEADLINES[quantity].scale if quantity in HEADLINES else 1.0
+    for kind, shade, width in (("train", "0.7", 0.8), ("validation", colour, 1.1)):
+        lines = [r for r in run.history if r["kind"] == kind and quantity in r]
+        epochs = [line["epoch"] for line in lines]
+        values = [scale * line[quantity] for line in lines]
+        axis.plot(epochs, values, color=shade, linewidth=width)
+    for name, checkpoint in run.checkpoints.items():
+        value = checkpoint.get("validation", {}).get(quantity)
+        if value is not None:
+            axis.plot(checkpoint["epoch"], scale * value, **_marker(name, colour))
+
+
+def _marker(checkpoint: str, colour: str) -> dict[str, Any]:
+    last = checkpoint == "last"  # a dot, seen inside the open diamond where both lie
+    return {
+        "marker": "o" if last else "D",
+        "color": colour,
+        "markerfacecolor": colour if last else "none",
+        "markersize": 3.5 if last else 6.5,
+        "linestyle": "none",
+        "zorder": 3,
+    }
+
+
+def _colour(experiment: Experiment, stage: str) -> str:
+    return drawing.PALETTE[experiment.stages.index(stage) % len(drawing.PALETTE)]
+
+
+def _title(
+    figure: Figure, what: str, experiment: Experiment, stages: Sequence[str]
+) -> None:
+    seeds = {seed for stage, seed in experiment.runs if stage in stages}
+    count = f"{len(seeds)} seed" + ("s" if len(seeds) > 1 else "")
+    drawing.title(figure, f"{what} — {data_names(experiment, stages)}, {count}")

@@ -1,0 +1,54 @@
+"""What the report's tables share: how a cell is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from kdjax.report.runs import Run
+from kdjax.report.statistics import mean_interval
+
+NONE = "-"
+COSTS = ("parameters", "MFLOPs", "ms", "KiB")  # the headings of `cost_cells`
+
+
+def spread(
+    values: Iterable[float | int], *, scale: float = 1.0, form: str = ".3f"
+) -> str:
+    """`0.945 ± 0.004` from one value a seed; `0.945` from one, a dash from none."""
+    found = list(values)
+    if not found:
+        return NONE
+    mean, _, high, n = mean_interval(found)
+    if n == 1:
+        return f"{scale * mean:{form}}"
+    return f"{scale * mean:{form}} ± {scale * (high - mean):{form}}"
+
+
+def percent(shares: Iterable[float | int]) -> str:
+    """`93.2 ± 0.4` from shares in [0, 1]."""
+    return spread(shares, scale=100.0, form=".1f")
+
+
+def number_range(values: Iterable[float | int]) -> str:
+    """`5`, or `3 to 7` where they differ; a dash where there are none."""
+    found = sorted(values)
+    if not found:
+        return NONE
+    low, high = f"{found[0]:g}", f"{found[-1]:g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def cost_cells(runs: Sequence[Run]) -> list[str]:
+    """Parameters, MFLOPs, ms and KiB: the median over the seeds that measured them."""
+    cells = []
+    for field, scale, form in (
+        ("parameters", 1.0, ",.0f"),
+        ("flops", 1e-6, ".3g"),
+        ("ms", 1.0, ".2f"),
+        ("kib", 1.0, ",.0f"),
+    ):
+        found = [run.cost[field] for run in runs if run.cost.get(field) is not None]
+        cells.append(format(scale * np.median(found), form) if found else NONE)
+    return cells

@@ -1,0 +1,1 @@
+"""What a stage reads: its data as batches, and the networks of earlier stages."""

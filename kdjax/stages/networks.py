@@ -1,0 +1,204 @@
+"""What a task reads of an earlier stage: its network and the variables it reached."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from kdjax import files, models
+from kdjax.data.dataset import Dataset
+from kdjax.errors import InputError, lookup, split_name
+from kdjax.models import Outputs
+from kdjax.stages import batches
+from kdjax.training.checkpoint import load_model, model_of
+from kdjax.training.host import compile_once
+from kdjax.training.parallel import AXIS
+from kdjax.training.state import TrainState, create_state
+
+Tree = Any
+FIELDS = ("folder", "config", "checkpoint")
+
+
+class Trained(NamedTuple):
+    """An earlier stage's network, frozen; `load` reads {"params", "model_state"}."""
+
+    module: nn.Module
+    classes: tuple[str, ...]
+    load: Callable[[], Tree]
+
+
+def network(spec: Mapping[str, Any], classes: tuple[str, ...]) -> nn.Module:
+    """The config's `model`, its batch norm over all devices if not told otherwise."""
+    name, fields = split_name(spec, where="config.model")
+    return models.build(name, classes=len(classes), norm_axis=AXIS, **fields)
+
+
+def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGAN:
+    """The config's `model` where it names a BeatGAN, which has no classes."""
+    name, fields = split_name(spec, where="config.model")
+    return models.build_gan(name, norm_axis=AXIS, **fields)
+
+
+def predict(module: nn.Module, model: Tree, x: Array) -> Outputs:
+    """A forward pass with the running statistics."""
+    variables = {"params": model["params"], **model["model_state"]}
+    return cast(Outputs, module.apply(variables, x, train=False))
+
+
+def representation(outputs: Outputs) -> Float[Array, "batch width"]:
+    """The encoder's last feature, in float32: what a head or a probe is given."""
+    return next(reversed(outputs.features.values())).astype(jnp.float32)
+
+
+def read(
+    spec: Mapping[str, Any],
+    dataset: Dataset,
+    *,
+    where: str,
+    fields: tuple[str, ...] = (),
+    build: Callable[..., nn.Module] = network,
+    task: str | None = None,
+) -> Trained:
+    """The stage that the section `where` names, whose inputs must be `dataset`'s.
+
+    Its fields: "folder" of the stage, "checkpoint" ("best" or "last"), and `fields`,
+    which are the caller's. `build` makes its network from its `model` section, `task`
+    is the task it must have trained (None: any with such a network). An experiment
+    fills in "folder" and "config" from {"stage": name}. Raises InputError, also if that
+    stage learnt from what this one validates or tests on; no checkpoint is read before
+    `load` is called.
+    """
+    for name in spec:
+        lookup(name, dict.fromkeys((*FIELDS, *fields)), where=where)
+    if "folder" not in spec:
+        raise InputError(f"{where}.stage: missing, and it has no default")
+    folder = Path(spec["folder"])
+    config = spec.get("config") or files.read_json(folder / "config.json")
+    if task is not None and config.get("task") != task:
+        raise InputError(
+            f"{where}: expected a stage of the task {task!r}, {folder} is of "
+            f"{config.get('task')!r}"
+        )
+    known = batches.load(config["data"], config["seed"])
+    _check_same_inputs(known, dataset, where)
+    _check_held_out(known, dataset, where)
+    module = build(config["model"], known.classes)
+
+    def load() -> Tree:
+        template = shapes(module, batches.first(dataset))
+        return load_model(folder, spec.get("checkpoint", "best"), template)
+
+    return Trained(module, known.classes, load)
+
+
+def fresh(
+    module: nn.Module, example: Array, optimizer: optax.GradientTransformation
+) -> Callable[[Array], TrainState]:
+    """rng -> the state at step 0."""
+    return compile_once(
+        lambda rng: create_state(module.init(rng, example, train=False), optimizer)
+    )
+
+
+def starting_from(
+    begin: Trained,
+    init: Callable[[Array], TrainState],
+    module: nn.Module,
+    example: Array,
+) -> Callable[[Array], TrainState]:
+    """`init`, with every parameter that `begin`'s network has by the same name.
+
+    The encoder must be the same; a head may go on otherwise. The optimiser's state must
+    not depend on the values of the parameters, as no optimiser's here does. Raises
+    InputError where the networks differ.
+    """
+    where = "config.start"
+    overlay(shapes(begin.module, example), shapes(module, example), where=where)
+
+    def initialise(rng: Array) -> TrainState:
+        state, found = init(rng), begin.load()
+        return state._replace(**overlay(found, model_of(state), where=where))
+
+    return initialise
+
+
+def shapes(module: nn.Module, example: Array) -> Tree:
+    """{"params", "model_state"} of a network as shapes; it must take `example`."""
+    init = functools.partial(module.init, train=False)
+    variables = dict(jax.eval_shape(init, jax.random.key(0), example))
+    return {"params": variables.pop("params"), "model_state": variables}
+
+
+def overlay(found: Tree, fresh: Tree, *, where: str) -> Tree:
+    """`fresh` with the arrays that `found` has at the same paths.
+
+    InputError that names `where` if their shapes differ, or an encoder's is missing.
+    """
+    known = dict(jax.tree_util.tree_leaves_with_path(found))
+
+    def choose(path: tuple[Any, ...], leaf: Any) -> Any:
+        text = jax.tree_util.keystr(path)
+        other = known.get(path)
+        if other is None:
+            if "encoder" in text:
+                raise InputError(f"{where}: that stage's network has no {text}")
+            return leaf
+        if other.shape != leaf.shape:
+            raise InputError(
+                f"{where}: {text}: expected {leaf.shape}, as in config.model, "
+                f"found {other.shape}"
+            )
+        return other
+
+    return jax.tree_util.tree_map_with_path(choose, fresh)
+
+
+def name(spec: Mapping[str, Any]) -> dict[str, str]:
+    """What results.json says of the stage read."""
+    folder = Path(spec["folder"])
+    return {"stage": folder.name, "checkpoint": spec.get("checkpoint", "best")}
+
+
+def _check_same_inputs(known: Dataset, dataset: Dataset, where: str) -> None:
+    """A network must see examples as those it learnt from."""
+    shapes = known.test.x.shape[1:], dataset.test.x.shape[1:]
+    whose = where.removeprefix("config.")
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"{where}: the {whose} takes examples of shape {shapes[0]}, this stage's "
+            f"data have {shapes[1]}"
+        )
+    same = np.array_equal(known.test.key, dataset.test.key)
+    if same and not _equal(known.test.x, dataset.test.x):
+        raise InputError(
+            f"{where}: the {whose} learnt on examples standardised otherwise than this "
+            "stage's; give both the same training subjects"
+        )
+
+
+def _check_held_out(known: Dataset, dataset: Dataset, where: str) -> None:
+    """A network must not have learnt from what it is judged on."""
+    if known.name != dataset.name:  # keys are names within one data set
+        return
+    for split in ("validation", "test"):
+        shared = np.intersect1d(known.train.key, getattr(dataset, split).key)
+        if len(shared):
+            raise InputError(
+                f"{where}: that stage was trained on {len(shared)} of this stage's "
+                f"{split} examples, such as {str(shared[0])!r}"
+            )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    return type(a) is type(b)  # files are never standardised

@@ -1,0 +1,1 @@
+"""Anomaly detection: networks that learn normal examples and score all others."""

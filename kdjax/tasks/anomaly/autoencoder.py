@@ -1,0 +1,82 @@
+"""BeatGAN's generator without its adversary: an autoencoder of normal examples."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from kdjax import augment as augmentations
+from kdjax.stages import batches, networks
+from kdjax.tasks.anomaly import scoring
+from kdjax.training import optim
+from kdjax.training.loop import Task, Training
+from kdjax.training.state import TrainState, gradient_step
+
+Tree = Any
+
+
+def make(
+    *,
+    data: Mapping[str, Any],
+    model: Mapping[str, Any],
+    training: Training,
+    optimizer: Mapping[str, Any],
+    seed: int,
+    augment: Mapping[str, Any] | None = None,
+) -> Task:
+    """The task of one stage; nothing compiles here. Fields are those of `beatgan`.
+
+    Raises InputError on anything in the config or the data that does not fit.
+    """
+    found = scoring.inputs(data, training, seed)
+    generator = networks.gan(model).generator
+    tx, schedule = optim.build(
+        optimizer,
+        total_steps=training.total_steps(found.sources["train"].size),
+        batch_size=training.batch_size,
+    )
+    example = batches.first(found.dataset)
+    networks.shapes(generator, example)  # an InputError if they do not fit
+    view = augmentations.build(augment)
+    batches.check_view(view, example, where="config.augment")
+    rebuild = functools.partial(reconstruct, generator)
+    score = scoring.squared_error(rebuild)
+    return Task(
+        init=networks.fresh(generator, example, tx),
+        step=gradient_step(_loss_fn(generator, view), tx, schedule),
+        evaluate=functools.partial(scoring.evaluate, score),
+        figures=scoring.figures(found.dataset),
+        data=found.sources,
+        constants=found.constants,
+        finish=functools.partial(scoring.finish, score, rebuild, found.dataset),
+        about=scoring.about(found) | {"teacher": None, "start": None},
+    )
+
+
+def reconstruct(generator: nn.Module, model: Tree, x: Array) -> Array:
+    """The reconstruction, with the running statistics."""
+    variables = {"params": model["params"], **model["model_state"]}
+    found: Array = generator.apply(variables, x, train=False)[0]
+    return found
+
+
+def _loss_fn(generator: nn.Module, view: augmentations.Augment) -> Callable[..., Any]:
+    def loss_fn(
+        params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
+    ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
+        keys = augmentations.example_keys(rng, batch["index"])
+        x = view(keys, batches.look(constants, batch))
+        (rebuilt, _), model_state = generator.apply(
+            {"params": params, **state.model_state},
+            x,
+            train=True,
+            mutable=list(state.model_state),
+        )
+        return jnp.mean(jnp.square(rebuilt - x)), (model_state, {})
+
+    return loss_fn

@@ -1,0 +1,125 @@
+"""Detectors of anomalies that are solved, not trained: the baselines.
+
+They are fitted to the normal training examples, flattened, or to what a frozen network
+says of them; every example's score is computed once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from kdjax import files
+from kdjax.data.dataset import SPLITS, Dataset, as_float
+from kdjax.errors import InputError, call, lookup, split_name
+from kdjax.stages import networks, representations
+from kdjax.tasks.anomaly import scoring
+from kdjax.tasks.anomaly.detectors import DETECTORS, Detector, Fitted
+from kdjax.tasks.anomaly.metrics import NORMAL
+from kdjax.training.loop import Task, Training
+from kdjax.training.state import TrainState
+
+Tree = Any
+
+
+def make(
+    *,
+    data: Mapping[str, Any],
+    detector: Mapping[str, Any],
+    training: Training,
+    seed: int,
+    encoder: Mapping[str, Any] | None = None,
+) -> Task:
+    """The task of one stage; nothing is fitted and no checkpoint is read here.
+
+    Args:
+      data: fields of kdjax.data.load; class 0 is normal, and alone fitted to.
+      detector: {"name": a key of detectors.DETECTORS, **its fields}.
+      training: `epochs` must be 0.
+      encoder: {"folder", "checkpoint"} of the stage whose network's representations the
+        detector sees in the place of the examples.
+
+    Raises InputError on anything in the config or the data that does not fit.
+    """
+    found = scoring.inputs(data, training, seed)
+    name, fields = split_name(detector, where="config.detector")
+    factory = lookup(name, DETECTORS, where="config.detector.name")
+    fit: Detector = call(factory, fields, where="config.detector", seed=seed)
+    if training.epochs:
+        raise InputError(
+            "config.training.epochs: expected 0, for a detector is not trained; got "
+            f"{training.epochs}"
+        )
+    read = None
+    if encoder is not None:
+        read = networks.read(encoder, found.dataset, where="config.encoder")
+    solve = functools.cache(functools.partial(_solve, found.dataset, fit, read, seed))
+    labels = {"y": _rows(found.dataset, "y")}
+    return Task(
+        init=_init,
+        step=_untrained,
+        evaluate=lambda model, batch, constants: scoring.sums(
+            constants["score"][batch["index"]], batch, constants
+        ),
+        figures=scoring.figures(found.dataset),
+        data=found.sources,
+        constants=lambda: labels | {"score": solve()[1]},
+        finish=functools.partial(_finish, found.dataset, solve),
+        about=scoring.about(found)
+        | {"teacher": None, "start": encoder and networks.name(encoder)},
+    )
+
+
+def _rows(dataset: Dataset, field: str) -> np.ndarray:
+    """A field of all splits, one after another."""
+    return np.concatenate([getattr(getattr(dataset, name), field) for name in SPLITS])
+
+
+def _solve(
+    dataset: Dataset, fit: Detector, read: networks.Trained | None, seed: int
+) -> tuple[Fitted, np.ndarray]:
+    """The fitted detector, and the scores of all rows."""
+    y = _rows(dataset, "y")
+    if read is None:
+        x = as_float(_rows(dataset, "x")).reshape(len(y), -1)
+    else:
+        x = representations.encode(read.module, read.load(), dataset, seed).x
+    train = np.arange(len(y)) < len(dataset.train.y)
+    held = ~train & (np.arange(len(y)) < len(y) - len(dataset.test.y))
+    fitted = fit(x[train & (y == NORMAL)], x[held & (y == NORMAL)])
+    return fitted, np.asarray(fitted.score(x), np.float32)
+
+
+def _init(rng: Array) -> TrainState:
+    del rng
+    return TrainState(jnp.zeros((), jnp.int32), {}, {}, optax.identity().init({}))
+
+
+def _untrained(*_: Any) -> Any:
+    raise AssertionError("a detector has no step: its epochs are 0")
+
+
+def _finish(
+    dataset: Dataset, solve: Any, reached: Mapping[str, Tree], folder: Path
+) -> None:
+    fitted, scores = solve()
+    held = scores[len(dataset.train.y) :]
+
+    def rebuilt(x: np.ndarray) -> np.ndarray:
+        flat = x.reshape(len(x), -1)
+        return np.asarray(fitted.rebuild(flat), np.float32).reshape(x.shape)
+
+    scoring.write(
+        folder,
+        dataset,
+        dict.fromkeys(reached, held),
+        rebuilt if fitted.rebuild is not None else None,
+    )
+    files.write_json(folder / "detector.json", fitted.about)

@@ -1,0 +1,247 @@
+"""What the report says of detectors: how well their scores tell abnormal examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from kdjax.report.runs import (
+    Experiment,
+    Run,
+    detectors,
+    scores,
+    stage_runs,
+)
+from kdjax.report.tables import COSTS, NONE, cost_cells, number_range, spread
+from kdjax.tasks.anomaly.metrics import (
+    NORMAL,
+    auc,
+    detection,
+    flags,
+    relative,
+    threshold,
+)
+from kdjax.tasks.anomaly.stored import Scores, read_scores
+
+FALSE_ALARMS = 0.05  # the share of the normal validation examples that is flagged
+
+
+class Flagged(NamedTuple):
+    """The threshold, and the shares of the abnormal and the normal test examples
+    whose score is above it."""
+
+    threshold: float
+    recall: float
+    false_alarms: float
+
+
+def tested(experiment: Experiment) -> list[str]:
+    """The stages of this section's table: the detectors, and where no stage has an
+    accuracy, so that there is no other table, those that have neither figure."""
+    found = detectors(experiment)
+    if any(scores(experiment, s, metric="accuracy") for s in experiment.stages):
+        return found
+    return list(experiment.stages) if found else []
+
+
+def anomaly_section(experiment: Experiment) -> str:
+    """The detectors' tables, '' where there are none."""
+    if not detectors(experiment):
+        return ""
+    parts = (
+        _detection(experiment),
+        _classes(experiment),
+        _patients(experiment),
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+def flagged(found: Scores, checkpoint: str) -> Flagged | None:
+    """Recall and false alarms at the score that `FALSE_ALARMS` of the normal validation
+    examples exceed; None without these, or without either kind of test example."""
+    score, normal = getattr(found, checkpoint), found.label == NORMAL
+    held, test = found.split == "validation", found.split == "test"
+    if not all(rows.any() for rows in (held & normal, test & normal, test & ~normal)):
+        return None
+    limit = threshold(score[held & normal], FALSE_ALARMS)
+    above = flags(score, limit)
+    recall = float(above[test & ~normal].mean())
+    return Flagged(limit, recall, float(above[test & normal].mean()))
+
+
+def patient_aucs(found: Scores, checkpoint: str) -> dict[int, float]:
+    """AUC of each group of the test split that has examples of both kinds."""
+    score, test = getattr(found, checkpoint), found.split == "test"
+    normal = found.label == NORMAL
+    both = np.intersect1d(found.group[test & normal], found.group[test & ~normal])
+    aucs = {}
+    for group in both.tolist():
+        own = test & (found.group == group)
+        aucs[group] = auc(score[own & normal], score[own & ~normal])
+    return aucs
+
+
+def relative_to_patients(found: Scores) -> Scores | None:
+    """The same with scores relative to their group's; None where any is negative, and
+    so neither an error nor a distance."""
+    if (found.last < 0).any() or (found.best < 0).any():
+        return None
+    last, best = (relative(score, found.group) for score in (found.last, found.best))
+    return found._replace(last=last, best=best)
+
+
+def figures_of_test(found: Scores, checkpoint: str) -> dict[str, float]:
+    """`detection`'s figures of the test split, {} unless it has both kinds."""
+    test = found.split == "test"
+    abnormal = found.label[test] != NORMAL
+    if abnormal.all() or not abnormal.any():
+        return {}
+    return detection(abnormal, getattr(found, checkpoint)[test])
+
+
+def _detection(experiment: Experiment) -> str:
+    checkpoint = experiment.settings.checkpoint
+    columns = (
+        *("AUC, `last`", "AUC, `best`", "average precision", "best F1"),
+        *("recall", "false alarms", *COSTS),
+    )
+    lines = [
+        "## Anomaly detection",
+        "",
+        "Test split, abnormal examples of all classes against normal ones: mean over"
+        " seeds ± half the width of Student's 95 % interval (none from a single seed)."
+        f" All but the AUCs are those of `{checkpoint}`. AUC: how often an abnormal"
+        " example's score is above a normal one's; .5 is chance. Average precision and"
+        " F1 grow with the share of abnormal examples. **Best F1 flatters**: its"
+        " threshold is chosen on the test labels. Recall and false alarms: the shares"
+        " of the abnormal and of the normal test examples above a threshold that needs"
+        f" no abnormal one, the score that {100 * FALSE_ALARMS:g} % of the normal"
+        " *validation* examples exceed. MFLOPs: one forward pass of one example; ms:"
+        " its median at batch 1; KiB: float32 parameters and batch statistics.",
+        "",
+        *_head(columns),
+    ]
+    for stage in tested(experiment):
+        at = [_flagged(run, checkpoint) for run in stage_runs(experiment, stage)]
+        known = [one for one in at if one is not None]
+        cells = [
+            *(
+                spread(scores(experiment, stage, metric="auc", checkpoint=c).values())
+                for c in ("last", "best")
+            ),
+            *(
+                spread(scores(experiment, stage, metric=metric).values())
+                for metric in ("average_precision", "best_f1")
+            ),
+            spread(one.recall for one in known),
+            spread(one.false_alarms for one in known),
+            *cost_cells(stage_runs(experiment, stage)),
+        ]
+        lines.append(f"| {stage} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _flagged(run: Run, checkpoint: str) -> Flagged | None:
+    found = read_scores(run)
+    return None if found is None else flagged(found, checkpoint)
+
+
+def _classes(experiment: Experiment) -> str:
+    checkpoint, stages = experiment.settings.checkpoint, detectors(experiment)
+    by_stage = {
+        stage: [
+            run.checkpoints.get(checkpoint, {}).get("test", {}).get("auc_by_class", {})
+            for run in stage_runs(experiment, stage)
+        ]
+        for stage in stages
+    }
+    runs = [run for stage in stages for run in stage_runs(experiment, stage)]
+    names = dict.fromkeys(name for run in runs for name in run.classes[NORMAL + 1 :])
+    known = [n for n in names if any(n in one for f in by_stage.values() for one in f)]
+    counts = _counts(runs)
+    heading = [f"{n} ({counts[n]})" if n in counts else n for n in known]
+    lines = [
+        f"AUC of each class against the normal one, at `{checkpoint}`"
+        f"{'; in brackets, its test examples' if counts else ''}:",
+        "",
+        *_head(heading),
+    ]
+    for stage, found in by_stage.items():
+        cells = [spread(one[name] for one in found if name in one) for name in known]
+        lines.append(f"| {stage} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _counts(runs: Sequence[Run]) -> dict[str, str]:
+    """Test examples of each abnormal class, by its name."""
+    sizes: dict[str, set[int]] = {}
+    for run in runs:
+        found = read_scores(run)
+        if found is not None:
+            of_class = np.bincount(
+                found.label[found.split == "test"], minlength=len(run.classes)
+            )
+            for name, size in zip(run.classes, of_class.tolist(), strict=True):
+                sizes.setdefault(name, set()).add(size)
+    return {name: number_range(found) for name, found in sizes.items()}
+
+
+def _patients(experiment: Experiment) -> str:
+    """'' where no group has both kinds: each example may be its own."""
+    checkpoint, rows = experiment.settings.checkpoint, []
+    for stage in detectors(experiment):
+        read = [read_scores(run) for run in stage_runs(experiment, stage)]
+        stored = [one for one in read if one is not None]
+        aucs = [patient_aucs(one, checkpoint) for one in stored]
+        seeds = [list(found.values()) for found in aucs if found]
+        every = [value for seed in seeds for value in seed]
+        cells = [NONE] * 8
+        if every:
+            cells = [
+                number_range(len(seed) for seed in seeds),
+                spread(float(np.median(seed)) for seed in seeds),
+                f"{min(every):.3f} to {max(every):.3f}",
+                f"{sum(value < 0.5 for value in every)} of {len(every)}",
+                *_relative_cells(stored, checkpoint),
+            ]
+        rows.append((stage, *cells))
+    if all(row[1] == NONE for row in rows):
+        return ""
+    columns = (
+        *("patients", "median AUC", "range", "below .5"),
+        *("relative AUC", "average precision", "recall", "false alarms"),
+    )
+    lines = [
+        f"AUC within each test patient (or recording) that has both normal and abnormal"
+        f" examples, at `{checkpoint}`: the median over patients, mean over seeds ±;"
+        " the range and the count below .5 are over patients and seeds. A patient with"
+        " few abnormal examples has a noisy AUC. **Relative** AUC and what follows: the"
+        " figures above again, each score divided by the first quartile of its"
+        " patient's, which takes the whole recording but no label; none for scores that"
+        " can be negative.",
+        "",
+        *_head(columns),
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def _relative_cells(stored: Sequence[Scores], checkpoint: str) -> list[str]:
+    """AUC, average precision, recall and false alarms by relative scores."""
+    known = [one for one in map(relative_to_patients, stored) if one is not None]
+    at = [figures_of_test(one, checkpoint) for one in known]
+    above = [one for one in (flagged(k, checkpoint) for k in known) if one is not None]
+    return [
+        *(
+            spread(figures[metric] for figures in at if figures)
+            for metric in ("auc", "average_precision")
+        ),
+        spread(one.recall for one in above),
+        spread(one.false_alarms for one in above),
+    ]
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return [f"| stage | {' | '.join(columns)} |", f"|---|{'--:|' * len(columns)}"]

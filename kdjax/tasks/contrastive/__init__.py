@@ -1,0 +1,1 @@
+"""Contrastive learning: SimCLR, and what its representations are good for."""

@@ -1,0 +1,128 @@
+"""The probes by name: ways to read representations, and what each solves at once.
+
+config.probe = {"name": "knn", "neighbours": 20}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from kdjax.errors import InputError
+from kdjax.models import build
+from kdjax.stages import networks
+from kdjax.stages.representations import Features
+from kdjax.tasks.contrastive.metrics import unit
+
+Tree = Any
+
+
+class Probe(NamedTuple):
+    """A way to read representations.
+
+    module: what is trained on them, or None.
+    fit: Features -> what `logits` needs beside the model, solved at once.
+    logits: (model, solved, x [n, width]) -> [n, classes].
+    """
+
+    module: nn.Module | None
+    fit: Callable[[Features], dict[str, np.ndarray]]
+    logits: Callable[[Tree, Mapping[str, Array], Array], Array]
+
+
+def linear(*, classes: Sequence[str]) -> Probe:
+    """A linear classifier of standardised features, trained by `optimizer`."""
+    module = build("mlp", classes=len(classes), widths=())
+
+    def logits(model: Tree, solved: Mapping[str, Array], x: Array) -> Array:
+        return networks.predict(
+            module, model, (x - solved["mean"]) / solved["std"]
+        ).logits
+
+    return Probe(module, _scale, logits)
+
+
+def ridge(
+    *, classes: Sequence[str], penalties: Sequence[float] = (0.1, 1, 10, 100, 1e3, 1e4)
+) -> Probe:
+    """Least squares to one-hot labels with a penalty on standardised features.
+
+    The penalty has the best validation accuracy of `penalties`; the sum of squares is
+    over the examples, so its scale is their number. What it predicts are not
+    probabilities: its ECE says nothing.
+    """
+
+    def fit(features: Features) -> dict[str, np.ndarray]:
+        from sklearn.linear_model import Ridge  # imported here: it takes a second
+
+        scale = _scale(features)
+        x = (features.x - scale["mean"]) / scale["std"]
+        targets = np.eye(len(classes), dtype=np.float32)[features.y[features.labelled]]
+        truth, found = features.y[features.validation], []
+        for penalty in penalties:
+            model = Ridge(alpha=penalty).fit(x[features.labelled], targets)
+            guess = model.predict(x[features.validation]).argmax(axis=1)
+            found.append((np.mean(guess == truth), model))
+        best = max(found, key=lambda pair: pair[0])[1]
+        return scale | {
+            "kernel": best.coef_.T.astype(np.float32),
+            "bias": best.intercept_.astype(np.float32),
+        }
+
+    def logits(model: Tree, solved: Mapping[str, Array], x: Array) -> Array:
+        x = (x - solved["mean"]) / solved["std"]
+        return x @ solved["kernel"] + solved["bias"][None, :]
+
+    return Probe(None, fit, logits)
+
+
+def knn(
+    *, classes: Sequence[str], neighbours: int = 20, temperature: float = 0.1
+) -> Probe:
+    """The `neighbours` nearest labelled examples by cosine vote with exp(cos / T).
+
+    Wu et al. 2018, "Unsupervised feature learning via non-parametric instance
+    discrimination" (they take 200 neighbours, T = .07).
+    """
+    for name, value in (("neighbours", neighbours), ("temperature", temperature)):
+        if not (isinstance(value, int | float) and value > 0):
+            raise InputError(
+                f"config.probe.{name}: expected a number above 0, got {value!r}"
+            )
+
+    def fit(features: Features) -> dict[str, np.ndarray]:
+        return {
+            "bank": np.asarray(unit(jnp.asarray(features.x[features.labelled]))),
+            "votes": np.eye(len(classes), dtype=np.float32)[
+                features.y[features.labelled]
+            ],
+        }
+
+    def logits(model: Tree, solved: Mapping[str, Array], x: Array) -> Array:
+        similar = unit(x) @ solved["bank"].T
+        nearest = min(neighbours, solved["bank"].shape[0])
+        cosine, rows = jax.lax.top_k(similar, nearest)
+        weights = jax.nn.softmax(cosine / temperature)
+        shares = jnp.einsum("nk,nkc->nc", weights, solved["votes"][rows])
+        return jnp.log(jnp.maximum(shares, 1e-6))
+
+    return Probe(None, fit, logits)
+
+
+def _scale(features: Features) -> dict[str, np.ndarray]:
+    """Mean and standard deviation of the training examples, [1, width]."""
+    x = features.x[features.train]
+    std = x.std(axis=0, keepdims=True)
+    return {
+        "mean": x.mean(axis=0, keepdims=True),
+        "std": np.where(std > 0, std, np.float32(1)),
+    }
+
+
+PROBES: dict[str, Callable[..., Probe]] = {"knn": knn, "linear": linear, "ridge": ridge}

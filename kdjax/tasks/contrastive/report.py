@@ -1,0 +1,147 @@
+"""What the report says of contrastive stages: their scores, and maps of embeddings."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kdjax.errors import InputError
+from kdjax.report import drawing
+from kdjax.report.runs import (
+    Experiment,
+    Run,
+    data_names,
+    scores,
+    stage_runs,
+)
+from kdjax.report.tables import spread
+
+_COLUMNS = {  # metric: (heading, scale, form)
+    "loss": ("NT-Xent", 1.0, ".2f"),
+    "retrieval": ("retrieval (%)", 100.0, ".1f"),
+    "alignment": ("alignment", 1.0, ".3f"),
+    "uniformity": ("uniformity", 1.0, ".2f"),
+    "rank": ("rank of representations", 1.0, ".1f"),
+    "projection_rank": ("rank of projections", 1.0, ".1f"),
+}
+
+
+class Embeddings(NamedTuple):
+    """Test examples in two principal components, [n, 2], their labels, and the share of
+    the training representations' variance in each."""
+
+    position: np.ndarray
+    label: np.ndarray
+    explained: np.ndarray
+
+
+def contrastive_section(experiment: Experiment) -> str:
+    """A table of the stages that were trained by contrast, '' where there are none."""
+    stages = [s for s in experiment.stages if scores(experiment, s, metric="alignment")]
+    if not stages:
+        return ""
+    checkpoint = experiment.settings.checkpoint
+    lines = [
+        "## Contrastive pretraining",
+        "",
+        f"Test split at `{checkpoint}`, two views an example: mean over seeds ± half"
+        " the 95 % interval. NT-Xent depends on the evaluation's batch size. Retrieval:"
+        " how often the other view is the nearest in the batch. Alignment: mean squared"
+        " distance of the two views, 0 at best. Uniformity: log of the mean of"
+        " exp(-2 d²) over pairs, 0 where all vectors are one, less where they spread."
+        " Rank: effective rank, exp of the entropy of the singular values; near 1 the"
+        " representations have collapsed.",
+        "",
+        f"| stage | {' | '.join(heading for heading, _, _ in _COLUMNS.values())} |",
+        f"|---|{'--:|' * len(_COLUMNS)}",
+    ]
+    for stage in stages:
+        cells = [
+            spread(
+                scores(experiment, stage, metric=metric).values(),
+                scale=scale,
+                form=form,
+            )
+            for metric, (_, scale, form) in _COLUMNS.items()
+        ]
+        lines.append(f"| {stage} | {' | '.join(cells)} |")
+    lines += [""] + [
+        f"> **Collapsed**: `{stage}`, seed {run.seed}: its projections lie in one"
+        " direction, and what follows from it says nothing."
+        for stage in stages
+        for run in stage_runs(experiment, stage)
+        if run.checkpoints[checkpoint]["test"].get("collapsed")
+    ]
+    return "\n".join(lines).rstrip()
+
+
+def embedded(experiment: Experiment) -> list[Run]:
+    """The first finished run of each stage that stored embeddings."""
+    runs = (stage_runs(experiment, stage) for stage in experiment.stages)
+    stored = [
+        [run for run in found if (run.folder / "embeddings.npz").exists()]
+        for found in runs
+    ]
+    return [found[0] for found in stored if found]
+
+
+def read_embeddings(path: Path, classes: int) -> Embeddings:
+    """embeddings.npz; InputError if it is damaged."""
+    try:
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            found = Embeddings(*(stored[name] for name in Embeddings._fields))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: expected arrays {', '.join(Embeddings._fields)}, found {error}"
+        ) from error
+    if found.position.shape != (found.label.size, 2) or found.label.max() >= classes:
+        raise InputError(
+            f"{path}: expected positions ({found.label.size}, 2) of {classes} classes, "
+            f"found {found.position.shape} of {found.label.max() + 1}"
+        )
+    return found
+
+
+def embedding_maps(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
+    """Each run's test examples in two principal components, coloured by class."""
+    figure, axes = drawing.grid(len(runs), columns=3, width=3.9, height=3.7)
+    for axis, run in zip(axes, runs, strict=True):
+        found = read_embeddings(run.folder / "embeddings.npz", len(run.classes))
+        for label, name in enumerate(run.classes):
+            rows = found.position[found.label == label]
+            axis.scatter(
+                rows[:, 0],
+                rows[:, 1],
+                s=5,
+                alpha=0.55,
+                linewidths=0,
+                color=drawing.class_colour(label, len(run.classes)),
+                label=name,
+            )
+        first, second = 100 * found.explained
+        axis.set_xlabel(f"component 1 ({first:.0f} % of variance)")
+        axis.set_ylabel(f"component 2 ({second:.0f} %)")
+        axis.set_title(drawing.wrapped(run.stage), fontsize=10)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    handles, names = axes[0].get_legend_handles_labels()
+    if len(names) <= 24:
+        figure.legend(
+            handles,
+            names,
+            loc="outside lower center",
+            ncols=5 if len(runs) > 1 else 3,
+            frameon=False,
+            markerscale=3,
+        )
+    stages = [run.stage for run in runs]
+    what = "Test representations, two principal components"
+    drawing.title(
+        figure, f"{what} — {data_names(experiment, stages)}, seed {runs[0].seed}"
+    )
+    drawing.write(figure, path)

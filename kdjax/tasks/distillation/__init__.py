@@ -1,0 +1,1 @@
+"""Distillation: classifiers, taught by labels or by a teacher."""

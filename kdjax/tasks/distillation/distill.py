@@ -1,0 +1,226 @@
+"""Supervised classification and distillation: a weighted sum of loss terms.
+
+One task serves the teacher, the student alone, every distilled student and fine-tuning:
+what differs is which terms the config's `losses` section names, whether there is a
+teacher, and where the network starts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from kdjax import augment as augmentations
+from kdjax import files
+from kdjax.data.dataset import UNLABELLED, Dataset
+from kdjax.data.soft_labels import write_soft_labels
+from kdjax.errors import InputError, lookup
+from kdjax.models import Outputs
+from kdjax.stages import batches, networks
+from kdjax.tasks.distillation import terms
+from kdjax.training import metrics, optim
+from kdjax.training.cost import forward_cost
+from kdjax.training.loop import Task, Training
+from kdjax.training.state import TrainState, gradient_step
+
+Tree = Any
+
+
+class Teacher(NamedTuple):
+    """A frozen teacher, and what it sees (None: the student's view)."""
+
+    network: networks.Trained
+    augment: augmentations.Augment | None
+
+
+def make(
+    *,
+    data: Mapping[str, Any],
+    model: Mapping[str, Any],
+    training: Training,
+    optimizer: Mapping[str, Any],
+    losses: Mapping[str, Mapping[str, Any] | None],
+    seed: int,
+    teacher: Mapping[str, Any] | None = None,
+    start: Mapping[str, Any] | None = None,
+    unlabelled: bool = False,
+    augment: Mapping[str, Any] | None = None,
+    soft_labels: bool = False,
+) -> Task:
+    """The task of one stage; nothing compiles and no checkpoint is read here.
+
+    Args:
+      data: fields of kdjax.data.load; `seed` draws its split, too.
+      model: fields of kdjax.models.build.
+      optimizer: fields of kdjax.training.optim.build.
+      losses: {term of terms.TERMS: {"weight": ..., **fields} or None}.
+      teacher: {"folder": a trained stage's, "checkpoint": "best" or "last", "augment":
+        "student" (default: it sees the student's view), None or its own augmentation}.
+        An experiment fills in "folder" and "config" from {"stage": name}.
+      start: {"folder", "checkpoint"} of the stage whose parameters the network starts
+        from, all that it has by the same name: fine-tuning.
+      unlabelled: train on the examples without a label as well; they take part in every
+        term but the cross-entropy.
+      augment: fields of kdjax.augment.build, for training.
+      soft_labels: write soft_labels.npz when done.
+
+    Raises InputError on anything in the config or the data that does not fit.
+    """
+    dataset = batches.load(data, seed)
+    scores = dict.fromkeys(metrics.CLASSIFICATION_SCORES)
+    lookup(training.select, scores, where="config.training.select")
+    module = networks.network(model, dataset.classes)
+    rows = None if unlabelled else batches.labelled(dataset)
+    sources, constants = batches.inputs(dataset, seed, train=rows)
+    tx, schedule = optim.build(
+        optimizer,
+        total_steps=training.total_steps(sources["train"].size),
+        batch_size=training.batch_size,
+    )
+    weighted = terms.build(losses, teacher=teacher is not None)
+    frozen = _teacher(teacher, dataset) if teacher is not None else None
+    example = batches.first(dataset)
+    _check_losses(weighted, module, frozen, example)
+    init = networks.fresh(module, example, tx)
+    if start is not None:
+        begin = networks.read(start, dataset, where="config.start")
+        init = networks.starting_from(begin, init, module, example)
+    view = augmentations.build(augment)
+    batches.check_view(view, example, where="config.augment")
+    loss_fn = _loss_fn(module, weighted, view, frozen)
+    return Task(
+        init=init,
+        step=gradient_step(loss_fn, tx, schedule),
+        evaluate=functools.partial(_evaluate, module),
+        figures=metrics.classification_figures,
+        data=sources,
+        constants=lambda: (
+            constants() | {"teacher": frozen.network.load() if frozen else {}}
+        ),
+        finish=functools.partial(_finish, module, dataset, seed, soft_labels),
+        about=batches.about(dataset, sources)
+        | {
+            "teacher": teacher and networks.name(teacher),
+            "start": start and networks.name(start),
+        },
+    )
+
+
+def _teacher(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
+    network = networks.read(spec, dataset, where="config.teacher", fields=("augment",))
+    if network.classes != dataset.classes:
+        raise InputError(
+            f"config.teacher: {spec['folder']} knows {len(network.classes)} classes "
+            f"({', '.join(network.classes)}), the student's data have "
+            f"{len(dataset.classes)} ({', '.join(dataset.classes)})"
+        )
+    view = spec.get("augment", "student")
+    if view == "student":
+        return Teacher(network, None)
+    return Teacher(network, augmentations.build(view, where="config.teacher.augment"))
+
+
+def _check_losses(
+    weighted: Mapping[str, terms.Weighted],
+    module: nn.Module,
+    teacher: Teacher | None,
+    example: Array,
+) -> None:
+    """Traces the loss on shapes alone, so that what does not fit is said at once."""
+
+    def outputs(network: nn.Module) -> Outputs:
+        x = jnp.broadcast_to(example, (2, *example.shape[1:]))
+        return network.init_with_output(jax.random.key(0), x, train=False)[0]
+
+    def trace() -> Array:
+        labels, step = jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32)
+        taught = outputs(teacher.network.module) if teacher else None
+        return terms.total(weighted, outputs(module), taught, labels, step)[0]
+
+    try:
+        jax.eval_shape(trace)
+    except InputError:
+        raise
+    except (ValueError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        raise InputError(f"config.model or config.losses: {line}") from error
+
+
+def _loss_fn(
+    module: nn.Module,
+    weighted: Mapping[str, terms.Weighted],
+    augment: augmentations.Augment,
+    teacher: Teacher | None,
+) -> Callable[..., Any]:
+    def loss_fn(
+        params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
+    ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
+        x, labels = batches.look(constants, batch), constants["y"][batch["index"]]
+        student_rng, teacher_rng = jax.random.split(rng)
+        view = augment(augmentations.example_keys(student_rng, batch["index"]), x)
+        outputs, model_state = module.apply(
+            {"params": params, **state.model_state},
+            view,
+            train=True,
+            mutable=list(state.model_state),
+        )
+        taught = None
+        if teacher is not None:
+            if teacher.augment is not None:
+                keys = augmentations.example_keys(teacher_rng, batch["index"])
+                view = teacher.augment(keys, x)
+            network = teacher.network.module
+            taught = networks.predict(network, constants["teacher"], view)
+        loss, parts = terms.total(weighted, outputs, taught, labels, state.step)
+        known = labels != UNLABELLED
+        hits = known & (jnp.argmax(outputs.logits, axis=-1) == labels)
+        accuracy = jnp.sum(hits) / jnp.maximum(jnp.sum(known), 1)
+        return loss, (model_state, parts | {"accuracy": accuracy})
+
+    return loss_fn
+
+
+def _evaluate(
+    module: nn.Module, model: Tree, batch: Tree, constants: Tree
+) -> dict[str, tuple[Array, Array]]:
+    logits = networks.predict(module, model, batches.look(constants, batch)).logits
+    labels = constants["y"][batch["index"]]
+    return metrics.classification_sums(logits, labels, batch["mask"])
+
+
+def _finish(
+    module: nn.Module,
+    dataset: Dataset,
+    seed: int,
+    soft_labels: bool,
+    reached: Mapping[str, Tree],
+    folder: Path,
+) -> None:
+    def forward(model: Tree, x: Array) -> Array:
+        return networks.predict(module, model, x).logits
+
+    example = np.asarray(batches.first(dataset))
+    cost = forward_cost(forward, reached["last"], example)
+    files.write_json(folder / "cost.json", cost)
+    if soft_labels:
+        predict, best = jax.jit(forward), jax.device_put(reached["best"])
+        header = {
+            "stage": folder.name,
+            "seed": seed,
+            "checkpoint": "best",
+            "in_sample": ["train"],
+        }
+        write_soft_labels(
+            folder / "soft_labels.npz",
+            lambda x: np.asarray(predict(best, x)),
+            batches.splits(dataset),
+            header,
+        )

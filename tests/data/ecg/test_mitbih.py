@@ -1,0 +1,358 @@
+"""The reader on small WFDB records that the tests write, and on the real MIT-BIH."""
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from kdjax import data
+from kdjax.data.ecg import mitbih, records
+from kdjax.errors import InputError
+
+# wfdb 4.3 calls what pandas 3 deprecates, when it is imported and when it writes.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import wfdb
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:wfdb")
+
+EVERY = 300
+SYMBOLS = "NLRejaAJSVEF/fQ"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "kdjax"
+
+
+def spikes(n, *, rate=360, every=EVERY, width=6, seed=0):
+    """Spikes of their own height at 200 + `every` k, counted at 360 Hz: [time, n]."""
+    samples = (200 + every * len(SYMBOLS)) * rate // 360
+    at = (200 + every * np.arange(len(SYMBOLS))) / 360
+    distance = (np.arange(samples) / rate)[:, None] - at
+    rng = np.random.default_rng(seed)
+    wave = np.exp(-((distance * 360 / width) ** 2) / 2) - 0.3 * np.exp(
+        -(((distance - 0.1) * 360 / 20) ** 2) / 2
+    )
+    return wave @ rng.uniform(0.5, 1.5, (len(SYMBOLS), n))
+
+
+def write_record(
+    folder, name, *, x=None, leads=("MLII", "V1"), symbols=SYMBOLS, at=None, rate=360
+):
+    """One WFDB record: .hea, .dat and .atr, annotated at 200 + 300 k."""
+    folder.mkdir(exist_ok=True)
+    if x is None:
+        x = spikes(len(leads), seed=int(name))
+    at = 200 + EVERY * np.arange(len(symbols)) if at is None else np.array(at)
+    wfdb.wrsamp(
+        name,
+        fs=rate,
+        units=["mV"] * len(leads),
+        sig_name=list(leads),
+        p_signal=x,
+        fmt=["16"] * len(leads),
+        write_dir=str(folder),
+    )
+    wfdb.wrann(
+        name, "atr", at * rate // 360, symbol=list(symbols), write_dir=str(folder)
+    )
+    return x
+
+
+@pytest.fixture
+def mitdb(tmp_path):
+    """Six records of five patients, each with one beat of every symbol."""
+    folder = tmp_path / "mitdb"
+    for name in ("100", "101", "103", "200", "201", "202"):
+        write_record(folder, name)
+    return folder
+
+
+def load(root, **fields):
+    fields = {"seed": 0, "validation_groups": 1, "test_groups": 2} | fields
+    return data.load("mitbih", root=str(root), **fields)
+
+
+def test_beats_are_filtered_cut_and_scaled(tmp_path):
+    x = write_record(tmp_path / "db", "100")
+    beats = records.read_beats(str(tmp_path / "db"), leads=("MLII", "V1"))
+    taps = signal.firwin(109, [3, 45], pass_zero=False, fs=360)
+    kernel = np.convolve(taps, taps[::-1])  # forward and backward: symmetric, no delay
+    for lead in (0, 1):
+        filtered = np.convolve(x[:, lead], kernel, mode="same")
+        for beat in (3, 9):
+            r = 200 + EVERY * beat
+            window = filtered[r - 140 : r + 180]
+            expected = 2 * (window - window.min()) / np.ptp(window) - 1
+            np.testing.assert_allclose(beats.x[beat, :, lead], expected, atol=2e-3)
+    assert beats.x.shape == (15, 320, 2)
+    assert beats.x.dtype == np.float32
+    assert set(beats.x.min(1).ravel()) == {-1}
+    assert set(beats.x.max(1).ravel()) == {1}
+    assert (beats.x[:, :, 0].argmax(1) == 140).all(), "the R peak keeps its place"
+    assert "".join(beats.symbol) == SYMBOLS
+    assert beats.sample.tolist() == [200 + EVERY * k for k in range(15)]
+
+
+def test_beats_lie_inside_the_recording_and_are_beats(tmp_path):
+    end = len(spikes(1))
+    at = [139, 140, 700, 800, 900, end - 180, end - 179]
+    write_record(tmp_path / "db", "100", symbols="NN+~|NN", at=at)
+    beats = records.read_beats(str(tmp_path / "db"))
+    assert beats.sample.tolist() == [140, end - 180]
+
+
+def test_leads_go_by_name(tmp_path):
+    x = spikes(2)
+    write_record(tmp_path / "one", "100", x=x)
+    write_record(tmp_path / "swapped", "100", x=x[:, ::-1], leads=("V1", "MLII"))
+    one, swapped = (
+        records.read_beats(str(tmp_path / name)).x for name in ("one", "swapped")
+    )
+    np.testing.assert_array_equal(one, swapped)
+    both = records.read_beats(str(tmp_path / "swapped"), leads=("MLII", "V1")).x
+    np.testing.assert_array_equal(both[:, :, :1], one)
+
+
+def test_a_record_without_the_lead_is_left_out(mitdb, capsys):
+    write_record(mitdb, "103", leads=("II", "V5"))
+    beats = records.read_beats(str(mitdb))
+    assert set(beats.record) == {"100", "101", "200", "201", "202"}
+    line = f"kdjax: {mitdb}: left out for want of lead MLII: 103\n"
+    assert capsys.readouterr().err == line
+    records.read_beats(str(mitdb))
+    assert capsys.readouterr().err == line, "said of cached beats, too"
+
+
+@pytest.mark.parametrize("leads", [("MLI",), "MLII", ()])
+def test_unknown_leads_are_refused(mitdb, leads):
+    with pytest.raises(InputError, match=r"^config.data.leads: expected .*, found "):
+        records.read_beats(str(mitdb), leads=leads)
+
+
+def test_the_nearest_lead_is_named(mitdb):
+    with pytest.raises(InputError, match=r"did you mean 'MLII'"):
+        load(mitdb, leads=("MLI",))
+
+
+@pytest.mark.parametrize(
+    ("strict", "expected"), [(False, "NNNSSSSSSVVFQQQ"), (True, "NNNNNSSSSVVFQQQ")]
+)
+def test_groups(mitdb, strict, expected):
+    examples = mitbih.to_examples(records.read_beats(str(mitdb)), strict=strict)
+    assert "".join("NSVFQ"[y] for y in examples.y) == 6 * expected
+    assert examples.group.tolist() == np.repeat([0, 1, 2, 3, 4, 4], 15).tolist()
+    assert examples.key[0] == "100/000200"
+    assert mitbih.normals(examples)[:3].tolist() == [0, 1, 2]
+
+
+def test_a_flat_lead_is_zero(tmp_path):
+    x = spikes(2)
+    x[:, 1] = 0.5
+    write_record(tmp_path / "db", "100", x=x)
+    beats = records.read_beats(str(tmp_path / "db"), leads=("MLII", "V1"))
+    assert not beats.x[:, :, 1].any()
+    assert beats.x[:, :, 0].any(axis=1).all()
+
+
+@pytest.mark.parametrize("rate", [250, 720])
+def test_another_rate_is_resampled(tmp_path, capsys, rate):
+    write_record(tmp_path / "db", "100", x=spikes(2))
+    expected = records.read_beats(str(tmp_path / "db"))
+    write_record(tmp_path / "other", "100", x=spikes(2, rate=rate), rate=rate)
+    beats = records.read_beats(str(tmp_path / "other"))
+    assert f"resampled from {rate} to 360 Hz: 100" in capsys.readouterr().err
+    assert abs(beats.sample - expected.sample).max() <= 1
+    for one, other in zip(beats.x, expected.x, strict=True):
+        shifts = [np.roll(one[:, 0], k) for k in (-1, 0, 1)]
+        assert max(np.corrcoef(s, other[:, 0])[0, 1] for s in shifts) > 0.99
+
+
+def test_beats_near_nan_are_left_out(tmp_path, capsys):
+    x = spikes(2)
+    x[200 + 4 * EVERY, 0] = np.nan
+    write_record(tmp_path / "db", "100", x=x)
+    beats = records.read_beats(str(tmp_path / "db"))
+    assert np.isfinite(beats.x).all()
+    assert (beats.sample - 200).tolist() == [k * EVERY for k in range(15) if k != 4]
+    assert "1 beats left out for NaN: 100" in capsys.readouterr().err
+    x[50:, 0] = np.nan
+    write_record(tmp_path / "db", "100", x=x)
+    with pytest.raises(InputError, match=r"100.dat: lead MLII: expected .* found NaN"):
+        records.read_beats(str(tmp_path / "db"))
+    assert len(records.read_beats(str(tmp_path / "db"), leads=("V1",)).x) == 15
+
+
+def test_r_peak_drops_normal_beats_without_one(tmp_path):
+    at = 200 + EVERY * np.arange(15)
+    at[[3, 7, 9]] += 30
+    write_record(tmp_path / "db", "100", symbols="NLRNNNNNNVNNNNN", at=at)
+    beats = records.read_beats(str(tmp_path / "db"), r_peak=True)
+    assert np.setdiff1d(at, beats.sample).tolist() == at[[3, 7]].tolist()
+    assert "V" in beats.symbol
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-501])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("101.dat", Path.unlink, "expected this file, found none"),
+        ("101.hea", Path.unlink, "expected this file, found none"),
+        ("101.atr", Path.unlink, "expected this file, found none"),
+        ("101.dat", cut, "damaged or cut short"),
+        ("101.hea", lambda path: path.write_text(""), "damaged or cut short"),
+        ("101.hea", lambda path: path.write_text("101 2 360 9"), "2 leads, found 0"),
+        ("101.atr", lambda path: path.write_bytes(b"\1\2\3"), "damaged or cut short"),
+        ("101.atr", lambda path: path.write_bytes(path.read_bytes()[:-2]), "end mark"),
+    ],
+)
+def test_damage_names_the_file(mitdb, name, damage, message):
+    damage(mitdb / name)
+    with pytest.raises(InputError, match=message) as caught:
+        load(mitdb)
+    assert str(caught.value).startswith(f"{mitdb / name}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_beats_and_no_records_are_refused(tmp_path):
+    write_record(tmp_path / "db", "100", symbols="++")
+    with pytest.raises(InputError, match=r"db: expected beats, found none in 1 rec"):
+        load(tmp_path / "db")
+    write_record(tmp_path / "paced", "102")
+    with pytest.raises(InputError, match=r"paced: expected beats, found none in 0 r"):
+        load(tmp_path / "paced")
+    write_record(tmp_path / "short", "100", x=spikes(2)[:300], symbols="N", at=[150])
+    with pytest.raises(InputError, match=r"100.dat: expected a second or more"):
+        load(tmp_path / "short")
+    with pytest.raises(InputError, match=r"config.data.root: expected a folder of"):
+        load(tmp_path / "nowhere")
+
+
+def test_the_cache_is_used_until_a_file_changes(mitdb, cache, monkeypatch):
+    first = records.read_beats(str(mitdb))
+    with monkeypatch.context() as context:
+        context.setattr(
+            records, "_cut_all", lambda *_: pytest.fail("not from the cache")
+        )
+        again = records.read_beats(str(mitdb))
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    os.utime(mitdb / "100.dat", (1, 1))
+    records.read_beats(str(mitdb))
+    records.read_beats(str(mitdb), leads=("V1",))
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_a_damaged_cache_is_built_anew(mitdb, cache, capsys):
+    expected = records.read_beats(str(mitdb)).x
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    flipped = whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]
+    for damaged in (b"", whole[:-2000], flipped, whole[:300]):
+        path.write_bytes(damaged)
+        np.testing.assert_array_equal(records.read_beats(str(mitdb)).x, expected)
+        assert f"kdjax: {path}: damaged, built anew" in capsys.readouterr().err
+        assert path.read_bytes() == whole
+
+
+def test_beats_are_read_where_no_cache_can_be_written(mitdb, cache, capsys):
+    cache.parent.write_text("a file, not a folder")
+    assert len(records.read_beats(str(mitdb)).x) == 90
+    assert "beats are not cached" in capsys.readouterr().err
+
+
+def test_two_processes_may_build_the_cache_at_once(mitdb, cache):
+    code = (
+        "from kdjax.data.ecg.records import read_beats\n"
+        f"print(read_beats({str(mitdb)!r}).x.shape)\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    assert [p.communicate(timeout=120)[0] for p in running] == 2 * [b"(90, 320, 1)\n"]
+    assert [path.suffix for path in cache.iterdir()] == [".npz"]
+    assert len(records.read_beats(str(mitdb)).x) == 90
+
+
+def test_patients_are_in_one_split(mitdb):
+    splits = [load(mitdb, seed=seed) for seed in range(6)]
+    for made in splits:
+        sets = [set(part.group) for part in made[2:5]]
+        assert [len(s) for s in sets] == [2, 1, 2]
+        assert set.union(*sets) == set(range(5))
+        np.testing.assert_array_equal(made.test.key, splits[0].test.key)
+    assert len({made.validation.group[0] for made in splits}) > 1
+    assert made.name == "MIT-BIH (6 records, MLII)"
+    assert not made.synthetic
+    together = load(mitdb.parent, leads=["MLII", "V1"])
+    assert together.train.x.shape[1:] == (320, 2)
+
+
+def test_the_paper_protocol_splits_beats(mitdb):
+    folds = [load(mitdb, protocol="paper", fold=fold) for fold in range(5)]
+    tested = [part.test.key[data.normals(part.test)] for part in folds]
+    assert len(np.unique(np.concatenate(tested))) == sum(map(len, tested)) == 18
+    for made in folds:
+        assert set(made.train.y) == {0}
+        assert "patients leak" in made.name
+        counts = [np.bincount(part.y, minlength=5).tolist() for part in made[2:5]]
+        assert np.sum(counts, axis=0).tolist() == [18, 36, 12, 6, 18]
+        assert counts[1][1:] == [4, 1, 1, 2]
+    other = load(mitdb, protocol="paper", fold=4, seed=1)
+    np.testing.assert_array_equal(other.test.key, made.test.key)
+    assert set(other.train.key) != set(made.train.key)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"protocol": "papper"}, r"config.data.protocol: .*did you mean 'paper'"),
+        ({"fold": 1}, r"config.data.fold: expected 0 to 0, found 1"),
+        ({"protocol": "paper", "fold": 5}, r"data.fold: expected 0 to 4, found 5"),
+        ({"test_groups": 5}, r"config.data.test_groups: expected 1 to 4, found 5"),
+        ({"validation_groups": 3}, r"data.validation_groups: expected 1 to 2, found"),
+    ],
+)
+def test_impossible_fields_are_refused(mitdb, fields, message):
+    with pytest.raises(InputError, match=message):
+        load(mitdb, **fields)
+
+
+@pytest.mark.parametrize(("symbols", "which"), [("VFS", "normal"), ("NNN", "abnormal")])
+def test_splits_need_normal_and_abnormal_beats(tmp_path, symbols, which):
+    for name in ("100", "101", "103", "105", "106"):
+        write_record(tmp_path / "db", name, symbols=symbols)
+    with pytest.raises(InputError, match=f"expected {which} beats, found none"):
+        load(tmp_path / "db")
+
+
+def test_real_mitbih(shared_data, cache, capsys):
+    root = str(shared_data / "mitdb")
+    start = time.process_time()
+    beats = records.read_beats(root)
+    assert time.process_time() - start < 20
+    assert capsys.readouterr().err == "", "nothing is left out"
+    counts = np.bincount(mitbih.to_examples(beats).y).tolist()
+    assert counts == [89_836, 3_026, 7_008, 802, 15]
+    counts = np.bincount(mitbih.to_examples(beats, strict=True).y).tolist()
+    assert counts == [90_081, 2_781, 7_008, 802, 15]
+    by_record = [np.sum(beats.record == name) for name in ("100", "114", "201", "202")]
+    assert by_record == [2271, 1879, 1963, 2135]
+    made = load(root, validation_groups=8, test_groups=11)
+    assert made.name == "MIT-BIH (44 records, MLII)"
+    assert [len(set(part.group)) for part in made[2:5]] == [24, 8, 11]
+    paper = load(root, protocol="paper", fold=2)
+    assert np.bincount(paper.test.y).tolist() == [17967, 2723, 6307, 722, 13]
+    (path,) = cache.iterdir()
+    path.unlink()  # 129 MB

@@ -1,0 +1,350 @@
+"""A fabricated workdir, read, compared, drawn and reported."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from kdjax.errors import InputError
+from kdjax.report import comparisons, document, figures, runs
+
+CLASSES = ("walking", "walking upstairs", "sitting", "standing")
+STAGES = {"teacher": 0.95, "scratch": 0.88, "eskd": 0.92, "label_smoothing": 0.885}
+
+
+def measured(rng, accuracy, classes, examples=200):
+    """Figures of one split, whose accuracy is the confusion's."""
+    each = examples // len(classes)
+    wrong = (1 - accuracy) / (len(classes) - 1)
+    shares = np.full((len(classes), len(classes)), wrong)
+    np.fill_diagonal(shares, accuracy)
+    confusion = np.stack([rng.multinomial(each, row) for row in shares])
+    right = float(np.trace(confusion) / confusion.sum())
+    return {
+        "loss": 1.5 * (1 - right) + 0.1,
+        "accuracy": right,
+        "macro_f1": right - 0.005,
+        "ece": 0.3 * (1 - right),
+        "confusion": confusion.tolist(),
+        "examples": int(confusion.sum()),
+    }
+
+
+def write_stage(folder, seed, stage, accuracy, *, classes, epochs, **about):
+    rng = np.random.default_rng([seed, len(stage), *stage.encode()])
+    folder.mkdir(parents=True)
+    lines = []
+    for epoch in range(1, epochs + 1):
+        reached = accuracy * (1 - 0.6 * np.exp(-4 * epoch / epochs))
+        for part in (0.5, 1.0):
+            at = {"epoch": epoch - 1 + part, "step": int(40 * (epoch - 1 + part))}
+            train = min(1.0, reached + 0.04 + rng.normal(0, 0.02))
+            record = {"loss": 2.5 * (1 - train) + 0.05, "accuracy": train}
+            lines.append({"kind": "train"} | at | record)
+        score = measured(rng, reached, classes)
+        del score["confusion"], score["examples"]
+        lines.append({"kind": "validation", "epoch": epoch, "step": 40 * epoch} | score)
+    validation = [line for line in lines if line["kind"] == "validation"]
+    best = max(validation, key=lambda line: line["accuracy"])
+    checkpoints = {
+        name: {
+            "epoch": line["epoch"],
+            "step": line["step"],
+            "validation": {k: line[k] for k in ("loss", "accuracy", "macro_f1", "ece")},
+            "test": measured(rng, accuracy, classes),
+        }
+        for name, line in (("last", validation[-1]), ("best", best))
+    }
+    content = {
+        "stage": stage,
+        "seed": seed,
+        "data": "UCI HAR (rebuilt)",
+        "synthetic": False,
+        "classes": list(classes),
+        "examples": {"train": 5504, "validation": 1700 + seed, "test": 2893},
+        "checkpoints": checkpoints,
+        "selection": {"metric": "accuracy", "mode": "max"},
+        "teacher": None,
+    }
+    cost = {"parameters": 63020, "flops": 2_500_000.0, "kib": 247.5, "ms": 1.25}
+    (folder / "results.json").write_text(json.dumps(content | about))
+    (folder / "cost.json").write_text(json.dumps(cost))
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+
+
+def write_soft_labels(folder, classes, seed=0, n=120):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, len(classes), n).astype(np.int32)
+    near = -np.abs(np.arange(len(classes))[None] - label[:, None])
+    np.savez(
+        folder / "soft_labels.npz",
+        key=np.array([f"e{i}" for i in range(n)]),
+        label=label,
+        split=np.array(["train", "test"])[np.arange(n) % 2],
+        logits=(3 * near + rng.normal(0, 1, (n, len(classes)))).astype(np.float32),
+        header=np.array(json.dumps({"stage": "teacher", "seed": seed})),
+    )
+
+
+def fabricate(
+    workdir, *, stages=STAGES, seeds=(0, 1, 2), classes=CLASSES, settings=None, **about
+):
+    """What training leaves: eskd learns from teacher's best, the others from labels."""
+    config = {"seeds": list(seeds), "stages": {name: {} for name in sorted(stages)}}
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.json").write_text(json.dumps(config | {"report": settings}))
+    for seed in seeds:
+        for stage, accuracy in stages.items():
+            folder = workdir / f"seed_{seed}" / stage
+            learned = {"stage": "teacher", "checkpoint": "best"}
+            extra = {"teacher": learned} if "kd" in stage else {}
+            write_stage(
+                folder,
+                seed,
+                stage,
+                accuracy,
+                classes=classes,
+                epochs=6,
+                **extra,
+                **about,
+            )
+            if stage == "teacher":
+                write_soft_labels(folder, classes, seed)
+    return workdir
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_stages_are_in_order_and_gaps_are_known(tmp_path):
+    fabricate(tmp_path)
+    (tmp_path / "seed_1" / "eskd" / "results.json").unlink()
+    experiment = runs.read_experiment(tmp_path)
+    assert experiment.stages == ("teacher", "eskd", "label_smoothing", "scratch")
+    assert experiment.seeds == (0, 1, 2)
+    assert runs.teachers(experiment) == ["teacher"]
+    assert runs.gaps(experiment) == {"eskd": [1]}
+    assert runs.scores(experiment, "eskd").keys() == {0, 2}
+
+
+def test_order_from_the_config_comes_first(tmp_path):
+    fabricate(tmp_path, seeds=(0,), settings={"order": ["scratch", "eskd"]})
+    experiment = runs.read_experiment(tmp_path)
+    assert experiment.stages == ("scratch", "eskd", "teacher", "label_smoothing")
+
+
+def test_scores_are_those_of_the_checkpoint_asked_for(tmp_path):
+    fabricate(tmp_path, seeds=(0,), settings={"checkpoint": "best"})
+    stored = json.loads((tmp_path / "seed_0/eskd/results.json").read_text())
+    at = stored["checkpoints"]
+    experiment = runs.read_experiment(tmp_path)
+    assert runs.scores(experiment, "eskd") == {0: at["best"]["test"]["accuracy"]}
+    last = runs.scores(experiment, "eskd", checkpoint="last", metric="ece")
+    assert last == {0: at["last"]["test"]["ece"]}
+
+
+def test_history_keeps_the_later_of_two_and_drops_a_torn_end(tmp_path):
+    fabricate(tmp_path, seeds=(0,))
+    log = tmp_path / "seed_0" / "scratch" / "metrics.jsonl"
+    whole = log.read_text()
+    again = {"kind": "validation", "epoch": 6, "step": 240, "accuracy": 0.5}
+    log.write_text(whole + json.dumps(again) + '\n{"kind": "tra')
+    run = runs.read_experiment(tmp_path).runs["scratch", 0]
+    assert len(run.history) == len(whole.splitlines())
+    assert run.history[-1] == again
+    log.write_text('{"kind": "tra\n' + whole)
+    with pytest.raises(InputError, match=r"metrics\.jsonl: line 1"):
+        runs.read_experiment(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"chekpoint": "best"}, r"config\.report\.chekpoint.*'checkpoint'"),
+        ({"checkpoint": "first"}, r"config\.report\.checkpoint.*'first'"),
+        ({"comparisons": [["eskd", "scrach"]]}, "comparisons.*'scrach'.*'scratch'"),
+        ({"comparisons": ["eskd"]}, r"expected \[stage, reference\]"),
+        ({"order": ["eskt"]}, "order.*'eskt'.*'eskd'"),
+        ({"confusion": ["eskt"]}, "confusion.*'eskt'"),
+        ({"temperature": 0}, "temperature.*above 0"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        runs.report_settings({"report": settings}, STAGES)
+
+
+def test_nothing_there_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="found none"):
+        document.write_report(tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 7}, r"expected stage and seed \('eskd', 0\)"),
+        ({"selection": "accuracy"}, "selection: expected dict, found 'accuracy'"),
+        ({"classes": ["one", "two"]}, r"confusion: expected shape \(2, 2\)"),
+    ],
+)
+def test_results_that_do_not_fit_are_named(tmp_path, changes, message):
+    fabricate(tmp_path, seeds=(0,), stages={"eskd": 0.9})
+    edit(tmp_path / "seed_0/eskd/results.json", **changes)
+    with pytest.raises(InputError, match=message):
+        document.write_report(tmp_path)
+
+
+def test_damaged_soft_labels_are_named(tmp_path):
+    fabricate(tmp_path, seeds=(0,))
+    path = tmp_path / "seed_0" / "teacher" / "soft_labels.npz"
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(InputError, match=r"soft_labels\.npz: expected arrays"):
+        document.write_report(tmp_path)
+
+
+def set_accuracies(workdir, stage, values):
+    for seed, value in enumerate(values):
+        path = workdir / f"seed_{seed}" / stage / "results.json"
+        checkpoints = json.loads(path.read_text())["checkpoints"]
+        checkpoints["last"]["test"]["accuracy"] = value
+        edit(path, checkpoints=checkpoints)
+
+
+def test_comparison_by_hand(tmp_path):
+    fabricate(tmp_path, seeds=range(8), stages={"scratch": 0.8, "a": 0.8, "b": 0.8})
+    base = np.array([0.80, 0.81, 0.82, 0.80, 0.79, 0.81, 0.83, 0.80])
+    set_accuracies(tmp_path, "scratch", base)
+    set_accuracies(tmp_path, "a", base - np.linspace(0.01, 0.03, 8))
+    set_accuracies(tmp_path, "b", base + 0.01 * np.array([1, -1] * 4))
+    experiment = runs.read_experiment(tmp_path)
+    pairs = comparisons.planned_pairs(experiment)
+    assert pairs == [("a", "scratch"), ("b", "scratch")]
+    a, b = comparisons.compare(experiment, pairs)
+    assert a.difference.mean == pytest.approx(-0.02)
+    assert (a.p, a.adjusted_p, a.verdict) == (2 / 256, 4 / 256, "worse")
+    assert (b.p, b.adjusted_p, b.verdict) == (1.0, 1.0, "not significant")
+    assert comparisons.power_note([a, b]) == ""
+    (better,) = comparisons.compare(experiment, [("scratch", "a")])
+    assert better.verdict == "better"
+    table = comparisons.comparison_table([a, b], runs.headline(experiment))
+    assert (
+        "| a | scratch | 8 | -2.0 | -2.5 to -1.5 | 0.00781 | 0.0156 | worse |" in table
+    )
+
+
+def test_only_common_seeds_are_compared(tmp_path):
+    fabricate(tmp_path, stages={"scratch": 0.8, "eskd": 0.9, "late": 0.9})
+    (tmp_path / "seed_0" / "scratch" / "results.json").unlink()
+    for seed in (1, 2):
+        (tmp_path / f"seed_{seed}" / "late" / "results.json").unlink()
+    experiment = runs.read_experiment(tmp_path)
+    (found,) = comparisons.compare(experiment, comparisons.planned_pairs(experiment))
+    assert (found.stage, found.difference.n) == ("eskd", 2)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "tests", "least", "enough"), [(3, 1, "0.25", 6), (5, 3, "0.188", 7)]
+)
+def test_too_few_seeds_are_said(tmp_path, seeds, tests, least, enough):
+    names = ["one", "two", "three"][:tests]
+    stages = {"scratch": 0.8} | dict.fromkeys(names, 0.95)
+    fabricate(tmp_path, seeds=range(seeds), stages=stages)
+    experiment = runs.read_experiment(tmp_path)
+    note = comparisons.power_note(
+        comparisons.compare(experiment, comparisons.planned_pairs(experiment))
+    )
+    assert least in note
+    assert f"at least {enough} seeds" in note
+
+
+def test_percent():
+    assert document.percent([0.93, 0.932, 0.934]) == "93.2 ± 0.5"
+    assert document.percent([0.5]) == "50.0"
+    assert document.percent([]) == "-"
+
+
+def test_class_means_by_hand():
+    logits = np.log(np.array([[0.8, 0.2], [0.6, 0.4], [0.5, 0.5]], dtype=np.float32))
+    label = np.array([0, 0, 1], dtype=np.int32)
+    labels = [runs.SoftLabels(label, np.array(["test", "test", "train"]), logits)]
+    means = figures.class_means(labels, "test", 1.0)
+    np.testing.assert_allclose(means[0], [0.7, 0.3], atol=1e-6)
+    assert np.isnan(means[1]).all()
+    # at T = 2 odds are their square roots: 2 / 3 and sqrt(1.5) / (1 + sqrt(1.5))
+    root = np.sqrt(1.5) / (1 + np.sqrt(1.5))
+    warm = figures.class_means(labels, "test", 2.0)
+    np.testing.assert_allclose(warm[0, 0], (2 / 3 + root) / 2, atol=1e-6)
+    assert figures.soft_label_split(labels) == "test"
+
+
+def test_row_shares():
+    shares = figures.row_shares(np.array([[3, 1], [0, 0]]))
+    np.testing.assert_allclose(shares, [[0.75, 0.25], [np.nan, np.nan]])
+
+
+def png_size(path):
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", content[16:24])
+
+
+def test_write_report_end_to_end(tmp_path):
+    fabricate(tmp_path)
+    (tmp_path / "seed_2" / "scratch" / "results.json").unlink()
+    path = document.write_report(tmp_path)
+    text = path.read_text()
+    assert path == tmp_path / "report.md"
+    assert text.startswith("# UCI HAR (rebuilt)\n")
+    assert "5504 train, 1700 to 1702 validation, 2893 test" in text
+    assert "| eskd | teacher (`best`) | 3 of 3 | 6 |" in text
+    assert "| 63,020 | 2.5 | 1.25 | 248 |" in text
+    assert "| eskd | scratch | 2 |" in text
+    assert "| label_smoothing | scratch | 2 |" in text
+    assert "| teacher | scratch |" not in text
+    assert "highest validation accuracy" in text
+    assert "- scratch: seed 2" in text
+    assert "ynthetic" not in text
+    shown = [
+        line.split("](")[1].rstrip(")") for line in text.splitlines() if "![" in line
+    ]
+    assert len(shown) == 5
+    assert sorted(p.name for p in (tmp_path / "figures").iterdir()) == sorted(
+        name.removeprefix("figures/") for name in shown
+    )
+    for name in shown:
+        assert min(png_size(tmp_path / name)) > 300
+
+
+def test_a_stage_reads_its_teacher_its_start_and_its_encoder(tmp_path):
+    fabricate(tmp_path, seeds=(0, 1), stages={"eskd": 0.9, "teacher": 0.9})
+    read = {"stage": "pretrain", "checkpoint": "last"}
+    for seed in (0, 1):
+        edit(tmp_path / f"seed_{seed}/eskd/results.json", encoder=read)
+        edit(tmp_path / f"seed_{seed}/teacher/results.json", start=read, encoder=read)
+    text = document.overview(runs.read_experiment(tmp_path))
+    assert "| eskd | teacher (`best`), pretrain (`last`) | 2 of 2 |" in text
+    assert "| teacher | pretrain (`last`) | 2 of 2 |" in text
+
+
+def test_the_report_is_a_function_of_the_results(tmp_path):
+    content = []
+    for name in ("here", "there"):
+        workdir = fabricate(tmp_path / name, seeds=(0,), stages={"scratch": 0.9})
+        document.write_report(workdir)
+        files = [workdir / "report.md", *sorted((workdir / "figures").iterdir())]
+        content.append([file.read_bytes() for file in files])
+    assert content[0] == content[1]
+
+
+def test_one_seed_of_one_synthetic_stage(tmp_path):
+    fabricate(tmp_path, seeds=(0,), stages={"scratch": 0.9}, synthetic=True)
+    text = document.write_report(tmp_path).read_text()
+    assert text.startswith("# UCI HAR (rebuilt) (synthetic)\n\n> **Synthetic data**")
+    assert "None: no pair of stages" in text
+    assert "## Missing" not in text
+    assert (
+        "±" not in text.split("## Comparisons")[0].split("|---|--:|--:|--:|--:|--:")[1]
+    )

@@ -1,0 +1,186 @@
+"""Pictures of scored beats, records and splits: written, and of a sensible size."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kdjax.report import runs
+from kdjax.tasks.anomaly import curves, pictures, stored
+
+detectors = runpy.run_path(str(Path(__file__).with_name("test_report.py")))
+png_size = detectors["png_size"]
+RATE = 100.0
+
+
+def record(seconds):
+    """A spike a second, and scores of which the flagged lie in the last minute."""
+    rng = np.random.default_rng(0)
+    beats = np.arange(50, int(seconds * RATE) - 50, 100)
+    signal = rng.normal(0, 0.02, int(seconds * RATE))
+    signal[beats] += 1.0
+    scores = rng.uniform(0.0, 0.4, len(beats))
+    flags = beats > (seconds - 60) * RATE
+    return {
+        "name": "100",
+        "rate": RATE,
+        "signal": signal,
+        "beats": beats,
+        "scores": np.where(flags, scores + 0.6, scores),
+        "flags": flags,
+        "threshold": 0.5,
+    }
+
+
+def titled(monkeypatch):
+    """The titles that are drawn from here on."""
+    titles = []
+    monkeypatch.setattr(pictures.drawing, "title", lambda _, text: titles.append(text))
+    return titles
+
+
+def test_a_short_record_is_shown_whole(tmp_path, monkeypatch):
+    titles = titled(monkeypatch)
+    pictures.record_strip(tmp_path / "strip.png", **record(95))
+    assert titles == ["100: 59 of 94 beats flagged (triangles), score above 0.5"]
+    width, height = png_size(tmp_path / "strip.png")
+    assert 1500 < width < 2000
+    assert 500 < height < 1000
+
+
+def test_of_a_long_record_the_most_flagged_rows_are_shown(tmp_path, monkeypatch):
+    titles = titled(monkeypatch)
+    pictures.record_strip(tmp_path / "strip.png", **record(3690))
+    assert titles[0].endswith(". Shown: 56:30 to 1:01:30 of 1:01:30, the most flagged")
+    _, height = png_size(tmp_path / "strip.png")
+    assert 1000 < height < 1800
+
+
+def test_the_clock_is_the_files(tmp_path, monkeypatch):
+    titles, rows = titled(monkeypatch), []
+    clock = pictures._clock
+
+    def spied(seconds):
+        rows.append(clock(seconds))
+        return rows[-1]
+
+    monkeypatch.setattr(pictures, "_clock", spied)
+    path = tmp_path / "strip.png"
+    pictures.record_strip(path, **record(95), begin=3595.0)
+    assert rows == ["59:55", "1:00:25", "1:00:55", "1:01:25"]
+    pictures.record_strip(path, **record(330), begin=-40)
+    assert rows[4:6] == ["-0:10", "0:20"]
+    assert titles[1].endswith(
+        ". Shown: -0:10 to 4:50 of -0:40 to 4:50, the most flagged"
+    )
+
+
+def test_rows_are_those_with_the_most_flags():
+    assert pictures._rows(12.0, np.array([])) == (0, 1)
+    assert pictures._rows(300.0, np.array([1.0])) == (0, 10)
+    assert pictures._rows(301.0, np.array([300.5])) == (1, 10)
+    flagged = np.array([10.0, *range(600, 650)])  # in rows 20 and 21
+    first, count = pictures._rows(3600.0, flagged)
+    assert count == 10
+    assert first <= 20 <= 21 < first + count
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"signal": np.full(4000, np.nan)},
+        {"scores": np.full(39, np.inf), "flags": np.ones(39, bool)},
+        {"scores": np.full(39, -0.5), "flags": np.zeros(39, bool), "threshold": -0.5},
+    ],
+    ids=["no signal", "infinite scores", "equal scores"],
+)
+def test_odd_records_are_drawn(tmp_path, change):
+    pictures.record_strip(tmp_path / "strip.png", **record(40) | change)
+    assert min(png_size(tmp_path / "strip.png")) > 300
+
+
+def test_a_beat_ends_where_the_next_begins():
+    edges = pictures._edges(np.array([1.0, 1.5, 4.0]))
+    left = 140 / 360  # records.BEFORE at 360 Hz
+    expected = [[1 - left, 1.25], [1.25, 2.0], [4 - left, 4.5]]
+    np.testing.assert_allclose(edges, expected)
+
+
+@pytest.mark.parametrize(("count", "leads", "rate"), [(1, 1, 360.0), (5, 3, None)])
+def test_heat_map(tmp_path, count, leads, rate):
+    beats = np.random.default_rng(0).normal(size=(count, 24, leads))
+    path = tmp_path / "heat.png"
+    pictures.heat_map(
+        path,
+        beats=beats.astype(np.float32),
+        rebuilt=np.zeros_like(beats, np.float32),
+        titles=[f"beat {i}" for i in range(count)],
+        rate=rate,
+    )
+    width, height = png_size(path)
+    assert 600 < width < 2000
+    assert 300 < height < 1500
+
+
+def test_a_perfect_reconstruction_is_drawn(tmp_path):
+    beats = np.ones((2, 16, 1), np.float32)
+    path = tmp_path / "heat.png"
+    pictures.heat_map(path, beats=beats, rebuilt=beats, titles="ab", rate=1)
+    assert min(png_size(path)) > 300
+
+
+def test_the_first_seed_that_stored_is_shown(tmp_path):
+    detectors["fabricate"](tmp_path)
+    (tmp_path / "seed_0" / "pca" / "scores.npz").unlink()
+    experiment = runs.read_experiment(tmp_path)
+    drawn = {}
+
+    def path(name, caption):
+        drawn[name] = caption
+        return tmp_path / f"{name}.png"
+
+    found = curves._first(experiment, stored.read_scores)
+    assert [(run.stage, run.seed) for run, _ in found] == [("beatgan", 0), ("pca", 1)]
+    curves.draw(experiment, path)
+    assert drawn.keys() == {"detection_curves", "scores", "heat_map_beatgan"}
+    assert "the first" not in "".join(drawn.values())
+    for name in drawn:
+        assert min(png_size(tmp_path / f"{name}.png")) > 300
+
+
+def test_stages_past_the_most_are_left_out_and_said(tmp_path, monkeypatch):
+    detectors["fabricate"](tmp_path, seeds=(0,))
+    monkeypatch.setattr(curves, "LINES", 1)
+    monkeypatch.setattr(curves, "HEAT_MAPS", 0)
+    shown, captions = [], {}
+
+    def path(name, caption):
+        captions[name] = caption
+        return tmp_path / f"{name}.png"
+
+    def stages(_, scored, path):
+        shown.extend(run.stage for run, _ in scored)
+
+    monkeypatch.setattr(curves, "detection_curves", stages)
+    curves.draw(runs.read_experiment(tmp_path), path)
+    assert shown == ["beatgan"]
+    assert captions.keys() == {"detection_curves", "scores"}
+    assert "; the first 1 of 2 stages" in captions["detection_curves"]
+    assert "the first" not in captions["scores"]
+
+
+def test_negative_infinite_and_equal_scores_are_drawn(tmp_path):
+    detectors["fabricate"](tmp_path, seeds=(0,))
+    for stage, change in (
+        ("beatgan", lambda s: np.where(s > np.quantile(s, 0.9), np.inf, -s)),
+        ("pca", np.zeros_like),
+    ):
+        path = tmp_path / "seed_0" / stage / "scores.npz"
+        arrays = dict(np.load(path))
+        np.savez(path, **arrays | {"last": change(arrays["last"])})
+    experiment = runs.read_experiment(tmp_path)
+    found = curves._first(experiment, stored.read_scores)
+    for draw in (curves.score_histograms, curves.detection_curves):
+        draw(experiment, found, tmp_path / "drawn.png")
+        assert min(png_size(tmp_path / "drawn.png")) > 300

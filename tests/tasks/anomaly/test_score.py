@@ -1,0 +1,443 @@
+"""Scoring a recording, as a user does: files in, a file out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from kdjax import score
+from kdjax.data.ecg import records
+from kdjax.stages import networks
+from kdjax.tasks.anomaly import beatgan, metrics, pictures, scoring
+from kdjax.training.checkpoint import Checkpoints, Progress, load_model
+from kdjax.training.state import TrainState
+
+ROOT = Path(__file__).resolve().parents[3]
+MODEL = {"name": "beatgan", "latent": 3, "width": 1}
+BEATS = 30
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("kdjax.training.host.cache_compilation", lambda: None)
+
+
+def save(folder, kind, template, rng):
+    """A checkpoint of random numbers."""
+    model = {
+        "params": jax.tree.map(partial(draw, rng, -0.5), template["params"]),
+        "model_state": jax.tree.map(partial(draw, rng, 0.5), template["model_state"]),
+    }
+    progress = Progress(1, 1, 0.0, 1, 1)
+    checkpoints = Checkpoints(folder)
+    if kind == "best":
+        checkpoints.save_best(model, progress)
+    else:
+        state = TrainState(jnp.int32(1), opt_state={"none": jnp.zeros(1)}, **model)
+        checkpoints.save_last(state, progress)
+    checkpoints.close()
+
+
+def draw(rng, low, leaf):
+    return jnp.asarray(rng.uniform(low, 1.0, leaf.shape), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """A folder {task} each, as a finished stage leaves it, of networks not trained."""
+    root = tmp_path_factory.mktemp("run") / "seed_0"
+    for task in ("beatgan", "autoencoder"):
+        folder = root / task
+        module = networks.gan(MODEL)
+        module = module if task == "beatgan" else module.generator
+        rng = np.random.default_rng(0)
+        for kind in ("best", "last"):
+            save(folder, kind, networks.shapes(module, jnp.zeros((1, 320, 1))), rng)
+        config = {"task": task, "data": {"name": "mitbih"}, "model": MODEL, "seed": 0}
+        (folder / "config.json").write_text(json.dumps(config))
+    return root
+
+
+def write_scores(stage, low, high):
+    """Normal validation beats with 100 even scores by `last`, and others to leave."""
+    n = 100
+    np.savez(
+        stage / "scores.npz",
+        split=np.repeat(["validation", "test"], n + 5),
+        label=np.tile(np.repeat([0, 1], [n, 5]), 2),
+        group=np.zeros(2 * (n + 5), np.int32),
+        last=np.tile([*np.linspace(low, high, n), *[9.0] * 5], 2).astype(np.float32),
+        best=np.zeros(2 * (n + 5), np.float32),
+    )
+
+
+@pytest.fixture
+def stage(stages):
+    write_scores(stages / "beatgan", 0, 2)
+    return stages / "beatgan"
+
+
+def ecg(rate=360):
+    """(seconds, one lead, R peaks) of `BEATS` beats of different widths."""
+    rng = np.random.default_rng(0)
+    time = np.arange((400 + 330 * BEATS) * rate // 360) / rate
+    peak = (200 + 330 * np.arange(BEATS)) / 360
+    width = rng.uniform(0.01, 0.02, BEATS)
+    lead = np.exp(-(((time[:, None] - peak) / width) ** 2) / 2).sum(1)
+    lead += 0.01 * rng.standard_normal(len(time))
+    return time, lead.round(5), (peak * rate).astype(int)
+
+
+def write_csv(path, *, rate=360, name="MLII", nan=(), begin=0):
+    time, lead, peak = ecg(rate)
+    lead[list(nan)] = np.nan
+    table = np.stack([begin + time, lead, np.isin(np.arange(len(time)), peak)], axis=1)
+    np.savetxt(path, table, "%.6f", ",", header=f"time,{name},beat", comments="")
+    return path
+
+
+def run(capsys, *arguments):
+    """(exit code, stdout, stderr) of the command."""
+    words = [f"--{a}" if "=" in str(a) else str(a) for a in arguments]
+    with flagsaver.flagsaver(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["score", *words])
+        with pytest.raises(SystemExit) as caught:
+            score.run()
+    said = capsys.readouterr()
+    return caught.value.code or 0, said.out, said.err
+
+
+def read(path):
+    assert path.read_text().startswith("time,sample,score,flag\n")
+    return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2).T
+
+
+def expected_scores(stage, x, which="last"):
+    module = networks.gan(MODEL)
+    template = networks.shapes(module, jnp.zeros((1, 320, 1)))
+    model = load_model(stage, which, template)
+    scorer = scoring.squared_error(partial(beatgan.reconstruct, module))
+    return scoring.in_batches(partial(jax.jit(scorer), model), x)
+
+
+def test_every_beat_gets_a_line(stage, tmp_path, capsys):
+    source = write_csv(tmp_path / "a.csv")
+    output = tmp_path / "new" / "scores.csv"
+    code, out, err = run(
+        capsys, f"checkpoint={stage}", f"input={source}", f"output={output}"
+    )
+    assert (code, err) == (0, "")
+    seconds, sample, scores, flag = read(output)
+    _, lead, peak = ecg()
+    assert sample.tolist() == peak.tolist()
+    np.testing.assert_allclose(seconds, peak / 360, atol=1e-6)
+    windows = records.windows(lead[:, None], records.BAND)
+    x = records.min_max(windows[peak - records.BEFORE])
+    np.testing.assert_array_equal(scores.astype(np.float32), expected_scores(stage, x))
+    write_scores(stage, 0, 2 * np.median(scores))
+    code, out, _ = run(
+        capsys, f"checkpoint={stage}", f"input={source}", f"output={output}",
+        "false_alarms=0.5",
+    )  # fmt: skip
+    seconds, sample, scores, flag = read(output)
+    normal = np.linspace(0, 2 * np.median(scores), 100).astype(np.float32)
+    threshold = metrics.threshold(normal, 0.5)
+    assert (normal > threshold).mean() == pytest.approx(0.5, abs=0.011)
+    assert flag.tolist() == (scores.astype(np.float32) > threshold).tolist()
+    assert 0 < flag.sum() < BEATS
+    assert f"{source}: 30 beats, {int(flag.sum())} flagged (score above " in out
+    assert [path.name for path in output.parent.iterdir()] == ["scores.csv"]
+
+
+def test_relative_scores(stage, tmp_path, capsys):
+    """Divided by their own first quartile, and so is the validation patient's."""
+    source, found = write_csv(tmp_path / "a.csv"), {}
+    for flag in ("norelative", "relative"):
+        output = tmp_path / f"{flag}.csv"
+        arguments = f"checkpoint={stage}", f"input={source}", f"output={output}"
+        code, out, _ = run(capsys, *arguments, f"--{flag}")
+        assert code == 0
+        found[flag] = read(output)
+    scores, flags = found["relative"][2:]
+    plain = found["norelative"][2]
+    np.testing.assert_allclose(scores, plain / np.quantile(plain, 0.25), rtol=1e-5)
+    held = np.concatenate([np.linspace(0, 2, 100), [9.0] * 5]).astype(np.float32)
+    limit = np.sort(held[:100])[-6] / np.quantile(held, 0.25)
+    assert flags.tolist() == (scores > limit).tolist()
+    assert f"score above {limit:.4g}" in out
+
+
+def test_relative_scores_need_patients(stage, tmp_path, capsys):
+    with np.load(stage / "scores.npz") as stored:
+        alone = dict(stored) | {"group": np.arange(210, dtype=np.int32)}
+    np.savez(stage / "scores.npz", **alone)
+    source = write_csv(tmp_path / "a.csv")
+    code, _, err = run(
+        capsys, f"checkpoint={stage}", f"input={source}",
+        f"output={tmp_path / 'b.csv'}", "--relative",
+    )  # fmt: skip
+    assert (code, err.count("\n")) == (2, 1)
+    assert "expected several validation beats a patient, found each alone" in err
+
+
+def test_a_record_of_mitbih_is_scored_as_in_training(
+    stage, shared_data, tmp_path, capsys
+):
+    for suffix in (".atr", ".dat", ".hea"):
+        (tmp_path / f"100{suffix}").symlink_to(shared_data / "mitdb" / f"100{suffix}")
+    beats = records.read_beats(str(tmp_path))
+    output = tmp_path / "scores.csv"
+    score.score(stage, tmp_path / "100", output, which="best")
+    _, sample, scores, _ = read(output)
+    assert sample.tolist() == beats.sample.tolist()
+    expected = expected_scores(stage, beats.x, "best")
+    np.testing.assert_array_equal(scores.astype(np.float32), expected)
+    assert "2 beats left out at its ends" in capsys.readouterr().err
+
+
+def test_an_autoencoder_scores_too(stages, stage, tmp_path):
+    write_scores(stages / "autoencoder", 0, 2)
+    source = write_csv(tmp_path / "a.csv")
+    found = []
+    for task in ("beatgan", "autoencoder"):
+        score.score(stages / task, source, tmp_path / "scores.csv")
+        found.append(read(tmp_path / "scores.csv")[2])
+    assert len(found[1]) == BEATS
+    assert (found[0] != found[1]).all(), "the two networks differ"
+
+
+def test_what_is_changed_or_left_out_is_said(stage, tmp_path, capsys):
+    peak = ecg(250)[2]
+    source = write_csv(tmp_path / "a.csv", rate=250, name="V5", nan=[peak[7]])
+    output = tmp_path / "scores.csv"
+    code, _, err = run(
+        capsys, f"checkpoint={stage}", f"input={source}", f"output={output}"
+    )
+    assert code == 0
+    assert err.splitlines() == [
+        f"kdjax: {source}: column 'V5' is taken for lead MLII",
+        f"kdjax: {source}: resampled from 250 to 360 Hz",
+        f"kdjax: {source}: 1 beats left out for NaN",
+    ]
+    _, sample, scores, _ = read(output)
+    assert sample.tolist() == np.delete(peak, 7).tolist()
+    assert np.isfinite(scores).all()
+
+
+def test_figures_are_drawn(stage, tmp_path, capsys):
+    source = write_csv(tmp_path / "a.csv")
+    folder = tmp_path / "figures"
+    score.score(stage, source, tmp_path / "scores.csv", figures=folder)
+    for name in ("beats.png", "record.png"):
+        content = (folder / name).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) > 10_000
+    assert len(list(folder.iterdir())) == 2
+    assert f"figures: {folder}" in capsys.readouterr().out
+
+
+def test_the_record_is_drawn_at_its_own_times(stage, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(pictures, "record_strip", lambda _, **of: drawn.update(of))
+    source, output = write_csv(tmp_path / "a.csv", begin=100), tmp_path / "scores.csv"
+    score.score(stage, source, output, figures=tmp_path / "figures")
+    seconds = read(output)[0]
+    np.testing.assert_allclose(
+        drawn["begin"] + drawn["beats"] / drawn["rate"], seconds, atol=1e-5
+    )
+    assert seconds[0] > 100
+
+
+def test_a_score_that_is_not_a_number_is_flagged(stage, tmp_path, monkeypatch, capsys):
+    odd = np.arange(BEATS, dtype=np.float32) / BEATS
+    odd[4] = np.nan
+    scorer = score.Scorer(lambda x: odd, lambda x: x)
+    monkeypatch.setattr(score, "_scorer", lambda *_: scorer)
+    drawn = {}
+    monkeypatch.setattr(pictures, "heat_map", lambda _, **of: drawn.update(of))
+    output, figures = tmp_path / "scores.csv", tmp_path / "figures"
+    source = write_csv(tmp_path / "a.csv")
+    score.score(stage, source, output, figures=figures)
+    assert np.flatnonzero(read(output)[3]).tolist() == [4]
+    assert drawn["titles"][0].endswith("score nan"), "it counts as the highest"
+    assert "30 beats, 1 flagged" in capsys.readouterr().out
+
+
+def test_leads_that_the_config_leaves_out_are_the_loaders():
+    assert score._leads({"data": {"name": "mitbih"}}, None) == ("MLII",)
+    data = {"name": "mitbih", "leads": ["V1", "V5"]}
+    assert score._leads({"data": data}, None) == ("V1", "V5")
+    assert score._leads({"data": data}, ["II", "V2"]) == ("II", "V2")
+
+
+def fails(capsys, output, *arguments):
+    """What the command says in one line, having exited with 2 and written nothing."""
+    before = sorted(output.parent.rglob("*"))
+    code, out, err = run(capsys, f"output={output}", *arguments)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if "left out" not in line]
+    assert line.startswith("kdjax: error: ")
+    assert sorted(output.parent.rglob("*")) == before
+    return line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "distill"}, "config.task: 'distill' does not score beats"),
+        ({"task": None}, "config.task: None does not score beats"),
+        ({"data": {"name": "mocap"}}, "config.data.name: 'mocap' does not score beats"),
+        ({"data": {"name": "synthetic_ecg"}}, "trained on made-up beats"),
+        ({"model": MODEL | {"width": 2}}, "of another architecture"),
+        ({"model": {"name": "beatgam"}}, "config.model.name: unknown name 'beatgam'"),
+        ({"data": {"name": "mitbih", "leads": ["MLII", "V1"]}}, "expected lead V1"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit(stage, tmp_path, capsys, changes, message):
+    folder, source = tmp_path / "other", write_csv(tmp_path / "a.csv")
+    folder.mkdir()
+    for name in ("checkpoints", "scores.npz"):
+        (folder / name).symlink_to(stage / name)
+    config = json.loads((stage / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(config))
+    arguments = f"checkpoint={folder}", f"input={source}"
+    assert message in fails(capsys, tmp_path / "scores.csv", *arguments)
+
+
+def test_a_stage_that_is_not_done(stage, tmp_path, capsys):
+    source, folder = write_csv(tmp_path / "a.csv"), tmp_path / "stage"
+    folder.mkdir()
+    say = partial(fails, capsys, tmp_path / "scores.csv", f"input={source}")
+    at = f"checkpoint={folder}"
+    assert f"{folder}/config.json: no such file" in say(at)
+    root = {"stages": {"a": {}}, "task": "beatgan", "data": {"name": "mitbih"}}
+    (folder / "config.json").write_text(json.dumps(root))
+    assert "--checkpoint is a stage's folder" in say(at)
+    (folder / "config.json").write_text((stage / "config.json").read_text())
+    assert f"{folder}/scores.npz: expected this file, found none" in say(at)
+    (folder / "scores.npz").write_bytes((stage / "scores.npz").read_bytes()[:-900])
+    assert f"{folder}/scores.npz: expected arrays split, label" in say(at)
+    with (folder / "scores.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert "group, last, best, found one array, as of a .npy" in say(at)
+    write_scores(folder, 0, 2)
+    assert "checkpoints/last: no checkpoint here" in say(at)
+
+
+def write_record(folder):
+    """A WFDB record of one lead, without annotation."""
+    lead = (ecg()[1] * 1000).astype("<i2")
+    lead.tofile(folder / "r.dat")
+    size = f"r 1 360 {len(lead)}\nr.dat 16 1000/mV 16 0 0 0 0 MLII\n"
+    (folder / "r.hea").write_text(size)
+    return folder / "r"
+
+
+def test_a_record_without_annotation(stage, tmp_path, capsys):
+    record, output = write_record(tmp_path), tmp_path / "scores.csv"
+    score.score(stage, record, output)
+    assert f"beats are not marked: {BEATS} detected" in capsys.readouterr().err
+    assert abs(read(output)[1] - ecg()[2]).max() <= 5
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.dat", lambda old: old[:-501], "r.dat: damaged or cut short"),
+        ("r.dat", None, "r.dat: expected this file, found none"),
+        ("r.hea", None, "r.hea: expected this file, found none"),
+        ("r.hea", lambda old: old.replace(b"MLII", b"V5"), "expected lead MLII, found"),
+        ("r.hea", lambda old: old.replace(b" 360 ", b" 36 "), "90 Hz or more"),
+        ("r.dat", lambda old: b"\0" * len(old), "expected beats, found none"),
+        ("r.dat", lambda old: b"\0\x80" * (len(old) // 2), "expected numbers"),
+    ],
+    ids=["cut", "no dat", "no hea", "lead", "rate", "no beats", "nan"],
+)
+def test_a_bad_record(stage, tmp_path, capsys, name, content, message):
+    record = write_record(tmp_path)
+    path = tmp_path / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content(path.read_bytes()))
+    arguments = f"checkpoint={stage}", f"input={record}"
+    assert message in fails(capsys, tmp_path / "scores.csv", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("leads=V5,V1", "--leads: expected 1, as the detector learnt from, found"),
+        ("leads=MLI", "expected lead MLI, found none"),
+        ("rate=250", "--rate: "),
+        ("rate=fast", "flag --rate=fast"),
+        ("chekpoint=x", "flag 'chekpoint'. Did you mean: checkpoint"),
+        ("which=first", "flag --which=first"),
+        (
+            "false_alarms=5",
+            "--false_alarms: expected a share between 0 and 1, got 5.0",
+        ),
+        ("input=/nowhere/a.csv", "/nowhere/a.csv: expected this file, found none"),
+        ("figures=LICENSE", "--figures: LICENSE: expected a folder to write in"),
+        ("output=LICENSE.dat", "--output: expected another file than --input, got"),
+        ("output=kdjax", "--output: expected a file, found the folder kdjax"),
+        ("output=LICENSE/a.csv", "--output: LICENSE: expected a folder to write in"),
+        ("more", "unexpected argument 'more'"),
+    ],
+)
+def test_a_bad_argument(stage, tmp_path, capsys, argument, message):
+    source = tmp_path / "a.csv"
+    write_csv(source, name="MLII,V1").write_text(
+        source.read_text()
+        .replace(",0.000000\n", ",0,0\n")
+        .replace(",1.000000\n", ",0,1\n")
+    )
+    arguments = f"checkpoint={stage}", f"input={source}", argument
+    assert message in fails(capsys, tmp_path / "scores.csv", *arguments)
+    assert "--input: missing" in fails(
+        capsys, tmp_path / "b.csv", f"checkpoint={stage}"
+    )
+    same = f"checkpoint={stage}", f"input={source}"
+    assert "--output: expected another" in fails(capsys, source, *same)
+
+
+def test_ctrl_c_leaves_no_file(stage, tmp_path):
+    lead = np.sin(np.arange(200_000) / 20)
+    np.savetxt(
+        tmp_path / "a.csv",
+        np.stack([lead, np.ones_like(lead)], axis=1),
+        "%.3f",
+        ",",
+        header="MLII,beat",
+        comments="",
+    )
+    folder = tmp_path / "out"
+    command = [
+        *(sys.executable, "-m", "kdjax.score", "--rate=360"),
+        *(f"--checkpoint={stage}", f"--input={tmp_path / 'a.csv'}"),
+        f"--output={folder / 'scores.csv'}",
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ, stderr=subprocess.PIPE, text=True
+    )
+    # Scoring, not compiling: an interrupt inside a compiler's callback can be lost.
+    while process.poll() is None and not any(
+        path.stat().st_size for path in folder.glob(".scores.csv.*")
+    ):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("kdjax: interrupted; ")
+    assert not list(folder.iterdir())

@@ -1,0 +1,250 @@
+"""Probes of a frozen network: what they see, what they solve, what they refuse."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kdjax import data
+from kdjax.errors import InputError
+from kdjax.stages import networks
+from kdjax.tasks.contrastive import probes, readouts
+from kdjax.training import loop, parallel
+from kdjax.training.checkpoint import Checkpoints, Progress, model_of
+
+DIGITS = {"name": "digits"}
+MODEL = {"name": "mlp", "widths": [32], "projection": {"hidden": [16], "outputs": 8}}
+SGD = {"name": "sgd", "schedule": {"name": "constant", "value": 0.05}}
+SOLVED = loop.Training(epochs=0, batch_size=32)
+CLASSES = ("a", "b", "c")
+
+
+def make(name="knn", *, training=SOLVED, **changes):
+    sections = {"data": DIGITS, "probe": {"name": name}, "model": MODEL, "seed": 0}
+    return probes.make(training=training, **(sections | changes))
+
+
+def run(task, training, folder):
+    devices = parallel.make("pmap", devices=1)
+    return loop.run(
+        task, training, folder=folder, seed=0, devices=devices, label="test"
+    )
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", seed=0)
+
+
+@pytest.fixture(scope="module")
+def features(digits):
+    """The representations of all digits by the untrained network, [1797, 32]."""
+    module = networks.network(MODEL, digits.classes)
+    x = jnp.concatenate([digits.train.x, digits.validation.x, digits.test.x])
+    variables = module.init(jax.random.key(0), x[:1], train=False)
+    return np.asarray(module.apply(variables, x, train=False).features["hidden1"])
+
+
+@pytest.fixture(scope="module")
+def task():
+    return make()
+
+
+def test_features_are_those_of_the_network(task, features):
+    found = task.constants()
+    np.testing.assert_allclose(found["x"], features, rtol=1e-5, atol=1e-6)
+
+
+def test_labels_do_not_change_the_features(task):
+    few = make(data=DIGITS | {"label_fraction": 0.05}).constants()
+    np.testing.assert_array_equal(few["x"], task.constants()["x"])
+    assert np.sum(few["y"] == data.UNLABELLED) > 900
+
+
+def test_an_encoder_is_read_from_its_checkpoint(tmp_path, digits):
+    config = {"data": DIGITS, "model": MODEL, "seed": 0}
+    module = networks.network(MODEL, digits.classes)
+    init = networks.fresh(module, jnp.asarray(digits.train.x[:1]), optax.sgd(0.1))
+    state = init(jax.random.key(7))
+    checkpoints, progress = Checkpoints(tmp_path), Progress(1, 1, 0.5, 1, 1)
+    checkpoints.save_best(parallel.to_host(model_of(state)), progress)
+    checkpoints.save_last(state, progress)
+    checkpoints.close()
+    spec = {"folder": tmp_path, "config": config, "checkpoint": "last"}
+    task = make(encoder=spec, model=None)
+    variables = {"params": state.params, **state.model_state}
+    expected = module.apply(variables, jnp.asarray(digits.test.x), train=False)
+    np.testing.assert_allclose(
+        task.constants()["x"][-len(digits.test.y) :],
+        expected.features["hidden1"],
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    assert task.about["start"] == {"stage": tmp_path.name, "checkpoint": "last"}
+
+
+# --- what they solve -----------------------------------------------------------------
+
+
+def made_up(*, unlabelled=0):
+    """60 training rows of three classes, then 30 of validation."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(90) % 3).astype(np.int32)
+    x = rng.normal(size=(90, 6)).astype(np.float32)
+    x[np.arange(90), y] += 1.5
+    y[:unlabelled] = data.UNLABELLED
+    labelled = np.arange(unlabelled, 60)
+    return readouts.Features(x, y, slice(60), labelled, slice(60, 90))
+
+
+def read(reader, known, x):
+    """The probe's logits of representations x."""
+    solved = jax.tree.map(jnp.asarray, reader.fit(known))
+    return np.asarray(reader.logits({}, solved, jnp.asarray(x)))
+
+
+def test_neighbours_vote_as_by_brute_force():
+    known = made_up(unlabelled=15)
+    reader = readouts.knn(classes=CLASSES, neighbours=7, temperature=0.5)
+    found = read(reader, known, known.x[60:])
+    unit = known.x / np.linalg.norm(known.x, axis=1, keepdims=True)
+    for row, logits in zip(unit[60:], found, strict=True):
+        cosine = unit[15:60] @ row
+        votes = np.zeros(3)
+        for i in np.argsort(-cosine)[:7]:
+            votes[known.y[15 + i]] += np.exp(cosine[i] / 0.5)
+        expected = np.maximum(votes / votes.sum(), 1e-6)
+        np.testing.assert_allclose(np.exp(logits), expected, rtol=1e-4)
+
+
+def test_fewer_labels_than_neighbours_all_vote():
+    known = made_up(unlabelled=57)
+    reader = readouts.knn(classes=CLASSES, neighbours=20)
+    found = np.exp(read(reader, known, known.x[60:]))
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+def ridge_by_hand(known, penalty):
+    """Logits of all rows: (X^T X + a I)^-1 X^T Y of the centred labelled rows."""
+    train = known.x[known.train].astype(np.float64)
+    x = (known.x - train.mean(0)) / train.std(0)
+    rows, targets = x[known.labelled], np.eye(3)[known.y[known.labelled]]
+    centre, bias = rows.mean(0), targets.mean(0)
+    centred = rows - centre
+    kernel = np.linalg.solve(
+        centred.T @ centred + penalty * np.eye(x.shape[1]),
+        centred.T @ (targets - bias),
+    )
+    return (x - centre) @ kernel + bias
+
+
+@pytest.mark.parametrize("unlabelled", [0, 30])
+def test_ridge_is_its_closed_form(unlabelled):
+    known = made_up(unlabelled=unlabelled)
+    reader = readouts.ridge(classes=CLASSES, penalties=(10.0,))
+    found = read(reader, known, known.x)
+    np.testing.assert_allclose(found, ridge_by_hand(known, 10.0), rtol=1e-3, atol=1e-5)
+
+
+def test_the_penalty_is_chosen_on_validation():
+    """More directions than labels: too small a penalty fits the noise."""
+    rng = np.random.default_rng(3)
+    y = (np.arange(120) % 3).astype(np.int32)
+    x = rng.normal(size=(120, 30)).astype(np.float32)
+    x[np.arange(120), y] += 1.0
+    known = readouts.Features(x, y, slice(30), np.arange(30), slice(30, 120))
+    penalties = (1e-3, 10.0, 1e6)
+    right = [
+        np.mean(ridge_by_hand(known, a)[known.validation].argmax(1) == y[30:])
+        for a in penalties
+    ]
+    assert len(set(right)) == 3, "each penalty must have its own accuracy"
+    best = penalties[int(np.argmax(right))]
+    reader = readouts.ridge(classes=CLASSES, penalties=penalties)
+    found = read(reader, known, x)
+    np.testing.assert_allclose(found, ridge_by_hand(known, best), rtol=1e-3, atol=1e-5)
+
+
+# --- whole stages --------------------------------------------------------------------
+
+
+def test_a_linear_probe_of_a_random_network_learns(tmp_path):
+    """Ten digits: chance is .1."""
+    training = loop.Training(epochs=3, batch_size=32, eval_epochs=3)
+    task = make("linear", training=training, optimizer=SGD)
+    found = run(task, training, tmp_path)["last"]["test"]
+    assert found["accuracy"] > 0.7
+    assert found["examples"] == task.data["test"].size
+    assert not (tmp_path / "embeddings.npz").exists()
+
+
+@pytest.mark.parametrize("name", ["knn", "linear", "ridge"])
+def test_only_labelled_rows_are_used(name):
+    training = loop.Training(epochs=1 if name == "linear" else 0, batch_size=16)
+    few = DIGITS | {"label_fraction": 0.05}
+    task = make(name, training=training, optimizer=SGD, data=few)
+    known = data.load("digits", seed=0, label_fraction=0.05).train.y
+    rows = np.flatnonzero(known != data.UNLABELLED)
+    batches = task.data["train"].batches(16, epoch=None)
+    seen = np.concatenate([b["index"][b["mask"] > 0] for b in batches])
+    np.testing.assert_array_equal(seen, rows)
+    assert task.data["train"].size == task.about["examples"]["labelled"] == len(rows)
+    if name == "knn":
+        solved = task.constants()["solved"]
+        assert solved["bank"].shape == (len(rows), 32)
+        np.testing.assert_array_equal(solved["votes"].argmax(1), known[rows])
+
+
+def test_embeddings_are_the_principal_components_of_the_test_split(
+    tmp_path, digits, features
+):
+    found = run(make(embeddings=True), SOLVED, tmp_path)
+    assert found["last"] == found["best"]
+    assert found["last"]["test"]["accuracy"] > 0.7
+    n = len(digits.train.y)
+    with np.load(tmp_path / "embeddings.npz", allow_pickle=False) as stored:
+        np.testing.assert_array_equal(stored["key"], digits.test.key)
+        np.testing.assert_array_equal(stored["label"], digits.test.y)
+        position, explained = stored["position"], stored["explained"]
+    mean = features[:n].mean(axis=0)
+    _, singular, axes = np.linalg.svd(features[:n] - mean, full_matrices=False)
+    expected = (features[-len(digits.test.y) :] - mean) @ axes[:2].T
+    for one, other in zip(position.T, expected.T, strict=True):
+        np.testing.assert_allclose(one * np.sign(one @ other), other, atol=1e-3)
+    share = np.square(singular) / np.sum(np.square(singular))
+    np.testing.assert_allclose(explained, share[:2], rtol=1e-4)
+
+
+# --- what is refused -----------------------------------------------------------------
+
+WAVES = {"name": "synthetic_wearable", "samples": 32, "windows": 8}
+OTHER = {"folder": "w/pretrain", "config": {"data": WAVES, "model": MODEL, "seed": 0}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "kn"}, r"config.probe.name: unknown name 'kn' .*'knn'"),
+        ({"probe": {}}, "config.probe.name: missing"),
+        ({"probe": {"name": "knn", "neighbors": 3}}, r"neighbors: .*'neighbours'"),
+        ({"probe": {"name": "knn", "neighbours": 0}}, "neighbours: .*above 0, got 0"),
+        ({"probe": {"name": "knn", "temperature": -1.0}}, "temperature: .*got -1.0"),
+        (
+            {"training": loop.Training(epochs=3, batch_size=32)},
+            "config.training.epochs: expected 0, .*'knn' is not trained; got 3",
+        ),
+        (
+            {"training": loop.Training(epochs=0, batch_size=32, select="loos")},
+            r"config.training.select: .*'loos' .*'loss'",
+        ),
+        ({"encoder": OTHER}, r"config.encoder: the encoder takes .*\(32, 3\), .*\(8,"),
+        ({"encoder": {"checkpoint": "last"}}, "config.encoder.stage: missing"),
+        ({"encoder": {"folder": "none"}}, "none/config.json: no such file"),
+        ({"name": "linear"}, "config.optimizer.name: missing"),
+        ({"model": {}}, "config.model.name: missing"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        make(**changes)

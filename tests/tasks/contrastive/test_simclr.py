@@ -1,0 +1,344 @@
+"""Contrastive pretraining: its step, its scores, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdjax import losses
+from kdjax.errors import InputError
+from kdjax.tasks.contrastive import metrics, simclr
+from kdjax.training import loop, parallel
+from kdjax.training.checkpoint import model_of
+from tests.running import mapped
+
+RNG = np.random.default_rng(0)
+BATCH = 32
+CONSTANT = {"name": "constant", "value": 0.1}
+MODEL = {
+    "name": "mlp",
+    "widths": [32],
+    "projection": {"hidden": [24], "outputs": 16},
+}
+
+
+def make(*, batch_size=BATCH, contrast=None, **changes):
+    sections = {
+        "data": {"name": "digits"},
+        "model": MODEL,
+        "training": training(batch_size=batch_size),
+        "optimizer": {"name": "sgd", "schedule": CONSTANT},
+        "augment": {"name": "flip"},  # compiles fast
+        "contrast": {"temperature": 0.2} | (contrast or {}),
+        "seed": 0,
+    }
+    return simclr.make(**(sections | changes))
+
+
+def training(**changes):
+    fields = {"epochs": 1, "batch_size": BATCH, "select": "loss", "mode": "min"}
+    return loop.Training(**(fields | changes))
+
+
+def projection(**changes):
+    return MODEL | {"projection": MODEL["projection"] | changes}
+
+
+def cut(batch, count):
+    return {k: v.reshape(count, -1, *v.shape[1:]) for k, v in batch.items()}
+
+
+DEVICE = parallel.Parallel(
+    1, lambda tree: jax.tree.map(jnp.array, tree), lambda batch: cut(batch, 1), mapped
+)
+
+
+def one_step(task, *, devices=1, batch_size=BATCH):
+    """(model, metrics) after one step from the same start."""
+    batch = next(task.data["train"].batches(batch_size, epoch=1))
+    constants = task.constants(), jax.random.key(1)
+    state = task.init(jax.random.key(0))
+    step = loop.compiled_step(task, DEVICE)
+    state, metrics = step(state, constants, cut(batch, devices))
+    return parallel.to_host(model_of(state)), metrics
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The step that the others are compared with."""
+    return one_step(make())
+
+
+def furthest(one, other):
+    """The largest difference relative to the size of its array."""
+    differences = jax.tree.map(
+        lambda a, b: float(np.max(np.abs(a - b)) / np.max(np.abs(a))), one, other
+    )
+    return max(jax.tree.leaves(differences))
+
+
+# --- the step ------------------------------------------------------------------------
+
+
+def test_pretraining_learns(tmp_path):
+    chosen = training(epochs=4, batch_size=64, eval_epochs=4)
+    task = make(
+        training=chosen, augment={"name": "random_resized_crop", "min_area": 0.5}
+    )
+    constants = DEVICE.replicate((task.constants(), jax.random.key(0)))
+    scores = loop.compiled_scores(task, chosen, DEVICE, constants)
+    before = scores(model_of(task.init(jax.random.key(0))), "validation")
+    run = {"seed": 0, "devices": DEVICE, "label": "test"}
+    after = loop.run(task, chosen, folder=tmp_path, **run)["last"]["validation"]
+    assert after["loss"] < before["loss"] - 1
+    assert after["retrieval"] > before["retrieval"] + 0.1
+    assert after["uniformity"] < before["uniformity"]
+    assert not after["collapsed"]
+    assert after["examples"] == task.data["validation"].size
+
+
+@pytest.mark.parametrize(
+    ("model", "contrast"),
+    [(MODEL, {"frozen_statistics": True}), (projection(norm=False), {})],
+    ids=["frozen statistics", "no batch norm"],
+)
+def test_pieces_give_the_gradient_of_the_whole(model, contrast):
+    """And frozen statistics stay."""
+    one, _ = one_step(make(model=model, contrast=contrast))
+    for pieces in (2, 4):
+        task = make(model=model, contrast=contrast | {"pieces": pieces})
+        found, metrics = one_step(task)
+        assert metrics["grad_norm"] > 0.1
+        assert furthest(one["params"], found["params"]) < 1e-5
+        start = task.init(jax.random.key(0))
+        jax.tree.map(
+            np.testing.assert_array_equal, found["model_state"], start.model_state
+        )
+
+
+def test_pieces_are_another_step_where_batch_norm_sees_them(whole):
+    found, _ = one_step(make(contrast={"pieces": 2}))
+    assert furthest(whole[0]["params"], found["params"]) > 1e-3
+    statistics = [model["model_state"]["batch_stats"] for model in (whole[0], found)]
+    assert furthest(*statistics) > 1e-2, "it moves once a piece"
+
+
+@pytest.mark.parametrize(
+    "options", [{"chunk_size": 7}, {"chunk_size": 5, "ring": True}], ids=str
+)
+def test_chunks_ring_and_devices_do_not_change_the_step(whole, options):
+    found, metrics = one_step(make(contrast=options), devices=2)
+    assert furthest(whole[0], found) < 1e-5
+    for name in ("loss", "alignment", "grad_norm"):
+        np.testing.assert_allclose(metrics[name], whole[1][name], rtol=1e-5)
+
+
+def test_statistics_over_single_devices_are_another_step(whole):
+    apart, metrics = one_step(make(model=MODEL | {"norm_devices": 1}), devices=2)
+    assert np.isfinite(metrics["loss"])
+    assert furthest(whole[0]["params"], apart["params"]) > 1e-3
+
+
+def test_statistics_over_a_number_that_does_not_divide_the_devices():
+    task = make(model=MODEL | {"norm_devices": 2})
+    with pytest.raises(InputError, match=r"norm_devices: .* 3 devices, found 2"):
+        one_step(task, devices=3, batch_size=33)
+
+
+def test_bfloat16_gives_a_finite_float32_loss(whole):
+    model, metrics = one_step(make(model=MODEL | {"dtype": "bfloat16"}))
+    assert metrics["loss"].dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(model)} == {np.dtype("float32")}
+    np.testing.assert_allclose(metrics["loss"], whole[1]["loss"], rtol=0.02)
+    assert metrics["loss"] != whole[1]["loss"]
+
+
+# --- the scores ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """eval_batch_size -> the validation figures of a new network."""
+    task = make()
+    constants = DEVICE.replicate((task.constants(), jax.random.key(0)))
+    model = model_of(task.init(jax.random.key(0)))
+
+    def figures(size):
+        chosen = training(eval_batch_size=size)
+        return loop.compiled_scores(task, chosen, DEVICE, constants)(
+            model, "validation"
+        )
+
+    return figures, task.data["validation"].size
+
+
+def test_padding_does_not_count(scored):
+    figures, n = scored
+    exact, padded = figures(n), figures(n + 37)
+    assert exact["examples"] == padded["examples"] == n
+    for name in metrics.SCORES:
+        np.testing.assert_allclose(exact[name], padded[name], rtol=1e-4, err_msg=name)
+
+
+def test_what_is_of_single_examples_is_the_same_in_ragged_batches(scored):
+    figures, n = scored
+    whole, ragged = figures(n), figures(50)
+    assert n % 50
+    assert whole["examples"] == ragged["examples"] == n
+    for name in ("alignment", "rank", "projection_rank"):
+        np.testing.assert_allclose(whole[name], ragged[name], rtol=1e-4, err_msg=name)
+    # the others are against fewer examples, and easier for it
+    assert ragged["loss"] < whole["loss"]
+    assert ragged["retrieval"] >= whole["retrieval"]
+
+
+def vectors(*shape):
+    z = RNG.normal(size=shape).astype(np.float32)
+    return z / np.linalg.norm(z, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_contrastive_sums_are_their_formulas(devices):
+    z1, z2 = vectors(12, 5), vectors(12, 5)
+    z2[:4] = z1[:4]
+    mask = np.array([1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 0], np.float32)
+
+    def sums(_, __, batch):
+        found = metrics.contrastive_sums(batch["z1"], batch["z2"], batch["mask"])
+        return jax.lax.psum(found, parallel.AXIS)
+
+    batch = cut({"z1": z1, "z2": z2, "mask": mask}, devices)
+    found = mapped(sums)(0, 0, batch)
+    a, b = z1[mask > 0].astype(np.float64), z2[mask > 0].astype(np.float64)
+    n = len(a)
+    distances = np.sum((a[:, None] - a[None]) ** 2, axis=-1)
+    pairs = ~np.eye(n, dtype=bool)
+    expected = {
+        "alignment": (np.sum((a - b) ** 2), n),
+        "uniformity": (np.exp(-2 * distances)[pairs].sum(), n * (n - 1)),
+        "retrieval": (np.sum((a @ b.T).argmax(1) == np.arange(n)), n),
+        "projection_moments": (a.T @ a, n),
+    }
+    assert set(found) == set(expected)
+    assert 3 <= expected["retrieval"][0] < n
+    for name, value in expected.items():
+        for got, want in zip(found[name], value, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def figures_of(z):
+    """The figures of representations and projections z, both views the same."""
+    z = jnp.asarray(z)
+    mask = jnp.ones(len(z))
+
+    def sums(_, __, z):
+        found = metrics.contrastive_sums(z, z, mask)
+        loss = losses.nt_xent(z, z, temperature=0.5)
+        found |= {
+            "loss": (loss * len(z), jnp.sum(mask)),
+            "moments": found["projection_moments"],
+        }
+        return jax.lax.psum(found, parallel.AXIS)
+
+    return metrics.figures(jax.device_get(mapped(sums)(0, 0, z[None])))
+
+
+def test_identical_projections_are_collapsed():
+    found = figures_of(np.tile(vectors(1, 6), (20, 1)))
+    assert found["collapsed"]
+    assert found["projection_rank"] == pytest.approx(1, abs=0.02)
+    assert found["uniformity"] == pytest.approx(0, abs=1e-5)
+    assert found["alignment"] == 0
+    assert found["retrieval"] == pytest.approx(1 / 20)
+    assert found["loss"] == pytest.approx(np.log(39), rel=1e-5)
+
+
+def test_spread_projections_are_not():
+    found = figures_of(vectors(200, 6))
+    assert not found["collapsed"]
+    assert found["projection_rank"] > 5
+    assert found["uniformity"] < -2
+    assert found["retrieval"] == 1
+    assert found["examples"] == 200
+
+
+@pytest.mark.parametrize(
+    ("moments", "rank"),
+    [
+        (np.outer([1.0, 2.0, -3.0], [1.0, 2.0, -3.0]), 1.0),
+        (7 * np.eye(5), 5.0),
+        (np.diag([4.0, 4.0, 0.0]), 2.0),
+        (np.zeros((4, 4)), 1.0),
+        # singular values 3 and 1: p = 3/4, 1/4
+        (np.diag([9.0, 1.0]), 4 / 3**0.75),
+        (np.full((2, 2), np.nan), np.nan),
+    ],
+    ids=["one direction", "all alike", "two of three", "nothing", "3 to 1", "nan"],
+)
+def test_effective_rank_of_known_moments(moments, rank):
+    found = metrics.effective_rank(moments)
+    np.testing.assert_allclose(found, rank, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    rows=st.integers(1, 12),
+    dim=st.integers(1, 8),
+    scale=st.sampled_from([1e-6, 1.0, 1e6]),
+    seed=st.integers(0, 2**16),
+)
+def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
+    x = scale * np.random.default_rng(seed).normal(size=(rows, dim))
+    found = metrics.effective_rank(x.T @ x)
+    assert 1 - 1e-9 <= found <= min(rows, dim) * (1 + 1e-4)
+    turned = np.linalg.qr(np.random.default_rng(seed + 1).normal(size=(dim, dim)))[0]
+    other = metrics.effective_rank(turned.T @ x.T @ x @ turned)
+    assert other == pytest.approx(found, rel=1e-4)
+
+
+# --- what is refused -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"name": "mlp"}}, "config.model.projection: expected a whole"),
+        ({"model": projection(keep=0)}, "no 'keep'"),
+        ({"contrast": {"temperature": 0}}, "temperature: .*above 0, found 0"),
+        (
+            {"contrast": {"temperature": -1}},
+            "temperature: expected 0.0 to inf, found -1",
+        ),
+        (
+            {"contrast": {"temperature": "1"}},
+            "temperature: expected a number, found '1'",
+        ),
+        ({"contrast": {"chunk_size": 0}}, "chunk_size: expected 1 to .*, found 0"),
+        ({"contrast": {"pieces": 0}}, "pieces: expected 1 to .*, found 0"),
+        ({"contrast": {"ring": 1}}, "ring: expected True or False, found 1"),
+        ({"contrast": {"pieces": None}}, "pieces"),
+        ({"contrast": {"temprature": 1}}, r"temprature: unknown .*'temperature'"),
+        ({"batch_size": 1}, "batch_size: expected 2 or more, .* got 1"),
+        ({"augment": {"name": "color_jitter", "strenth": 1.0}}, "'strength'"),
+        (
+            {"augment": {"name": "rotation"}},
+            r"config.augment: rotation takes \[n, time",
+        ),
+        ({"training": training(select="accuracy")}, "config.training.select: .*'accu"),
+        ({"optimizer": {"name": "lras", "schedule": CONSTANT}}, "'lars'"),
+        ({"model": projection(outputs=0)}, "projection.outputs"),
+        ({"model": MODEL | {"dtype": "float16"}}, "'float16'"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        make(**changes)
+
+
+def test_pieces_that_do_not_divide_a_devices_part():
+    task = make(contrast={"pieces": 16})
+    training(batch_size=32).check_devices(2, pieces=task.pieces)
+    with pytest.raises(InputError, match=r"32 is not .* by 4 devices x 16 pieces"):
+        training(batch_size=32).check_devices(4, pieces=task.pieces)

@@ -1,0 +1,321 @@
+"""The distillation task: its terms are the losses, and it learns real data."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import losses
+from kdjax.data import UNLABELLED
+from kdjax.errors import InputError
+from kdjax.models import Outputs
+from kdjax.tasks.distillation import distill, terms
+from kdjax.training import loop, parallel
+from kdjax.training.checkpoint import Checkpoints, Progress, model_of
+
+KEYS = jax.random.split(jax.random.key(0), 4)
+
+
+def outputs(key, channels):
+    first, second, third = jax.random.split(key, 3)
+    features = {
+        "group1": jax.random.normal(first, (5, 8, channels)),
+        "group2": jax.random.normal(second, (5, 4, channels)),
+        "pooled": jax.random.normal(third, (5, channels)),
+    }
+    return Outputs(jax.random.normal(key, (5, 3)), features)
+
+
+STUDENT, TEACHER = outputs(KEYS[0], 6), outputs(KEYS[1], 9)
+LABELS = jnp.array([0, 1, 2, 1, 0])
+
+
+def total(spec, step=0):
+    built = terms.build(spec, teacher=True)
+    return terms.total(built, STUDENT, TEACHER, LABELS, jnp.int32(step))
+
+
+def test_total_is_the_weighted_sum_of_the_losses():
+    loss, parts = total(
+        {
+            "cross_entropy": {"weight": 0.1},
+            "kd": {"weight": 0.9, "temperature": 2.0},
+            "attention_transfer": {"weight": 10.0},
+            "amd": {"weight": 100.0, "layers": ["group2"], "margin": 1.1},
+        }
+    )
+    pairs = [(STUDENT.features[k], TEACHER.features[k]) for k in ("group1", "group2")]
+    expected = {
+        "cross_entropy": losses.cross_entropy(STUDENT.logits, LABELS),
+        "kd": losses.distillation_kl(STUDENT.logits, TEACHER.logits, temperature=2.0),
+        "attention_transfer": sum(losses.attention_transfer_loss(*p) for p in pairs),
+        "amd": losses.amd_loss(*pairs[1], margin=1.1),
+    }
+    assert set(parts) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(parts[name], value, rtol=1e-6)
+    weights = {"cross_entropy": 0.1, "kd": 0.9, "attention_transfer": 10, "amd": 100}
+    np.testing.assert_allclose(
+        loss, sum(weights[name] * value for name, value in expected.items()), rtol=1e-6
+    )
+
+
+def test_eskd_term_stops_at_its_step():
+    spec = {"eskd": {"weight": 1.0, "stop_step": 5, "alpha": 0.7}}
+    kd = losses.kd_loss(STUDENT.logits, TEACHER.logits, LABELS, alpha=0.7)
+    np.testing.assert_allclose(total(spec, step=4)[0], kd, rtol=1e-6)
+    plain = losses.cross_entropy(STUDENT.logits, LABELS)
+    np.testing.assert_allclose(total(spec, step=5)[0], plain, rtol=1e-6)
+
+
+def test_an_absent_term_is_left_out():
+    spec = {"cross_entropy": {"weight": 1.0}, "kd": None, "amd": {"weight": 0}}
+    assert set(terms.build(spec, teacher=False)) == {"cross_entropy"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({}, "config.losses: no term with a weight"),
+        ({"kd": {}}, "config.losses.kd.weight: missing"),
+        ({"eskd": {"weight": 1.0}}, "config.losses.eskd.stop_step: missing"),
+        ({"kd": {"weight": 1.0, "temprature": 1.0}}, "did you mean 'temperature'"),
+    ],
+)
+def test_wrong_losses_are_named(spec, message):
+    with pytest.raises(InputError, match=message):
+        terms.build(spec, teacher=True)
+
+
+def test_unknown_layer_is_named():
+    with pytest.raises(InputError, match=r"'group3' \(did you mean 'group"):
+        total({"amd": {"weight": 1.0, "layers": ["group3"]}})
+
+
+def wearable(folder, **changes):
+    sections = {
+        "data": {"name": "synthetic_wearable", "samples": 32},
+        "model": {"name": "mlp", "widths": [16]},
+        "training": loop.Training(epochs=1, batch_size=8),
+        "optimizer": {"name": "sgd", "schedule": {"name": "constant", "value": 0.01}},
+        "losses": {"cross_entropy": {"weight": 1.0}},
+        "seed": 0,
+    }
+    return distill.make(**(sections | changes))
+
+
+def test_splits_do_not_share_rows_and_batches_cover_them(tmp_path):
+    task = wearable(tmp_path)
+    seen = {}
+    for split, source in task.data.items():
+        batches = list(source.batches(7, epoch=None))
+        rows = np.concatenate([b["index"][b["mask"] > 0] for b in batches])
+        assert len(rows) == len(set(rows.tolist())) == source.size
+        seen[split] = set(rows.tolist())
+    assert not seen["train"] & seen["test"]
+    assert not seen["train"] & seen["validation"]
+    x = task.constants()["x"]
+    assert set.union(*seen.values()) == set(range(len(x)))
+
+
+def test_an_epoch_is_a_permutation_of_the_training_rows(tmp_path):
+    source = wearable(tmp_path).data["train"]
+    first, again, second = (
+        np.concatenate([b["index"] for b in source.batches(8, epoch=epoch)])
+        for epoch in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert sorted(first) == sorted(second) == list(range(source.size))
+    assert first.tolist() != second.tolist()
+
+
+def test_a_teacher_from_another_folder(tmp_path):
+    """A trained stage's folder serves as a teacher in any other experiment."""
+    from kdjax import files
+
+    teacher = tmp_path / "teacher"
+    config = {
+        "data": {"name": "synthetic_wearable", "samples": 32},
+        "model": {"name": "mlp", "widths": [16]},
+        "seed": 0,
+    }
+    run = {"seed": 0, "devices": parallel.make("pmap", devices=1), "label": "test"}
+    training = loop.Training(epochs=1, batch_size=8)
+    loop.run(wearable(teacher), training, folder=teacher, **run)
+    files.write_json(teacher / "config.json", config)
+    kd = {"kd": {"weight": 1.0}}
+    task = wearable(tmp_path, losses=kd, teacher={"folder": str(teacher)})
+    found = task.constants()["teacher"]["params"]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    assert task.about["teacher"] == {"stage": "teacher", "checkpoint": "best"}
+    with pytest.raises(InputError, match="no such file"):
+        wearable(tmp_path, losses=kd, teacher={"folder": str(tmp_path / "none")})
+    with pytest.raises(InputError, match=r"'chekpoint' .*'checkpoint'"):
+        wearable(
+            tmp_path, losses=kd, teacher={"folder": str(teacher), "chekpoint": "last"}
+        )
+
+
+def test_one_epoch_learns_uci_har(shared_data, tmp_path):
+    """Six activities of subjects that were never trained on: chance is .17."""
+    training = loop.Training(epochs=1, batch_size=64)
+    task = wearable(
+        tmp_path,
+        data={"name": "uci_har", "root": str(shared_data / "uci_har")},
+        model={"name": "wide_resnet", "depth": 10, "width": 1},
+        optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.05}},
+        augment={"name": "mix1"},
+        training=training,
+    )
+    assert task.about["examples"]["test"] == 2893
+    assert task.about["data"] == "UCI HAR (rebuilt)"
+    figures = loop.run(
+        task,
+        training,
+        folder=tmp_path,
+        seed=0,
+        devices=parallel.make("pmap", devices=1),
+        label="test",
+    )
+    assert figures["last"]["test"]["accuracy"] > 0.6
+    assert figures["last"]["test"]["examples"] == 2893
+
+
+# --- few labels, and starting from another stage -------------------------------------
+
+CONSTANT = {"name": "constant", "value": 0.1}
+FEW = {"name": "digits", "label_fraction": 0.05}
+ENCODER = {"name": "mlp", "widths": [16]}
+HEAD = {"hidden": [12, 12], "outputs": 8}
+
+
+def fine_tuned(**changes):
+    sections = {
+        "data": FEW,
+        "model": ENCODER | {"projection": HEAD | {"keep": 1}},
+        "training": loop.Training(epochs=1, batch_size=16),
+        "optimizer": {"name": "sgd", "schedule": CONSTANT},
+        "losses": {"cross_entropy": {"weight": 1.0}},
+        "seed": 0,
+    }
+    return distill.make(**(sections | changes))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_leaves_out_the_unlabelled(smoothing):
+    spec = {"cross_entropy": {"weight": 1.0, "label_smoothing": smoothing}}
+    built = terms.build(spec, teacher=False)
+    labels = jnp.array([0, UNLABELLED, 2, UNLABELLED, 1])
+
+    def loss(logits):
+        student = Outputs(logits, STUDENT.features)
+        return terms.total(built, student, None, labels, jnp.int32(0))[0]
+
+    value, gradient = jax.value_and_grad(loss)(STUDENT.logits)
+    known = np.array([0, 2, 4])
+    mean = losses.cross_entropy(
+        STUDENT.logits[known], labels[known], label_smoothing=smoothing
+    )
+    np.testing.assert_allclose(value, mean * 3 / 5, rtol=1e-6)
+    moved = np.abs(gradient).max(axis=1)
+    np.testing.assert_array_equal(moved > 0, [True, False, True, False, True])
+
+
+def test_without_any_label_the_loss_is_zero():
+    built = terms.build({"cross_entropy": {"weight": 1.0}}, teacher=False)
+    none = jnp.full(5, UNLABELLED)
+    value, _ = terms.total(built, STUDENT, None, none, jnp.int32(0))
+    assert value == 0
+
+
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_unlabelled_chooses_the_rows(unlabelled):
+    task = fine_tuned(unlabelled=unlabelled)
+    source, y = task.data["train"], task.constants()["y"]
+    rows = np.arange(task.about["examples"]["train"])
+    whole = len(distill.examples.load(FEW, 0).train.y)
+    if not unlabelled:
+        rows = np.flatnonzero(y[:whole] != UNLABELLED)
+        assert len(rows) == task.about["examples"]["labelled"] < whole / 10
+    assert source.size == len(rows) == (whole if unlabelled else len(rows))
+    drawn = [b["index"] for b in source.batches(16, epoch=1)]
+    assert len(drawn) == len(rows) // 16
+    drawn = np.concatenate(drawn)
+    assert len(set(drawn.tolist())) == len(drawn)
+    assert set(drawn.tolist()) <= set(rows.tolist())
+    assert (y[drawn] == UNLABELLED).any() == unlabelled
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """({"folder", "config", "checkpoint"}, the model there) of a projection network."""
+    folder = tmp_path_factory.mktemp("experiment") / "pretrain"
+    model = ENCODER | {"projection": HEAD}
+    init = fine_tuned(model=model).init
+    state = init(jax.random.key(7))
+    # as after training: nothing is what a new network has
+    state = state._replace(
+        model_state=jax.tree.map(lambda leaf: leaf + 0.5, state.model_state)
+    )
+    found = parallel.to_host(model_of(state))
+    checkpoints, progress = Checkpoints(folder), Progress(1, 1, 0.5, 1, 1)
+    checkpoints.save_best(found, progress)
+    checkpoints.save_last(state, progress)
+    checkpoints.close()
+    config = {"data": {"name": "digits"}, "model": model, "seed": 0}
+    return {"folder": folder, "config": config, "checkpoint": "last"}, found
+
+
+@pytest.mark.parametrize("keep", [0, 1, 2])
+def test_start_copies_the_encoder_and_the_layers_that_are_kept(pretrained, keep):
+    spec, expected = pretrained
+    model = ENCODER | {"projection": HEAD | {"keep": keep}}
+    task, fresh = fine_tuned(model=model, start=spec), fine_tuned(model=model)
+    rng = jax.random.key(3)
+    found = parallel.to_host(model_of(task.init(rng)))
+    new = parallel.to_host(model_of(fresh.init(rng)))
+    equal = np.testing.assert_array_equal
+    jax.tree.map(equal, found["params"]["encoder"], dict(expected["params"]["encoder"]))
+    names = {f"{part}{i + 1}" for i in range(keep) for part in ("layer", "norm")}
+    assert set(found["params"]["head"]) == {"classes"} | names
+    for name in names:
+        jax.tree.map(
+            equal, found["params"]["head"][name], expected["params"]["head"][name]
+        )
+    for i in range(keep):
+        jax.tree.map(
+            equal,
+            found["model_state"]["batch_stats"]["head"][f"norm{i + 1}"],
+            expected["model_state"]["batch_stats"]["head"][f"norm{i + 1}"],
+        )
+    jax.tree.map(
+        equal, found["params"]["head"]["classes"], new["params"]["head"]["classes"]
+    )
+    kernels = [tree["params"]["encoder"]["Dense_0"]["kernel"] for tree in (found, new)]
+    assert (kernels[0] != kernels[1]).mean() > 0.9
+    assert task.about["start"] == {"stage": "pretrain", "checkpoint": "last"}
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"widths": [24]}, r"encoder.*: expected .*24.*config.model, found .*16"),
+        ({"widths": [16, 16]}, "that stage's network has no .*encoder"),
+        ({"name": "wide_resnet", "depth": 10, "width": 1}, "network has no .*encoder"),
+    ],
+    ids=["wider", "deeper", "another"],
+)
+def test_a_start_from_another_encoder_is_refused(pretrained, model, message):
+    name = model.get("name", "mlp")
+    with pytest.raises(InputError, match=f"config.start: .*{message}"):
+        fine_tuned(model={"name": name} | model, start=pretrained[0])
+
+
+def test_a_start_on_other_data_or_without_a_checkpoint(pretrained, tmp_path):
+    spec, _ = pretrained
+    waves = {"name": "synthetic_wearable", "samples": 32, "windows": 8}
+    with pytest.raises(InputError, match=r"config.start: the start takes examples"):
+        fine_tuned(data=waves, start=spec)
+    task = fine_tuned(start=spec | {"folder": tmp_path})
+    with pytest.raises(InputError, match="no checkpoint here"):
+        task.init(jax.random.key(0))
