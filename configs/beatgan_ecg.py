@@ -10,7 +10,7 @@ are in training and test alike and the epoch is chosen on labelled anomalies:
 
     bash launch/local.sh configs/beatgan_ecg.py --config.data.root=MITDB_FOLDER \\
         --config.data.protocol=paper --config.training.select=auc \\
-        --config.training.mode=max --workdir=runs/beatgan_ecg_paper
+        --workdir=runs/beatgan_ecg_paper
 
 Moody & Mark 2001; Zhou et al., IJCAI 2019: Adam at 1e-4, batch 64, latent 50.
 """

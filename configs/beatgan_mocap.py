@@ -23,7 +23,6 @@ def get_config(arg: str = "") -> ConfigDict:
         "epochs": 1 if smoke else 50,
         "batch_size": 64,
         "select": "loss",
-        "mode": "min",
     }
     config.optimizer = common.beatgan_adam()
     config.stages = {"beatgan": {}}

@@ -28,7 +28,6 @@ def get_config(arg: str = "") -> ConfigDict:
         "epochs": 1 if smoke else 20,
         "batch_size": 32,
         "select": "loss",
-        "mode": "min",
     }
     config.optimizer = common.beatgan_adam(1e-3)
     config.stages = {"beatgan": {}}

@@ -83,7 +83,7 @@ def pretrain(
         "task": "simclr",
         "losses": None,
         "augment": augment,
-        "training": training | {"select": "loss", "mode": "min"},
+        "training": training | {"select": "loss"},
         "optimizer": optimizer,
         "contrast": {"temperature": temperature},
     }
@@ -161,6 +161,5 @@ def ecg(config: ConfigDict, smoke: bool, *, epochs: int) -> None:
         "epochs": 1 if smoke else epochs,
         "batch_size": 512 if smoke else 64,
         "select": "loss",
-        "mode": "min",
     }
     config.optimizer = beatgan_adam()

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import difflib
+import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
+
+# {section: {field: value}}, every default filled in.
+Settings = dict[str, dict[str, Any]]
+_settings: contextvars.ContextVar[Settings | None] = contextvars.ContextVar(
+    "settings", default=None
+)
 
 
 class InputError(ValueError):
@@ -32,6 +43,23 @@ def lookup(name: str, table: Mapping[str, Any], *, where: str) -> Any:
     return table[name]
 
 
+def look_up_or_import(name: str, table: Mapping[str, Any], *, where: str) -> Any:
+    """`table[name]`, or of "module:name" what a module has by that name.
+
+    The module is found as by `import`, and from the folder where the command runs.
+    """
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        return lookup(name, table, where=where)
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{where}: {name!r}: {error}") from error
+
+
 def split_name(section: Mapping[str, Any], *, where: str) -> tuple[str, dict[str, Any]]:
     """A config section's `name` and its other fields; InputError if it has no name."""
     if "name" not in section:
@@ -52,14 +80,49 @@ def call(
     The function's signature is the section's schema: a field it does not take, or one
     it needs and does not get, is an InputError that names it and the nearest field.
     `given` are the arguments the program itself supplies; a section may not set them.
+    Inside `recorded_settings` the fields are noted, with the defaults of the others.
     """
     parameters = inspect.signature(function).parameters
-    known = [name for name in parameters if name not in given]
+    schema = {name: p.default for name, p in parameters.items() if name not in given}
+    return function(**given, **check_fields(fields, schema, where=where))
+
+
+REQUIRED = inspect.Parameter.empty  # the default of a field that has none
+
+
+def check_fields(
+    fields: Mapping[str, Any], schema: Mapping[str, Any], *, where: str
+) -> dict[str, Any]:
+    """`fields`, all of which are in `schema`, {field: default or REQUIRED}.
+
+    InputError that names a field that is not, and the nearest one, or that is missing.
+    """
     for name in fields:
-        if name not in known:
-            raise InputError(f"{where}.{name}: unknown field{nearest(name, known)}")
-    for name, parameter in parameters.items():
-        required = parameter.default is inspect.Parameter.empty
-        if required and name not in fields and name not in given:
+        if name not in schema:
+            raise InputError(f"{where}.{name}: unknown field{nearest(name, schema)}")
+    for name, default in schema.items():
+        if default is REQUIRED and name not in fields:
             raise InputError(f"{where}.{name}: missing, and it has no default")
-    return function(**given, **fields)
+    defaults = {k: v for k, v in schema.items() if v is not REQUIRED}
+    record_settings({where: defaults | dict(fields)})
+    return dict(fields)
+
+
+@contextlib.contextmanager
+def recorded_settings() -> Iterator[Settings]:
+    """Collects the fields of every section that `call` is given, defaults resolved."""
+    token = _settings.set({})
+    try:
+        settings = _settings.get()
+        assert settings is not None
+        yield settings
+    finally:
+        _settings.reset(token)
+
+
+def record_settings(settings: Settings) -> None:
+    """Adds to what `recorded_settings` collects, where it does."""
+    collected = _settings.get()
+    if collected is not None:
+        for where, fields in settings.items():
+            collected[where] = collected.get(where, {}) | fields

@@ -7,17 +7,27 @@ a section with a `stage` field (`teacher = {"stage": "teacher", "checkpoint": "b
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdjax import files
-from kdjax.errors import InputError, call, lookup, nearest
+from kdjax.errors import (
+    InputError,
+    Settings,
+    call,
+    lookup,
+    nearest,
+    record_settings,
+    recorded_settings,
+)
 from kdjax.report.document import write_report
 from kdjax.report.runs import report_settings
-from kdjax.tasks import TASKS
+from kdjax.stages import batches, record
+from kdjax.tasks import ALL
 from kdjax.training import loop, parallel
 
 Fields = dict[str, Any]
@@ -26,7 +36,13 @@ Fields = dict[str, Any]
 EXPERIMENT_FIELDS = ("stages", "seeds", "report", "parallel", "devices")
 
 
-def run(config: Fields, workdir: Path, *, only: str | None = None) -> None:
+def run(
+    config: Fields,
+    workdir: Path,
+    *,
+    only: str | None = None,
+    rerun_stale: bool = False,
+) -> None:
     """Runs every stage of every seed that is not done, then writes the report.
 
     Args:
@@ -34,6 +50,8 @@ def run(config: Fields, workdir: Path, *, only: str | None = None) -> None:
       workdir: made if absent. What a killed run left there is gone on with; a stage
         that was done with another config is an InputError.
       only: one stage's name: that stage and those it reads, and no report.
+      rerun_stale: train the stages anew whose data, or what they read of an earlier
+        stage, changed since; otherwise such a stage is an InputError.
 
     Raises InputError before anything compiles where the config or the data are wrong.
     """
@@ -48,14 +66,52 @@ def run(config: Fields, workdir: Path, *, only: str | None = None) -> None:
         config.get("parallel", "pmap"), devices=config.get("devices")
     )
     for seed in seeds(config):
-        todo = [name for name in order if not _is_done(stages, name, seed, workdir)]
-        # All of them before the first trains: a mistake in the last one shows now.
-        built = {name: _build(stages, name, seed, workdir, devices) for name in todo}
-        files.write_json(workdir / "config.json", config)
-        for name, (task, training) in built.items():
-            _run_stage(task, training, stages[name], name, seed, workdir, devices)
+        _run_seed(_Seed(stages, seed, workdir, devices, rerun_stale), order, config)
     if only is None:
-        print(f"report: {write_report(workdir)}", flush=True)
+        path = write_report(
+            workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
+        )
+        print(f"report: {path}", flush=True)
+
+
+class _Seed(NamedTuple):
+    """One seed's run: its stages' configs, and where and how they are trained."""
+
+    stages: Mapping[str, Fields]
+    seed: int
+    workdir: Path
+    devices: parallel.Parallel
+    rerun_stale: bool
+
+    def folder(self, stage: str) -> Path:
+        return self.workdir / f"seed_{self.seed}" / stage
+
+    def config(self, stage: str) -> Fields:
+        return self.stages[stage] | {"seed": self.seed}
+
+
+class _Built(NamedTuple):
+    """A stage that can be trained: its config was checked."""
+
+    task: loop.Task
+    training: loop.Training
+    settings: Settings
+
+
+def _run_seed(this: _Seed, order: Sequence[str], config: Fields) -> None:
+    """Trains the stages of one seed that are not done, all checked before the first."""
+    todo: set[str] = set()
+    for name in order:  # in which what is read comes first
+        anew = not _is_done(this, name) or _why_stale(this, name) is not None
+        if anew or todo.intersection(_reads(this.stages[name])):
+            todo.add(name)
+    built = {name: _build(this, name) for name in order if name in todo}
+    files.write_json(this.workdir / "config.json", config)
+    for name, stage in built.items():
+        if _why_stale(this, name) is not None:
+            record.clear(this.folder(name), ALL.artefacts)
+        if not _is_done(this, name):  # what it reads may have come out the same
+            _run_stage(this, name, stage)
 
 
 def seeds(config: Fields) -> list[int]:
@@ -141,22 +197,45 @@ def _ancestors(stages: Mapping[str, Fields], name: str) -> set[str]:
     return found
 
 
-def _folder(workdir: Path, seed: int, stage: str) -> Path:
-    return workdir / f"seed_{seed}" / stage
-
-
-def _is_done(stages: Mapping[str, Fields], name: str, seed: int, workdir: Path) -> bool:
+def _is_done(this: _Seed, name: str) -> bool:
     """Whether the stage's results are there; InputError if of another config."""
-    folder = _folder(workdir, seed, name)
-    if (folder / "config.json").exists():
-        found = files.read_json(folder / "config.json")
-        difference = _difference(found, stages[name] | {"seed": seed})
+    folder = this.folder(name)
+    if (folder / record.CONFIG).exists():
+        known = files.read_json(folder / record.CONFIG)
+        difference = _difference(known, this.config(name))
         if difference:
             raise InputError(
                 f"{folder} holds a run with another config: {difference}; "
                 "choose another --workdir, or remove that folder"
             )
-    return (folder / "results.json").exists()
+        record.read_record(folder)
+    return (folder / record.RESULTS).exists()
+
+
+def _why_stale(this: _Seed, name: str) -> str | None:
+    """Why a stage that was begun must begin anew, None if it need not.
+
+    InputError that says so, unless stale stages are to be trained anew.
+    """
+    folder = this.folder(name)
+    if not (folder / record.RECORD).exists():
+        return None
+    reads = {
+        read.section: record.what_is_read(read)
+        for read in record.sections_read(_located(this, this.stages[name]))
+        if (read.folder / record.RESULTS).exists()
+    }
+    why = record.why_stale(
+        record.read_record(folder),
+        fingerprint=_fingerprint(this, name),
+        reads=reads,
+    )
+    if why is not None and not this.rerun_stale:
+        raise InputError(
+            f"{folder} is stale: {why}; --rerun-stale trains it anew, or choose "
+            "another --workdir"
+        )
+    return why
 
 
 def _difference(found: Any, asked: Any, path: str = "config") -> str | None:
@@ -170,62 +249,128 @@ def _difference(found: Any, asked: Any, path: str = "config") -> str | None:
     return None if found == asked else f"{path} was {found!r}, now {asked!r}"
 
 
-def _build(
-    stages: Mapping[str, Fields],
-    name: str,
-    seed: int,
-    workdir: Path,
-    devices: parallel.Parallel,
-) -> tuple[loop.Task, loop.Training]:
+def _fingerprint(this: _Seed, name: str) -> str:
+    """Of the stage's data as they are now; "" where they are made while training."""
+    data = this.stages[name].get("data")
+    return batches.fingerprint(data, this.seed) if data else ""
+
+
+def _located(this: _Seed, fields: Any) -> Any:
+    """Every {"stage": NAME} with that stage's folder and config in its place."""
+    if not isinstance(fields, Mapping):
+        return fields
+    located = {key: _located(this, value) for key, value in fields.items()}
+    if isinstance(fields.get("stage"), str):
+        read = located.pop("stage")
+        located |= {"folder": this.folder(read), "config": this.config(read)}
+    return located
+
+
+def _stream(this: _Seed, name: str) -> int:
+    """A stage's stream of random numbers: see `loop.Training`."""
+    fields = this.stages[name]
+    given = (fields.get("training") or {}).get("stream")
+    if given is not None:
+        return int(given)
+    start = fields.get("start") or {}
+    if "stage" in start:
+        return 1 + _stream(this, start["stage"])
+    if "folder" in start:
+        settings = record.read_stage(Path(start["folder"])).record["settings"]
+        return 1 + int(settings["config.training"]["stream"])
+    return 0
+
+
+def _build(this: _Seed, name: str) -> _Built:
     """A stage's task, its config checked."""
-
-    def located(fields: Any) -> Any:
-        """Every {"stage": NAME} with that stage's folder and config in its place."""
-        if not isinstance(fields, Mapping):
-            return fields
-        found = {key: located(value) for key, value in fields.items()}
-        if isinstance(fields.get("stage"), str):
-            read = found.pop("stage")
-            found["folder"] = _folder(workdir, seed, read)
-            found["config"] = stages[read] | {"seed": seed}
-        return found
-
-    fields = located(stages[name])
+    fields = _located(this, this.stages[name])
+    devices = this.devices.devices
     try:
-        make = lookup(fields.pop("task", None), TASKS, where="config.task")
-        section = fields.pop("training", {})
-        training = call(loop.Training, section, where="config.training")
-        task = call(make, fields, where="config", training=training, seed=seed)
-        training.check_devices(devices.devices, pieces=task.pieces)
+        with recorded_settings() as settings:
+            make = lookup(fields.pop("task", None), ALL.tasks, where="config.task")
+            section = fields.pop("training", None) or {}
+            training: loop.Training = call(
+                loop.Training, section, where="config.training"
+            )
+            stream = _stream(this, name)
+            record_settings({"config.training": {"stream": stream}})
+            training = dataclasses.replace(training, stream=stream)
+            task = call(make, fields, where="config", training=training, seed=this.seed)
+        training.check_metric(task.metrics)
+        training.check_devices(devices, microbatches=task.microbatches)
+        _check_norm_devices(fields.get("model") or {}, devices)
     except InputError as error:
         raise InputError(f"stage {name!r}: {error}") from error
-    return task, training
+    return _Built(task, training, _resolved(settings, this.stages[name], "config"))
 
 
-def _run_stage(
-    task: loop.Task,
-    training: loop.Training,
-    config: Fields,
-    name: str,
-    seed: int,
-    workdir: Path,
-    devices: parallel.Parallel,
-) -> None:
+def _resolved(settings: Settings, fields: Fields, where: str) -> Settings:
+    """{section: its fields}, those of the config laid over the defaults of all."""
+    own = {k: v for k, v in fields.items() if not isinstance(v, Mapping)}
+    known = settings.get(where, {}) if where != "config" else {}
+    plain = {k: v for k, v in known.items() if not isinstance(v, Mapping)}
+    resolved = {where: plain | own}
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            resolved |= _resolved(settings, dict(value), f"{where}.{key}")
+    if where == "config":  # sections that the config does not have, all defaults
+        others = {k: v for k, v in settings.items() if k not in resolved}
+        resolved |= {k: v for k, v in others.items() if k != "config"}
+    return resolved
+
+
+def _check_norm_devices(model: Fields, devices: int) -> None:
+    groups = model.get("norm_devices")
+    if groups is not None and devices % groups:
+        raise InputError(
+            f"config.model.norm_devices: expected a divisor of the {devices} devices, "
+            f"found {groups}"
+        )
+
+
+def _run_stage(this: _Seed, name: str, built: _Built) -> None:
     """Trains one stage and writes its results.json, which says that it is done."""
-    folder = _folder(workdir, seed, name)
-    files.write_json(folder / "config.json", config | {"seed": seed})
-    start = time.monotonic()
-    label = f"seed {seed} {name}"
-    checkpoints = loop.run(
-        task, training, folder=folder, seed=seed, devices=devices, label=label
+    task, training, settings = built
+    folder, config = this.folder(name), this.config(name)
+    known = record.describe(
+        stage=name,
+        config=config,
+        about=task.about,
+        settings=settings,
+        fingerprint=_fingerprint(this, name),
+        reads={
+            read.section: record.what_is_read(read)
+            for read in record.sections_read(_located(this, this.stages[name]))
+        },
     )
-    about = {"stage": name, "seed": seed, **task.about}
-    selection = {"metric": training.select, "mode": training.mode}
-    results = {**about, "selection": selection, "checkpoints": checkpoints}
-    files.write_json(folder / "results.json", results)
-    scores = ", ".join(
-        f"{kind} {found['test'][training.select]:.4f} (epoch {found['epoch']})"
-        for kind, found in checkpoints.items()
+    if (folder / record.RECORD).exists():  # it goes on
+        begun = record.read_record(folder)
+        known = begun | {"resumed": [*begun.get("resumed", ()), known["environment"]]}
+    files.write_json(folder / record.RECORD, known)
+    files.write_json(folder / record.CONFIG, config)
+    start = time.monotonic()
+    label = f"seed {this.seed} {name}"
+    checkpoints = loop.run(
+        task,
+        training,
+        folder=folder,
+        seed=this.seed,
+        devices=this.devices,
+        label=label,
     )
     seconds = time.monotonic() - start
-    print(f"{label}: test {training.select} {scores}; {seconds:.1f} s", flush=True)
+    metric = task.metrics[training.select]
+    results = known | {
+        "seconds": round(seconds, 1),
+        "selection": {"metric": metric.name, "rule": metric.chosen_as},
+        "metrics": {name: metric.label for name, metric in task.metrics.items()},
+        "checkpoints": checkpoints,
+    }
+    files.write_json(folder / record.RESULTS, results)
+    shown = next((m for m in task.metrics.values() if m.headline), metric)
+    values = ", ".join(
+        f"{kind} {reached['test'].get(shown.name, float('nan')):.4f} "
+        f"(epoch {reached['epoch']})"
+        for kind, reached in checkpoints.items()
+    )
+    print(f"{label}: test {shown.label} {values}; {seconds:.1f} s", flush=True)

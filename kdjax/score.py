@@ -187,18 +187,16 @@ def _threshold(folder: Path, which: str, false_alarms: float, relative: bool) ->
 
 
 def _beatgan(config: Mapping[str, Any]) -> tuple[nn.Module, Rebuild]:
-    from kdjax.stages import networks
-    from kdjax.tasks.anomaly import beatgan
+    from kdjax.tasks.anomaly import beatgan, scoring
 
-    module = networks.gan(config["model"])
+    module = scoring.gan(config["model"])
     return module, functools.partial(beatgan.reconstruct, module)
 
 
 def _autoencoder(config: Mapping[str, Any]) -> tuple[nn.Module, Rebuild]:
-    from kdjax.stages import networks
-    from kdjax.tasks.anomaly import autoencoder
+    from kdjax.tasks.anomaly import autoencoder, scoring
 
-    module = networks.gan(config["model"]).generator
+    module = scoring.gan(config["model"]).generator
     return module, functools.partial(autoencoder.reconstruct, module)
 
 

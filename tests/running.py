@@ -14,7 +14,7 @@ ENCODER = {"name": "beat_encoder", "width": 2, "projection": PROJECTION}
 
 
 def training(**changes):
-    fields = {"epochs": 1, "batch_size": 16, "select": "loss", "mode": "min"}
+    fields = {"epochs": 1, "batch_size": 16, "select": "loss"}
     return loop.Training(**(fields | changes))
 
 

@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
             "task": "simclr",
             "losses": None,
             "augment": {"name": "flip"},  # compiles fast
-            "training": {"epochs": 3, "select": "loss", "mode": "min"},
+            "training": {"epochs": 3, "select": "loss"},
             "contrast": {"temperature": 0.2},
         },
         "linear": probe | {"probe": {"name": "linear"}},

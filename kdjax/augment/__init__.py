@@ -29,7 +29,7 @@ from kdjax.augment.series import (
     time_warp,
 )
 from kdjax.augment.wearable import mix1, mix2, noise, removal, shift
-from kdjax.errors import InputError, lookup, nearest
+from kdjax.errors import InputError, check_fields, lookup
 
 SERIES: dict[str, Callable[..., Array]] = {
     "channel_dropout": channel_dropout,
@@ -111,9 +111,7 @@ def build(spec: Mapping[str, Any] | None, *, where: str = "config.augment") -> A
     transform = lookup(ranges.pop("name", ""), AUGMENTATIONS, where=f"{where}.name")
     parameters = inspect.signature(transform).parameters.values()
     known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    for name, value in ranges.items():
-        if name not in known:
-            raise InputError(f"{where}.{name}: unknown field{nearest(name, known)}")
+    for name, value in check_fields(ranges, known, where=where).items():
         _check_range(value, f"{where}.{name}", whole=isinstance(known[name], int))
     of_batch = jax.vmap(functools.partial(transform, **ranges))
     layout = "[n, time, channels]" if spec["name"] in SERIES else "[n, h, w, channels]"

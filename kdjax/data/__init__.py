@@ -95,8 +95,13 @@ def load(
         )
     loader = lookup(name, LOADERS, where="config.data.name")
     dataset: Dataset = call(loader, fields, where="config.data", seed=seed)
+    dataset = dataset._replace(loader=name)
     if normal_only:
-        dataset = dataset._replace(train=take(dataset.train, normals(dataset.train)))
+        rows = normals(dataset.train)
+        dataset = dataset._replace(train=take(dataset.train, rows))
+        if dataset.content is not None:
+            train, *held = dataset.content
+            dataset = dataset._replace(content=(train[rows], *held))
     y = dataset.train.y
     if labels_per_class is not None:
         where = "config.data.labels_per_class"

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax.data.preprocessing import Step
+from kdjax.data.preprocessing import standardise as apply_standardise
 from kdjax.data.stream import ImageFiles
 from kdjax.errors import InputError
 
@@ -40,7 +42,13 @@ class Examples(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Three splits that share no group; `name` is for people, as in a report."""
+    """Three splits that share no group; `name` is for people, as in a report.
+
+    `preprocessing`: the steps of `kdjax.data.preprocessing` that were applied, and must
+    be to raw examples. `channels`: their names, where they have some. `loader`: whose
+    keys these are. `content`: of train, validation and test, what each example is
+    whatever its key, where keys say nothing about another file's.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -48,6 +56,10 @@ class Dataset(NamedTuple):
     validation: Examples
     test: Examples
     synthetic: bool
+    preprocessing: tuple[Step, ...] = ()
+    channels: tuple[str, ...] = ()
+    loader: str = ""
+    content: tuple[NDArray[np.str_], ...] | None = None
 
 
 def take(examples: Examples, index: NDArray[np.integer]) -> Examples:
@@ -179,14 +191,15 @@ def standardise(dataset: Dataset) -> Dataset:
     std = np.where(square > 0, np.sqrt(square), 1).astype(np.float32)
 
     def scale(examples: Examples) -> Examples:
-        x = as_float(examples.x) - mean
-        x /= std
+        x = apply_standardise(as_float(examples.x), mean=mean, std=std)
         return examples._replace(x=x)
 
+    step = {"name": "standardise", "mean": mean.tolist(), "std": std.tolist()}
     return dataset._replace(
         train=scale(dataset.train),
         validation=scale(dataset.validation),
         test=scale(dataset.test),
+        preprocessing=(*dataset.preprocessing, step),
     )
 
 
@@ -259,9 +272,10 @@ def _check_two_classes(
         )
 
 
-def epoch_order(n: int, *, seed: int, epoch: int) -> NDArray[np.int32]:
-    """A permutation of 0..n-1: a pure function of (n, seed, epoch)."""
-    bits = np.random.Philox(np.random.SeedSequence([seed, epoch]))
+def epoch_order(n: int, *, seed: int, epoch: int, stream: int = 0) -> NDArray[np.int32]:
+    """A permutation of 0..n-1: a pure function of (n, seed, epoch, stream)."""
+    entropy = [seed, epoch, stream] if stream else [seed, epoch]
+    bits = np.random.Philox(np.random.SeedSequence(entropy))
     return np.random.Generator(bits).permutation(n).astype(np.int32)
 
 

@@ -39,6 +39,8 @@ CIFAR10_RECORD = 1 + 3 * 32 * 32
 CIFAR10_OFFICIAL = (50_000, 10_000)
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
+RGB = ("red", "green", "blue")
+PIXELS = ({"name": "divide", "by": 255},)
 
 
 def cifar10(*, root: str, seed: int, validation: float = 0.1) -> Dataset:
@@ -63,6 +65,8 @@ def cifar10(*, root: str, seed: int, validation: float = 0.1) -> Dataset:
         validation=_scaled(take(recorded, held)),
         test=_scaled(test),
         synthetic=False,
+        preprocessing=PIXELS,
+        channels=RGB,
     )
     return check(dataset, where=root)
 
@@ -90,6 +94,8 @@ def image_folder(
         validation=take(recorded, held),
         test=test,
         synthetic=False,
+        preprocessing=PIXELS,
+        channels=RGB,
     )
     return check(dataset, where=root)
 

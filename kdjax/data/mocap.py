@@ -17,12 +17,13 @@ from kdjax.data.dataset import (
     require,
     take,
 )
+from kdjax.data.preprocessing import Step, to_range
 from kdjax.data.wearable import _read_table
 from kdjax.errors import InputError
 
 CLASSES = ("walk", "run", "other")
 SUFFIX = ".amc.4d"
-CHANNELS = 4
+ANGLES = ("lhumerus", "rhumerus", "lfemur", "rfemur")
 PROTOCOLS = ("file", "paper")
 # The test set is the same for every seed.
 TEST_SEED = 0
@@ -79,11 +80,14 @@ def mocap(
     rest, held = hold_out_groups(
         pool, count=validation_files, seed=seed, where="config.data.validation_files"
     )
+    step: Step
     if protocol == "paper":
-        tables = [_scale(table, table) for table in tables]
+        tables = [to_range(table, **_limits(table)) for table in tables]
+        step = {"name": "by_file", "what": "each file's range of each angle to [-1, 1]"}
     else:
-        train = np.concatenate([tables[i] for i in pool[rest]])
-        tables = [_scale(table, train) for table in tables]
+        limits = _limits(np.concatenate([tables[i] for i in pool[rest]]))
+        tables = [to_range(table, **limits) for table in tables]
+        step = {"name": "to_range", **limits}
     examples = concatenate(
         [
             _cut(table, path, label=y, group=i, window=window, stride=stride)
@@ -103,6 +107,8 @@ def mocap(
         validation=of(pool[held]),
         test=of(np.concatenate([test, np.flatnonzero(label != 0)])),
         synthetic=False,
+        preprocessing=(step,),
+        channels=ANGLES,
     )
     return check(dataset, where=root, one_class=("train", "validation"))
 
@@ -123,7 +129,7 @@ def _find(root: Path) -> list[Path]:
 
 
 def _read_file(path: Path, window: int) -> NDArray[np.float32]:
-    table = _read_table(path, columns=CHANNELS)
+    table = _read_table(path, columns=len(ANGLES))
     if len(table) < window:
         raise InputError(
             f"{path}: expected {window} rows or more, a window, found {len(table)}"
@@ -134,13 +140,9 @@ def _read_file(path: Path, window: int) -> NDArray[np.float32]:
     return table
 
 
-def _scale(
-    table: NDArray[np.float32], reference: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Each column's range in `reference` to [-1, 1]; a constant one to 0."""
-    low, high = reference.min(axis=0), reference.max(axis=0)
-    span = np.where(high > low, high - low, 1)
-    return np.where(high > low, 2 * (table - low) / span - 1, 0).astype(np.float32)
+def _limits(table: NDArray[np.float32]) -> dict[str, list[float]]:
+    """The least and the largest of each angle, plain numbers for a record."""
+    return {"low": table.min(axis=0).tolist(), "high": table.max(axis=0).tolist()}
 
 
 def _cut(

@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import functools
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdjax import files
 from kdjax.data.dataset import Examples, as_float, index_batches
+from kdjax.errors import InputError
+
+
+class SoftLabels(NamedTuple):
+    """Logits float32 `[n, classes]` with label int `[n]` and split str `[n]`."""
+
+    label: np.ndarray
+    split: np.ndarray
+    logits: np.ndarray
 
 
 def write_soft_labels(
@@ -45,3 +55,25 @@ def write_soft_labels(
         "header": np.array(json.dumps(dict(header))),
     }
     files.write(path, functools.partial(np.savez, **arrays))
+
+
+def read_soft_labels(path: Path, *, classes: int) -> SoftLabels | None:
+    """The soft labels in a file, None where there is none; InputError if damaged."""
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                raise ValueError("one array, as of a .npy")
+            labels = SoftLabels(stored["label"], stored["split"], stored["logits"])
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: expected arrays label, split and logits, found {error}"
+        ) from error
+    expected = (labels.label.size, classes)
+    if labels.logits.shape != expected:
+        raise InputError(
+            f"{path}: logits: expected shape {expected}, found {labels.logits.shape}"
+        )
+    return labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ from kdjax.data.dataset import (
     SPLITS,
     Dataset,
     Examples,
+    as_float,
     check,
     hold_out_groups,
     hold_out_stratified,
@@ -57,6 +59,7 @@ def digits(*, seed: int, validation: float = 0.2) -> Dataset:
         validation=take(pool, held),
         test=take(examples, test),
         synthetic=False,
+        preprocessing=({"name": "divide", "by": 16},),
     )
     return check(dataset, where="digits")
 
@@ -83,6 +86,7 @@ def arrays(
     """
     table = _read_npz(Path(path).expanduser())
     examples, classes = _examples(table, where=path)
+    content = np.array([_digest(example) for example in as_float(examples.x)])
     grouped = "group" in table
     if "split" in table:
         index = _given_splits(table["split"], len(examples.y), where=path)
@@ -102,9 +106,14 @@ def arrays(
         validation=take(examples, index["validation"]),
         test=take(examples, index["test"]),
         synthetic=False,
+        content=tuple(content[index[split]] for split in SPLITS),
     )
     check(dataset, where=path)
     return standardise(dataset) if scale else dataset
+
+
+def _digest(example: NDArray[np.float32]) -> str:
+    return hashlib.blake2b(example.tobytes(), digest_size=8).hexdigest()
 
 
 def _read_npz(path: Path) -> dict[str, NDArray]:

@@ -59,6 +59,20 @@ PAMAP2_COLUMNS = 54
 # temperature, two accelerometers, gyroscope and magnetometer, and 4 of orientation,
 # which the authors declare invalid.
 PAMAP2_CHANNELS = [2, *(3 + 17 * unit + k for unit in range(3) for k in range(13))]
+PAMAP2_NAMES = (
+    "heart_rate",
+    *(
+        f"{unit}_{name}"
+        for unit in ("hand", "chest", "ankle")
+        for name in (
+            "temperature",
+            *(f"acc16_{axis}" for axis in "xyz"),
+            *(f"acc6_{axis}" for axis in "xyz"),
+            *(f"gyro_{axis}" for axis in "xyz"),
+            *(f"mag_{axis}" for axis in "xyz"),
+        )
+    ),
+)
 PAMAP2_EVERY, PAMAP2_WINDOW, PAMAP2_STEP = 3, 100, 22
 
 
@@ -86,6 +100,7 @@ def uci_har(*, root: str, seed: int, validation_groups: int = 4) -> Dataset:
         validation=take(recorded, held),
         test=test,
         synthetic=False,
+        channels=UCI_HAR_CHANNELS,
     )
     return standardise(check(dataset, where=root))
 
@@ -131,6 +146,7 @@ def pamap2(
         validation=take(others, held),
         test=subjects[test_subject],
         synthetic=False,
+        channels=PAMAP2_NAMES,
     )
     return standardise(check(dataset, where=root))
 

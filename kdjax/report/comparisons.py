@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdjax.report.runs import Experiment, Headline, scores, teachers
+from kdjax.report.runs import Experiment, headline, scores, teachers
 from kdjax.report.statistics import (
     Interval,
     holm,
@@ -15,25 +15,31 @@ from kdjax.report.statistics import (
     paired_permutation,
     smallest_p,
 )
+from kdjax.training.metrics import Metric
 
 LEVEL = 0.05
+LEAST_SEEDS = 5  # below these a bootstrap interval covers too little to be printed
 
 
 class Comparison(NamedTuple):
-    """The headline of `stage` minus that of `reference`, over their common seeds."""
+    """The headline of `stage` minus that of `reference`, over their common seeds.
+
+    higher: whether a higher headline is better.
+    """
 
     stage: str
     reference: str
     difference: Interval
     p: float
     adjusted_p: float
+    higher: bool = True
 
     @property
     def verdict(self) -> str:
         """`better`, `worse` or `not significant`, by the adjusted p-value."""
         if self.adjusted_p >= LEVEL:
             return "not significant"
-        return "better" if self.difference.mean > 0 else "worse"
+        return "better" if (self.difference.mean > 0) == self.higher else "worse"
 
 
 def planned_pairs(experiment: Experiment) -> list[tuple[str, str]]:
@@ -52,20 +58,19 @@ def compare(
 ) -> list[Comparison]:
     """Compares the pairs that have a common seed at the headline checkpoint; the others
     are left out, and do not count in Holm's correction."""
-    found = []
+    compared, higher = [], headline(experiment).higher_is_better
     for stage, reference in pairs:
         a, b = scores(experiment, stage), scores(experiment, reference)
         common = sorted(a.keys() & b.keys())
         if common:
             x, y = [a[seed] for seed in common], [b[seed] for seed in common]
             p = paired_permutation(x, y)
-            found.append(
-                Comparison(stage, reference, paired_bootstrap(x, y), p, np.nan)
-            )
-    if not found:
+            difference = paired_bootstrap(x, y)
+            compared.append(Comparison(stage, reference, difference, p, np.nan, higher))
+    if not compared:
         return []
-    adjusted = holm([c.p for c in found]).tolist()
-    return [c._replace(adjusted_p=p) for c, p in zip(found, adjusted, strict=True)]
+    adjusted = holm([c.p for c in compared]).tolist()
+    return [c._replace(adjusted_p=p) for c, p in zip(compared, adjusted, strict=True)]
 
 
 def power_note(comparisons: Sequence[Comparison]) -> str:
@@ -96,18 +101,21 @@ def power_note(comparisons: Sequence[Comparison]) -> str:
     )
 
 
-def comparison_table(comparisons: Sequence[Comparison], headline: Headline) -> str:
-    """The comparisons as a Markdown table, differences as the headline writes them."""
-    scale, form = headline.scale, headline.difference_form
+def comparison_table(comparisons: Sequence[Comparison], metric: Metric) -> str:
+    """The comparisons as a Markdown table, differences as the headline is written."""
+    scale, form = metric.scale, f"+{metric.form}"
+    unit = " (points)" if metric.scale == 100 else metric.unit
     rows = [
         "| stage | against | seeds |"
-        f" difference{headline.difference_unit} | 95 % bootstrap | exact p |"
+        f" difference{unit} | 95 % bootstrap | exact p |"
         " Holm p | verdict |",
         "|---|---|--:|--:|---|--:|--:|---|",
     ]
     for c in comparisons:
         mean, low, high, n = c.difference
-        between = "-" if n == 1 else f"{scale * low:{form}} to {scale * high:{form}}"
+        between = f"{scale * low:{form}} to {scale * high:{form}}"
+        if n < LEAST_SEEDS:
+            between = "-"
         rows.append(
             f"| {c.stage} | {c.reference} | {n} | {scale * mean:{form}} | {between} |"
             f" {c.p:.3g} | {c.adjusted_p:.3g} | {c.verdict} |"

@@ -1,16 +1,18 @@
 """report.md: what was run, how it scored beside its controls, and what is missing.
 
-It holds no date, host or path, so the same results give the same report.
+Its figures are those of the results alone, so that the same results give the same
+report; the last section says with what they were made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kdjax import files
-from kdjax.report import figures
+from kdjax.report import figures as pictures
 from kdjax.report.comparisons import (
+    LEAST_SEEDS,
     Comparison,
     compare,
     comparison_table,
@@ -18,57 +20,59 @@ from kdjax.report.comparisons import (
     power_note,
 )
 from kdjax.report.runs import (
-    HEADLINES,
     Experiment,
-    Run,
+    Place,
     confusion,
     data_names,
-    detectors,
     gaps,
     headline,
+    headlines,
     read_experiment,
-    read_soft_labels,
     scores,
     stage_runs,
-    teachers,
+    stages_with,
 )
 from kdjax.report.tables import COSTS, NONE, cost_cells, number_range, percent
-from kdjax.tasks.anomaly import curves
-from kdjax.tasks.anomaly.report import anomaly_section, tested
-from kdjax.tasks.contrastive.report import (
-    contrastive_section,
-    embedded,
-    embedding_maps,
-)
+from kdjax.stages.record import in_brief
+from kdjax.training.metrics import CLASSIFICATION, Metric
 
 _MOST_CONFUSIONS = 4  # by default; the config may name more
 
+Section = Callable[[Experiment], str]
+Figure = Callable[[Experiment, Place], None]
 
-def write_report(workdir: Path) -> Path:
+
+def write_report(
+    workdir: Path,
+    *,
+    metrics: Mapping[str, Metric] = CLASSIFICATION,
+    sections: Sequence[Section] = (),
+    figures: Sequence[Figure] = (),
+) -> Path:
     """Writes `workdir/report.md` and `workdir/figures/*.png`; returns the former.
 
-    Stages and seeds that have not finished are listed, not waited for. InputError: no
-    finished stage, a damaged file, or a wrong `report` section in config.json.
+    `metrics`, `sections` and `figures` are those of the systems, beside the ones that
+    every report has. Stages and seeds that have not finished are listed, not waited
+    for. InputError: no finished stage, a damaged file, or a wrong `report` section in
+    config.json.
     """
-    experiment = read_experiment(workdir)
+    experiment = read_experiment(workdir, metrics)
     comparisons = compare(experiment, planned_pairs(experiment))
-    drawn = draw_figures(experiment, workdir / "figures")
-    sections = (
+    drawn = draw_figures(experiment, workdir / "figures", figures)
+    parts = (
         title(experiment),
         overview(experiment),
         results_section(experiment),
-        anomaly_section(experiment),
+        *(section(experiment) for section in sections),
         comparison_section(experiment, comparisons),
-        contrastive_section(experiment),
         selection_section(experiment),
         "## Figures\n\n"
         + "\n\n".join(f"![{text}]({at})\n\n{text}" for at, text in drawn),
         gaps_section(experiment),
+        provenance_section(experiment),
     )
     path = workdir / "report.md"
-    files.write_text(
-        path, "\n\n".join(section for section in sections if section) + "\n"
-    )
+    files.write_text(path, "\n\n".join(part for part in parts if part) + "\n")
     return path
 
 
@@ -114,10 +118,9 @@ def overview(experiment: Experiment) -> str:
 def results_section(experiment: Experiment) -> str:
     """One row a stage: scores in per cent with intervals, and what the model costs.
 
-    The stages that the section on detectors has are left out; '' where it has all.
+    '' where no stage has an accuracy: the systems' own sections have the others.
     """
-    elsewhere = tested(experiment)
-    stages = [stage for stage in experiment.stages if stage not in elsewhere]
+    stages = stages_with(experiment, "accuracy")
     if not stages:
         return ""
     checkpoint = experiment.settings.checkpoint
@@ -161,13 +164,19 @@ def comparison_section(
             f"{head}None: no pair of stages to compare has a finished seed in common."
         )
     text = (
-        f"{head}Differences in test {headline(experiment).name} at"
+        f"{head}Differences in test {headline(experiment).label} at"
         f" `{experiment.settings.checkpoint}`, paired by seed. p: exact two-sided"
         f" sign-flip test; Holm p: corrected for all {len(comparisons)} rows; the"
         " verdict is at .05 on the latter.\n\n"
         f"{comparison_table(comparisons, headline(experiment))}"
     )
-    if min(c.difference.n for c in comparisons) <= 10:
+    fewest = min(c.difference.n for c in comparisons)
+    if fewest < LEAST_SEEDS:
+        text += (
+            f"\n\nBelow {LEAST_SEEDS} seeds no bootstrap interval is printed: it would"
+            " be far too narrow (from 3 it covers 71 times in 100, not the claimed 95)."
+        )
+    elif fewest <= 10:
         text += (
             "\n\nPercentile bootstrap intervals from few seeds are too narrow (from 5"
             " they cover about 84 times in 100 where 95 are claimed): the p-value"
@@ -178,30 +187,30 @@ def comparison_section(
 
 
 def selection_section(experiment: Experiment) -> str:
-    """How `best` was chosen, and on what; a warning where labelled anomalies chose."""
-    found = detectors(experiment)
-    runs = experiment.runs.values()
-    rules = {_rule(run, detects=run.stage in found) for run in runs}
-    text = (
+    """How `best` was chosen, and on what."""
+    rules = {run.selection["rule"] for run in experiment.runs.values()}
+    return (
         "## How checkpoints were chosen\n\n"
         f"`last` is the end of training. `best` is the epoch with the"
         f" {' or the '.join(sorted(rules))}. The validation examples are"
-        " held out from training; nothing was chosen on the test split"
-        f"{', but for the threshold of best F1' if found else ''}. The headline is"
-        f" `{experiment.settings.checkpoint}`."
+        " held out from training; no checkpoint was chosen on the test split. The"
+        f" headline is `{experiment.settings.checkpoint}`."
     )
-    labelled = [
-        f"`{stage}`"
-        for stage in found
-        if any(_chosen_by_labels(run) for run in stage_runs(experiment, stage))
+
+
+def provenance_section(experiment: Experiment) -> str:
+    """With what the results were made: versions, commit, processor, threads, dates."""
+    made: dict[str, list[str]] = {}
+    for (stage, seed), run in sorted(experiment.runs.items()):
+        made.setdefault(in_brief(run.record), []).append(f"{stage} {seed}")
+    rows = [
+        f"- {brief}" + (f": {', '.join(names)}" if len(made) > 1 else "")
+        for brief, names in sorted(made.items())
     ]
-    if not labelled:
-        return text
     return (
-        f"{text}\n\n> **Labelled anomalies chose `best`** of {', '.join(labelled)}: its"
-        " epoch is the one whose scores tell the validation split's abnormal examples"
-        " best, and that takes their labels. What learns from normal examples alone has"
-        " no such labels, so the figures of `best` flatter."
+        "## Made with\n\nThe same bits come from the same versions, processor and"
+        " number of threads; elsewhere the figures differ a little.\n\n"
+        + "\n".join(rows)
     )
 
 
@@ -220,62 +229,34 @@ def gaps_section(experiment: Experiment) -> str:
     )
 
 
-def draw_figures(experiment: Experiment, folder: Path) -> list[tuple[str, str]]:
+def draw_figures(
+    experiment: Experiment, folder: Path, figures: Sequence[Figure] = ()
+) -> list[tuple[str, str]]:
     """Draws what the results allow; (path from the report, caption) of each figure."""
     checkpoint, drawn = experiment.settings.checkpoint, []
 
-    def path(name: str, caption: str) -> Path:
+    def place(name: str, caption: str) -> Path:
         drawn.append((f"{folder.name}/{name}.png", caption))
         return folder / f"{name}.png"
 
     if any(scores(experiment, stage) for stage in experiment.stages):
-        metric, name, *_ = headline(experiment)
-        caption = f"Test {name} by stage at `{checkpoint}`: mean, 95 % interval, seeds."
-        figures.headline_by_stage(experiment, path(metric, caption))
-    for quantity in (*HEADLINES, "loss"):
-        if figures.stages_with(experiment, quantity):
-            caption = figures.learning_caption(experiment, quantity)
-            at = path(f"learning_{quantity}", caption)
-            figures.learning_curves(experiment, quantity, at)
-    curves.draw(experiment, path)
-    if runs := embedded(experiment):
+        compared = headline(experiment)
         caption = (
-            f"The test examples' representations in two principal components, seed"
-            f" {runs[0].seed}, coloured by class."
+            f"Test {compared.label} by stage at `{checkpoint}`: mean, 95 % interval,"
+            " seeds."
         )
-        embedding_maps(experiment, runs, path("embeddings", caption))
+        pictures.headline_by_stage(experiment, place(compared.name, caption))
+    for quantity in (*(metric.name for metric in headlines(experiment)), "loss"):
+        if pictures.stages_logged(experiment, quantity):
+            caption = pictures.learning_caption(experiment, quantity)
+            at = place(f"learning_{quantity}", caption)
+            pictures.learning_curves(experiment, quantity, at)
     if stages := _confusion_stages(experiment):
         caption = f"Confusion on the test split at `{checkpoint}`, seeds summed."
-        figures.confusion_matrices(experiment, stages, path("confusion", caption))
-    for stage in teachers(experiment):
-        runs = stage_runs(experiment, stage)
-        stored = [found for run in runs if (found := read_soft_labels(run)) is not None]
-        if stored:
-            caption = (
-                f"What `{stage}` says beside the label: its mean probabilities by true"
-                " class, colours scaled to the off-diagonal."
-            )
-            at = path(f"soft_labels_{stage}", caption)
-            figures.soft_labels(experiment, stage, stored, at)
+        pictures.confusion_matrices(experiment, stages, place("confusion", caption))
+    for figure in figures:
+        figure(experiment, place)
     return drawn
-
-
-def _chosen_by_labels(run: Run) -> bool:
-    """Of a detector: whether abnormal examples chose among its epochs."""
-    epochs = run.checkpoints.get("last", {}).get("epoch", 0)
-    return run.selection["metric"] != "loss" and epochs > 0
-
-
-def _rule(run: Run, *, detects: bool) -> str:
-    """`highest validation accuracy`; of a detector's loss, what it is."""
-    metric, mode = run.selection["metric"], run.selection["mode"]
-    most = "highest" if mode == "max" else "lowest"
-    if not detects:
-        return f"{most} validation {metric}"
-    if metric == "loss":
-        return f"{most} mean score of the normal validation examples"
-    name = HEADLINES[metric].name if metric in HEADLINES else metric.replace("_", " ")
-    return f"{most} validation {name}"
 
 
 def _confusion_stages(experiment: Experiment) -> list[str]:
@@ -297,8 +278,7 @@ def _stage_row(experiment: Experiment, stage: str) -> str:
     sources = dict.fromkeys(
         f"{read['stage']} (`{read['checkpoint']}`)"
         for run in runs
-        for read in (run.teacher, run.start, run.encoder)
-        if read
+        for read in run.reads.values()
     )
     reached = (
         number_range(

@@ -1,4 +1,4 @@
-"""What the figures share: palette, grids, heat maps, titles, writing."""
+"""Drawing: palette, grids, heat maps and titles of all pictures, and writing them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from kdjax import files
+from kdjax.report.runs import Experiment, data_names
 
 # Okabe & Ito (2008) without its yellow: told apart with any colour vision, on white
 PALETTE = (
@@ -110,6 +111,15 @@ def title(figure: Figure, text: str, *, width: float = 11.0) -> None:
     """The figure's title, wrapped to the figure (about `width` characters an inch)."""
     columns = int(figure.get_size_inches()[0] * width)
     figure.suptitle("\n".join(textwrap.wrap(text, columns)), fontsize=12)
+
+
+def experiment_title(
+    figure: Figure, what: str, experiment: Experiment, stages: Sequence[str]
+) -> None:
+    """`what` with the stages' data and how many seeds are shown."""
+    seeds = {seed for stage, seed in experiment.runs if stage in stages}
+    count = f"{len(seeds)} seed" + ("s" if len(seeds) > 1 else "")
+    title(figure, f"{what} — {data_names(experiment, stages)}, {count}")
 
 
 def write(figure: Figure, path: Path) -> None:

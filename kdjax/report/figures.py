@@ -16,22 +16,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from scipy.special import softmax
 
 from kdjax.report import drawing
 from kdjax.report.runs import (
-    HEADLINES,
     Experiment,
     Run,
-    SoftLabels,
     confusion,
-    data_names,
-    detectors,
     headline,
     scores,
     stage_runs,
 )
 from kdjax.report.statistics import mean_interval
+from kdjax.training.metrics import Metric
 
 
 def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
@@ -40,20 +36,21 @@ def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
     Validation is in the stage's colour, training thin and grey; the checkpoints `last`
     and `best` are marked where they lie on the validation curve.
     """
-    stages = stages_with(experiment, quantity)
-    shown = HEADLINES.get(quantity)
+    stages = stages_logged(experiment, quantity)
+    shown = _written(experiment, quantity)
     figure, axes = drawing.grid(
         len(stages), columns=4, width=3.0, height=2.4, sharey=shown is not None
     )
     for axis, stage in zip(axes, stages, strict=True):
         for run in stage_runs(experiment, stage):
-            _curve(axis, run, quantity, _colour(experiment, stage))
+            scale = shown.scale if shown else 1.0
+            _curve(axis, run, quantity, scale, _colour(experiment, stage))
         axis.set_title(drawing.wrapped(stage), fontsize=10)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.grid(alpha=0.25)
     for axis in axes[-4:]:  # the lowest of each column
         axis.set_xlabel("epoch")
-    figure.supylabel(f"{shown.name}{shown.unit}" if shown else quantity, fontsize=11)
+    figure.supylabel(f"{shown.label}{shown.unit}" if shown else quantity, fontsize=11)
     dark = "0.25"
     handles = [
         Line2D([], [], color=dark, label="validation (stage's colour)"),
@@ -67,27 +64,37 @@ def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, frameon=False
     )
-    name = shown.name if shown else quantity
-    _title(figure, f"Learning curves: {name}", experiment, stages)
+    name = shown.label if shown else quantity
+    drawing.experiment_title(figure, f"Learning curves: {name}", experiment, stages)
     drawing.write(figure, path)
 
 
 def learning_caption(experiment: Experiment, quantity: str) -> str:
     """What `learning_curves` shows."""
-    name = HEADLINES[quantity].name if quantity in HEADLINES else quantity
     kinds = (
         "Training and validation" if _trained(experiment, quantity) else "Validation"
     )
-    caption = f"{kinds} {name} against epoch, one line a seed."
-    if quantity != "loss" or not detectors(experiment):
-        return caption
+    shown = _written(experiment, quantity)
+    if shown is not None:
+        return f"{kinds} {shown.label} against epoch, one line a seed."
+    stages = stages_logged(experiment, quantity)
+    labels = {
+        run.labels.get(quantity, quantity)
+        for stage in stages
+        for run in stage_runs(experiment, stage)
+    }
     return (
-        f"{caption} A detector's training loss has all its terms; its validation loss"
-        " is the mean score of the normal examples."
+        f"{kinds} {quantity} against epoch, one line a seed. Training: the sum of all"
+        f" terms; validation: {' or '.join(sorted(labels))}."
     )
 
 
-def stages_with(experiment: Experiment, quantity: str) -> list[str]:
+def _written(experiment: Experiment, quantity: str) -> Metric | None:
+    """How a headline is written; None for the loss, which is each task's own."""
+    return None if quantity == "loss" else experiment.metrics[quantity]
+
+
+def stages_logged(experiment: Experiment, quantity: str) -> list[str]:
     """The stages whose validation `quantity` was logged."""
     return [
         stage
@@ -129,13 +136,13 @@ def headline_by_stage(experiment: Experiment, path: Path) -> None:
     left, right = axis.get_xlim()
     axis.set_xlim(max(left, 0.0), min(right, what.scale))
     axis.set_xlabel(
-        f"test {what.name}{what.unit}, {experiment.settings.checkpoint} checkpoint\n"
+        f"test {what.label}{what.unit}, {experiment.settings.checkpoint} checkpoint\n"
         "bar: mean and 95 % interval; dots: single seeds"
     )
     axis.grid(axis="x", alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    name = what.name[0].upper() + what.name[1:]
-    _title(figure, f"{name} by stage", experiment, shown)
+    name = what.label[0].upper() + what.label[1:]
+    drawing.experiment_title(figure, f"{name} by stage", experiment, shown)
     drawing.write(figure, path)
 
 
@@ -162,37 +169,7 @@ def confusion_matrices(
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
     what = f"Confusion (% of the true class), {checkpoint} checkpoint"
-    _title(figure, what, experiment, stages)
-    drawing.write(figure, path)
-
-
-def soft_labels(
-    experiment: Experiment,
-    stage: str,
-    labels: Sequence[SoftLabels],
-    path: Path,
-) -> None:
-    """Mean of softmax(logits / T) by true class, at T = 1 and the report's temperature.
-
-    `labels` are the seeds', pooled; the split is the test split, or validation where
-    there is none. The colour scale is the off-diagonal's own: what a student learns
-    from a teacher beside the label lies there. The grey diagonal keeps its number.
-    """
-    classes = stage_runs(experiment, stage)[0].classes
-    split = soft_label_split(labels)
-    size = drawing.heat_size(len(classes))
-    figure, axes = drawing.grid(2, columns=2, width=size + 0.5, height=size - 0.4)
-    temperatures = (1.0, experiment.settings.temperature)
-    for axis, temperature in zip(axes, temperatures, strict=True):
-        means = 100 * class_means(labels, split, temperature)
-        off_diagonal = means[~np.eye(len(classes), dtype=bool)]
-        top = float(np.nanmax(off_diagonal, initial=1e-3))
-        drawing.heat(axis, means, classes, top=top, grey_diagonal=True)
-        axis.set_title(f"T = {temperature:g}", fontsize=11)
-        axis.set_xlabel("mean probability (%) of")
-        axis.set_ylabel("true class")
-    what = f"Soft labels of {stage}, {split} split, best checkpoint"
-    _title(figure, what, experiment, [stage])
+    drawing.experiment_title(figure, what, experiment, stages)
     drawing.write(figure, path)
 
 
@@ -202,29 +179,7 @@ def row_shares(counts: np.ndarray) -> np.ndarray:
     return counts / np.where(totals == 0, np.nan, totals)
 
 
-def soft_label_split(labels: Sequence[SoftLabels]) -> str:
-    """`test` where every file has such examples, else `validation`, else `train`."""
-    for split in ("test", "validation"):
-        if all((one.split == split).any() for one in labels):
-            return split
-    return "train"
-
-
-def class_means(
-    labels: Sequence[SoftLabels], split: str, temperature: float
-) -> np.ndarray:
-    """`[classes, classes]`: row k is the mean of softmax(logits / T) over the examples
-    of class k in `split`, all of `labels` pooled; nan for a class without examples."""
-    label = np.concatenate([one.label[one.split == split] for one in labels])
-    logits = np.concatenate([one.logits[one.split == split] for one in labels])
-    probabilities = softmax(logits.astype(np.float64) / temperature, axis=1)
-    member = np.arange(logits.shape[1])[:, None] == label[None, :]
-    sizes = member.sum(axis=1)[:, None].astype(np.float64)
-    return (member @ probabilities) / np.where(sizes == 0, np.nan, sizes)
-
-
-def _curve(axis: Axes, run: Run, quantity: str, colour: str) -> None:
-    scale = HEADLINES[quantity].scale if quantity in HEADLINES else 1.0
+def _curve(axis: Axes, run: Run, quantity: str, scale: float, colour: str) -> None:
     for kind, shade, width in (("train", "0.7", 0.8), ("validation", colour, 1.1)):
         lines = [r for r in run.history if r["kind"] == kind and quantity in r]
         epochs = [line["epoch"] for line in lines]
@@ -250,11 +205,3 @@ def _marker(checkpoint: str, colour: str) -> dict[str, Any]:
 
 def _colour(experiment: Experiment, stage: str) -> str:
     return drawing.PALETTE[experiment.stages.index(stage) % len(drawing.PALETTE)]
-
-
-def _title(
-    figure: Figure, what: str, experiment: Experiment, stages: Sequence[str]
-) -> None:
-    seeds = {seed for stage, seed in experiment.runs if stage in stages}
-    count = f"{len(seeds)} seed" + ("s" if len(seeds) > 1 else "")
-    drawing.title(figure, f"{what} — {data_names(experiment, stages)}, {count}")

@@ -1,11 +1,10 @@
-"""What training left in a workdir: stages x seeds, with gaps where not yet run."""
+"""Runs: what training left in a workdir, stages x seeds, with gaps."""
 
 from __future__ import annotations
 
 import json
 import re
-import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,8 @@ import numpy as np
 
 from kdjax.errors import InputError, call, lookup
 from kdjax.files import read_json
+from kdjax.stages.record import read_record
+from kdjax.training.metrics import CLASSIFICATION, Metric
 
 _FIELDS = {  # what every results.json has
     "data": str,
@@ -21,27 +22,13 @@ _FIELDS = {  # what every results.json has
     "examples": dict,
     "checkpoints": dict,
     "selection": dict,
+    "reads": dict,
+    "metrics": dict,
+    "environment": dict,
 }
 
-
-class Headline(NamedTuple):
-    """The figure that stages are compared by, and how it is written: times `scale`."""
-
-    metric: str
-    name: str
-    scale: float
-    form: str
-    unit: str  # after the name on an axis
-    difference_form: str
-    difference_unit: str
-
-
-HEADLINES = {
-    "accuracy": Headline(
-        "accuracy", "accuracy", 100.0, ".1f", " (%)", "+.1f", " (points)"
-    ),
-    "auc": Headline("auc", "AUC", 1.0, ".3f", "", "+.3f", ""),
-}
+# (name, caption) of a picture -> the file to draw it to
+Place = Callable[[str, str], Path]
 
 
 class Settings(NamedTuple):
@@ -61,39 +48,48 @@ class Settings(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One finished stage of one seed; `history` holds the lines of metrics.jsonl."""
+    """One finished stage of one seed.
+
+    record: all of results.json. reads: {section: {"stage", "checkpoint"}} of the stages
+    it read. labels: {metric: its name for people}. history: the lines of metrics.jsonl.
+    """
 
     stage: str
     seed: int
+    task: str
     data: str
     synthetic: bool
     classes: tuple[str, ...]
     examples: Mapping[str, int]
     checkpoints: Mapping[str, Mapping[str, Any]]
     selection: Mapping[str, str]
-    teacher: Mapping[str, str] | None
-    start: Mapping[str, str] | None
-    encoder: Mapping[str, str] | None
+    reads: Mapping[str, Mapping[str, str]]
+    labels: Mapping[str, str]
     cost: Mapping[str, float]
     history: Sequence[Mapping[str, Any]]
+    record: Mapping[str, Any]
     folder: Path
+
+    def file(self, name: str) -> Path:
+        """A file that the stage may have left."""
+        return self.folder / name
+
+    def metric(self, name: str, *, checkpoint: str, split: str = "test") -> Any:
+        """A metric of one checkpoint on one split, None where there is none."""
+        return self.checkpoints.get(checkpoint, {}).get(split, {}).get(name)
 
 
 class Experiment(NamedTuple):
-    """Stages in the report's order, seeds ascending, and the runs that are finished."""
+    """Stages in the report's order, seeds ascending, and the runs that are finished.
+
+    metrics: how the metrics of all systems are written, and which are headlines.
+    """
 
     stages: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: Mapping[tuple[str, int], Run]
     settings: Settings
-
-
-class SoftLabels(NamedTuple):
-    """Logits float32 `[n, classes]` with label int `[n]` and split str `[n]`."""
-
-    label: np.ndarray
-    split: np.ndarray
-    logits: np.ndarray
+    metrics: Mapping[str, Metric]
 
 
 def report_settings(config: Mapping[str, Any], stages: Collection[str]) -> Settings:
@@ -107,7 +103,9 @@ def report_settings(config: Mapping[str, Any], stages: Collection[str]) -> Setti
     return settings
 
 
-def read_experiment(workdir: Path) -> Experiment:
+def read_experiment(
+    workdir: Path, metrics: Mapping[str, Metric] = CLASSIFICATION
+) -> Experiment:
     """The experiment in `workdir`: every stage and seed planned or found.
 
     A stage without results.json is a gap, not an error. InputError: no finished stage
@@ -124,7 +122,7 @@ def read_experiment(workdir: Path) -> Experiment:
     seeds = set(config.get("seeds") or ()) | {seed for _, seed in runs}
     settings = report_settings(config, names)
     stages = _ordered(names, runs, settings.order or ())
-    return Experiment(stages, tuple(sorted(seeds)), runs, settings)
+    return Experiment(stages, tuple(sorted(seeds)), runs, settings, metrics)
 
 
 def stage_runs(experiment: Experiment, stage: str) -> list[Run]:
@@ -133,22 +131,23 @@ def stage_runs(experiment: Experiment, stage: str) -> list[Run]:
     return [run for run in found if run is not None]
 
 
-def headline(experiment: Experiment) -> Headline:
-    """The one that most stages' test figures have; accuracy where none has any."""
-
-    def stages(candidate: Headline) -> int:
-        metric = candidate.metric
-        return sum(
-            bool(scores(experiment, stage, metric=metric))
-            for stage in experiment.stages
-        )
-
-    return max(HEADLINES.values(), key=stages)
+def headlines(experiment: Experiment) -> list[Metric]:
+    """The metrics that stages can be compared by."""
+    return [metric for metric in experiment.metrics.values() if metric.headline]
 
 
-def detectors(experiment: Experiment) -> list[str]:
-    """The stages that were tested on telling abnormal examples from normal ones."""
-    return [s for s in experiment.stages if scores(experiment, s, metric="auc")]
+def headline(experiment: Experiment) -> Metric:
+    """The headline that most stages have on the test split; the first if none has."""
+
+    def stages(candidate: Metric) -> int:
+        return len(stages_with(experiment, candidate.name))
+
+    return max(headlines(experiment), key=stages)
+
+
+def stages_with(experiment: Experiment, metric: str) -> list[str]:
+    """The stages that have this metric on the test split."""
+    return [s for s in experiment.stages if scores(experiment, s, metric=metric)]
 
 
 def scores(
@@ -161,19 +160,19 @@ def scores(
 ) -> dict[int, float]:
     """`{seed: metric}` of the finished runs that have it: the headline's metric at the
     headline checkpoint, unless others are named."""
-    metric = metric or headline(experiment).metric
+    metric = metric or headline(experiment).name
     checkpoint = checkpoint or experiment.settings.checkpoint
-    found = {}
+    values = {}
     for run in stage_runs(experiment, stage):
-        value = run.checkpoints.get(checkpoint, {}).get(split, {}).get(metric)
+        value = run.metric(metric, checkpoint=checkpoint, split=split)
         if value is not None and np.isfinite(value):
-            found[run.seed] = float(value)
-    return found
+            values[run.seed] = float(value)
+    return values
 
 
 def confusion(run: Run, checkpoint: str) -> np.ndarray | None:
     """Test counts int `[true class, predicted class]`, None where none are kept."""
-    counts = run.checkpoints.get(checkpoint, {}).get("test", {}).get("confusion")
+    counts = run.metric("confusion", checkpoint=checkpoint)
     if counts is None:
         return None
     matrix = np.asarray(counts, dtype=np.int64)
@@ -209,27 +208,6 @@ def gaps(experiment: Experiment) -> dict[str, list[int]]:
     return {stage: seeds for stage, seeds in missing.items() if seeds}
 
 
-def read_soft_labels(run: Run) -> SoftLabels | None:
-    """The soft labels `run` stored, None where it stored none."""
-    path = run.folder / "soft_labels.npz"
-    if not path.exists():
-        return None
-    try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            labels = SoftLabels(stored["label"], stored["split"], stored["logits"])
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: expected arrays label, split and logits, found {error}"
-        ) from error
-    expected = (labels.label.size, len(run.classes))
-    if labels.logits.shape != expected:
-        raise InputError(
-            f"{path}: logits: expected shape {expected}, found {labels.logits.shape}"
-        )
-    return labels
-
-
 def _runs(root: Path) -> list[Run]:
     folders = sorted(root.iterdir(), key=str) if root.exists() else []
     seeds = [f for f in folders if re.fullmatch(r"seed_\d+", f.name) and f.is_dir()]
@@ -239,7 +217,7 @@ def _runs(root: Path) -> list[Run]:
 
 def _run(folder: Path) -> Run:
     path = folder / "results.json"
-    results = read_json(path)
+    results = read_record(folder, path.name)
     place = (folder.name, int(folder.parent.name.removeprefix("seed_")))
     for field, kind in _FIELDS.items():
         if not isinstance(results.get(field), kind):
@@ -253,17 +231,18 @@ def _run(folder: Path) -> Run:
     return Run(
         stage=place[0],
         seed=place[1],
+        task=results["task"],
         data=results["data"],
         synthetic=results["synthetic"],
         classes=tuple(results["classes"]),
         examples=results["examples"],
         checkpoints=results["checkpoints"],
         selection=results["selection"],
-        teacher=results.get("teacher"),
-        start=results.get("start"),
-        encoder=results.get("encoder"),
+        reads=results["reads"],
+        labels=results["metrics"],
         cost=_optional(folder / "cost.json"),
         history=_history(folder / "metrics.jsonl"),
+        record=results,
         folder=folder,
     )
 
@@ -318,7 +297,7 @@ def _optional(path: Path) -> Mapping[str, Any]:
 
 
 def _teachers(runs: Mapping[tuple[str, int], Run]) -> set[str]:
-    return {run.teacher["stage"] for run in runs.values() if run.teacher}
+    return {r.reads["teacher"]["stage"] for r in runs.values() if "teacher" in r.reads}
 
 
 def _ordered(

@@ -69,9 +69,10 @@ def paired_bootstrap(
 
     `a`, `b`: `[n]`, paired by position (the same seed). Percentile, not BCa: at n = 5
     both cover the true mean of normal differences about 84 times in 100 where 95 are
-    claimed (91 at n = 10), and BCa is undefined where all differences are equal. So
-    with few seeds read it as a lower bound on the uncertainty and let
-    `paired_permutation` decide. n = 1 has no interval (nan).
+    claimed (71 at n = 3, 91 at n = 10), and BCa is undefined where all differences are
+    equal. So with few seeds read it as a lower bound on the uncertainty and let
+    `paired_permutation` decide; the report prints none below n = 5. n = 1 has no
+    interval (nan).
 
     Source: Efron & Tibshirani (1993), ch. 13. ValueError: shapes that differ, empty,
     or not finite.

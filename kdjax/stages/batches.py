@@ -1,8 +1,9 @@
-"""A task's examples: whole on the device, or streamed from files batch by batch."""
+"""A stage's data as batches: whole on the device, or streamed from files."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -24,7 +25,13 @@ from kdjax.data.dataset import (
     index_batches,
 )
 from kdjax.data.stream import ImageFiles, read_ahead
-from kdjax.errors import InputError, split_name
+from kdjax.errors import (
+    InputError,
+    Settings,
+    record_settings,
+    recorded_settings,
+    split_name,
+)
 from kdjax.training.loop import Batch, Source
 
 Tree = Any
@@ -41,14 +48,40 @@ class Inputs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=2)
-def _load(spec: str, seed: int) -> Dataset:
+def _load(spec: str, seed: int) -> tuple[Dataset, Settings]:
     name, fields = split_name(json.loads(spec), where="config.data")
-    return datasets.load(name, seed=seed, **fields)
+    with recorded_settings() as settings:
+        dataset = datasets.load(name, seed=seed, **fields)
+    return dataset, settings
 
 
 def load(spec: Mapping[str, Any], seed: int) -> Dataset:
     """The config's `data`, split by `seed`; the stages of one seed share it."""
-    return _load(json.dumps(spec), seed)
+    dataset, settings = _load(json.dumps(spec), seed)
+    record_settings(settings)
+    return dataset
+
+
+@functools.lru_cache(maxsize=64)
+def _fingerprint(spec: str, seed: int) -> str:
+    sha = hashlib.sha256()
+    for name, split in splits(_load(spec, seed)[0]).items():
+        sha.update(name.encode())
+        for field in (split.x, split.y, split.group, split.key):
+            if isinstance(field, ImageFiles):
+                sha.update(field.fingerprint().encode())
+                continue
+            sha.update(f"{field.shape}{field.dtype}".encode())
+            sha.update(np.ascontiguousarray(field).data)
+    return sha.hexdigest()
+
+
+def fingerprint(spec: Mapping[str, Any], seed: int) -> str:
+    """SHA-256 of every split's examples, labels, groups and keys.
+
+    Of images that stay in their files, of their names, sizes and times.
+    """
+    return _fingerprint(json.dumps(spec), seed)
 
 
 def splits(dataset: Dataset) -> dict[str, Examples]:
@@ -67,19 +100,25 @@ def first(dataset: Dataset) -> Array:
 
 
 def inputs(
-    dataset: Dataset, seed: int, *, train: np.ndarray | None = None, stream: bool = True
+    dataset: Dataset,
+    seed: int,
+    *,
+    train: np.ndarray | None = None,
+    read_files: bool = True,
+    stream: int | None = None,
 ) -> Inputs:
     """The batches of every split; of training, those of the rows `train` (or all).
 
-    Examples in files are read for each batch ("x" uint8), unless `stream` is false.
+    Examples in files are read for each batch ("x" uint8), unless `read_files` is false.
+    `stream` is that of `loop.Training`: which order of examples the seed gives.
     """
     sources, start = {}, 0
     for name, split in splits(dataset).items():
         rows = np.arange(len(split.y))
         if name == "train" and train is not None:
             rows = train
-        files = split.x if stream and isinstance(split.x, ImageFiles) else None
-        batches = functools.partial(_batches, files, rows, start, seed)
+        files = split.x if read_files and isinstance(split.x, ImageFiles) else None
+        batches = functools.partial(_batches, files, rows, start, seed, stream or 0)
         sources[name] = Source(len(rows), batches)
         start += len(split.y)
 
@@ -98,13 +137,14 @@ def _batches(
     rows: np.ndarray,
     start: int,
     seed: int,
+    stream: int,
     batch_size: int,
     *,
     epoch: int | None,
 ) -> Iterator[Batch]:
     order = rows
     if epoch is not None:
-        order = rows[epoch_order(len(rows), seed=seed, epoch=epoch)]
+        order = rows[epoch_order(len(rows), seed=seed, epoch=epoch, stream=stream)]
     batches = index_batches(
         len(rows), batch_size, order=order, drop_remainder=epoch is not None
     )
@@ -114,7 +154,7 @@ def _batches(
         yield batch | {"index": batch["index"] + np.int32(start)}
 
 
-def look(constants: Mapping[str, Any], batch: Mapping[str, Array]) -> Array:
+def gather(constants: Mapping[str, Any], batch: Mapping[str, Array]) -> Array:
     """A batch's examples [n, ...] float32, inside a step: gathered, or as streamed."""
     if "x" in batch:
         return batch["x"].astype(jnp.float32) / 255
@@ -131,14 +171,32 @@ def check_view(view: Augment, example: Array, *, where: str) -> None:
 
 
 def about(dataset: Dataset, sources: Mapping[str, Source]) -> dict[str, Any]:
-    """What results.json says of the data."""
-    found = {name: source.size for name, source in sources.items()}
+    """What a stage's record says of its data: enough to use it on raw examples."""
+    sizes = {name: source.size for name, source in sources.items()}
     known = len(labelled(dataset))
     if known != len(dataset.train.y):
-        found["labelled"] = known
+        sizes["labelled"] = known
     return {
         "data": dataset.name,
         "synthetic": dataset.synthetic,
         "classes": list(dataset.classes),
-        "examples": found,
+        "examples": sizes,
+        "input": {
+            "shape": list(dataset.train.x.shape[1:]),
+            "channels": list(dataset.channels),
+        },
+        "preprocessing": list(dataset.preprocessing),
+        "split": {name: _described(split) for name, split in splits(dataset).items()},
+    }
+
+
+def _described(split: Examples) -> dict[str, Any]:
+    """A split's groups, and what identifies its examples."""
+    groups = np.unique(split.group)
+    alone = len(groups) == len(split.y)  # each example is its own group
+    keys = hashlib.sha256("\n".join(split.key.tolist()).encode()).hexdigest()
+    return {
+        "examples": len(split.y),
+        "groups": None if alone else groups.tolist(),
+        "keys": keys,
     }

@@ -1,4 +1,4 @@
-"""What a task reads of an earlier stage: its network and the variables it reached."""
+"""The networks of earlier stages: rebuilt, frozen or started from."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from kdjax import files, models
-from kdjax.data.dataset import Dataset
-from kdjax.errors import InputError, lookup, split_name
+from kdjax import models
+from kdjax.data.dataset import SPLITS, Dataset
+from kdjax.errors import (
+    InputError,
+    lookup,
+    record_settings,
+    recorded_settings,
+    split_name,
+)
 from kdjax.models import Outputs
 from kdjax.stages import batches
-from kdjax.training.checkpoint import load_model, model_of
+from kdjax.stages.record import Stage, read_stage
+from kdjax.training.checkpoint import KINDS, load_model, model_of
 from kdjax.training.host import compile_once
 from kdjax.training.parallel import AXIS
 from kdjax.training.state import TrainState, create_state
@@ -29,23 +36,22 @@ FIELDS = ("folder", "config", "checkpoint")
 
 
 class Trained(NamedTuple):
-    """An earlier stage's network, frozen; `load` reads {"params", "model_state"}."""
+    """An earlier stage's network, frozen; `load` reads {"params", "model_state"}.
+
+    spec: its stage's `model` section.
+    """
 
     module: nn.Module
     classes: tuple[str, ...]
     load: Callable[[], Tree]
+    spec: Mapping[str, Any]
 
 
-def network(spec: Mapping[str, Any], classes: tuple[str, ...]) -> nn.Module:
+def build(spec: Mapping[str, Any], classes: tuple[str, ...]) -> nn.Module:
     """The config's `model`, its batch norm over all devices if not told otherwise."""
     name, fields = split_name(spec, where="config.model")
+    record_settings({"config.model": {"dtype": "float32", "norm_devices": None}})
     return models.build(name, classes=len(classes), norm_axis=AXIS, **fields)
-
-
-def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGAN:
-    """The config's `model` where it names a BeatGAN, which has no classes."""
-    name, fields = split_name(spec, where="config.model")
-    return models.build_gan(name, norm_axis=AXIS, **fields)
 
 
 def predict(module: nn.Module, model: Tree, x: Array) -> Outputs:
@@ -65,13 +71,13 @@ def read(
     *,
     where: str,
     fields: tuple[str, ...] = (),
-    build: Callable[..., nn.Module] = network,
+    module: Callable[..., nn.Module] = build,
     task: str | None = None,
 ) -> Trained:
     """The stage that the section `where` names, whose inputs must be `dataset`'s.
 
     Its fields: "folder" of the stage, "checkpoint" ("best" or "last"), and `fields`,
-    which are the caller's. `build` makes its network from its `model` section, `task`
+    which are the caller's. `module` makes its network of its `model` section, `task`
     is the task it must have trained (None: any with such a network). An experiment
     fills in "folder" and "config" from {"stage": name}. Raises InputError, also if that
     stage learnt from what this one validates or tests on; no checkpoint is read before
@@ -81,23 +87,32 @@ def read(
         lookup(name, dict.fromkeys((*FIELDS, *fields)), where=where)
     if "folder" not in spec:
         raise InputError(f"{where}.stage: missing, and it has no default")
+    checkpoint = spec.get("checkpoint", "best")
+    lookup(checkpoint, dict.fromkeys(KINDS), where=f"{where}.checkpoint")
     folder = Path(spec["folder"])
-    config = spec.get("config") or files.read_json(folder / "config.json")
+    config = spec.get("config") or read_stage(folder).config
     if task is not None and config.get("task") != task:
         raise InputError(
             f"{where}: expected a stage of the task {task!r}, {folder} is of "
             f"{config.get('task')!r}"
         )
-    known = batches.load(config["data"], config["seed"])
+    with recorded_settings():  # that stage's own, which its record has
+        known = batches.load(config["data"], config["seed"])
+        network = module(config["model"], known.classes)
     _check_same_inputs(known, dataset, where)
     _check_held_out(known, dataset, where)
-    module = build(config["model"], known.classes)
 
     def load() -> Tree:
-        template = shapes(module, batches.first(dataset))
-        return load_model(folder, spec.get("checkpoint", "best"), template)
+        template = shapes(network, batches.first(dataset))
+        return load_model(folder, checkpoint, template)
 
-    return Trained(module, known.classes, load)
+    return Trained(network, known.classes, load, config["model"])
+
+
+def model_of_stage(stage: Stage, checkpoint: str, module: nn.Module) -> Tree:
+    """{"params", "model_state"} of a stage's `best` or `last`, whose network it is."""
+    example = jnp.zeros((1, *stage.record["input"]["shape"]))
+    return load_model(stage.folder, checkpoint, shapes(module, example))
 
 
 def fresh(
@@ -162,12 +177,6 @@ def overlay(found: Tree, fresh: Tree, *, where: str) -> Tree:
     return jax.tree_util.tree_map_with_path(choose, fresh)
 
 
-def name(spec: Mapping[str, Any]) -> dict[str, str]:
-    """What results.json says of the stage read."""
-    folder = Path(spec["folder"])
-    return {"stage": folder.name, "checkpoint": spec.get("checkpoint", "best")}
-
-
 def _check_same_inputs(known: Dataset, dataset: Dataset, where: str) -> None:
     """A network must see examples as those it learnt from."""
     shapes = known.test.x.shape[1:], dataset.test.x.shape[1:]
@@ -186,15 +195,23 @@ def _check_same_inputs(known: Dataset, dataset: Dataset, where: str) -> None:
 
 
 def _check_held_out(known: Dataset, dataset: Dataset, where: str) -> None:
-    """A network must not have learnt from what it is judged on."""
-    if known.name != dataset.name:  # keys are names within one data set
+    """A network must not have learnt from what it is judged on.
+
+    Keys are one loader's names for its examples, whatever the protocol that splits
+    them; the contents are compared where keys mean nothing outside of their file.
+    """
+    if known.loader != dataset.loader:
         return
-    for split in ("validation", "test"):
-        shared = np.intersect1d(known.train.key, getattr(dataset, split).key)
-        if len(shared):
+    for place, split in enumerate(SPLITS[1:], start=1):
+        key = getattr(dataset, split).key
+        if dataset.content is None or known.content is None:
+            shared = np.isin(key, known.train.key)
+        else:
+            shared = np.isin(dataset.content[place], known.content[0])
+        if shared.any():
             raise InputError(
-                f"{where}: that stage was trained on {len(shared)} of this stage's "
-                f"{split} examples, such as {str(shared[0])!r}"
+                f"{where}: that stage was trained on {shared.sum()} of this stage's "
+                f"{split} examples, such as {str(key[shared][0])!r}"
             )
 
 

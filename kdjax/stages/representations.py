@@ -1,9 +1,9 @@
-"""What a frozen network says of every example: its representations, computed once."""
+"""Representations: what a frozen network makes of every example, computed once."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -37,23 +37,22 @@ def frozen(
     model: Mapping[str, Any] | None,
     dataset: Dataset,
     seed: int,
-) -> tuple[nn.Module, Callable[[], Tree]]:
-    """A network that is not trained, and how to read its variables.
+) -> networks.Trained:
+    """A network that is not trained here.
 
     `spec` is {"folder", "checkpoint"} of the stage that trained it, or None: then it is
     `model` as `seed` initialises it, the control.
     """
     if spec is not None:
-        found = networks.read(spec, dataset, where="config.encoder")
-        return found.module, found.load
-    module = networks.network(model or {}, dataset.classes)
+        return networks.read(spec, dataset, where="config.encoder")
+    module = networks.build(model or {}, dataset.classes)
 
     def initial() -> Tree:
         init = compile_once(functools.partial(module.init, train=False))
         variables = dict(init(jax.random.key(seed), batches.first(dataset)))
         return {"params": variables.pop("params"), "model_state": variables}
 
-    return module, initial
+    return networks.Trained(module, dataset.classes, initial, model or {})
 
 
 def encode(
@@ -69,7 +68,7 @@ def encode(
 
     @jax.jit
     def represent(model: Tree, constants: Tree, batch: Tree) -> Array:
-        x = batches.look(constants, batch)
+        x = batches.gather(constants, batch)
         return networks.representation(networks.predict(module, model, x))
 
     parts: dict[str, list[np.ndarray]] = {}

@@ -1,19 +1,19 @@
-"""The tasks by name: each `make(**config sections)` gives a `training.loop.Task`."""
+"""The systems: one folder each, which no other imports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 
-from kdjax.tasks.anomaly import autoencoder, baselines, beatgan
-from kdjax.tasks.contrastive import probes, simclr
-from kdjax.tasks.distillation import distill
-from kdjax.training.loop import Task
+from kdjax.tasks.system import System, united
 
-TASKS: dict[str, Callable[..., Task]] = {
-    "autoencoder": autoencoder.make,
-    "beatgan": beatgan.make,
-    "detector": baselines.make,
-    "distill": distill.make,
-    "probe": probes.make,
-    "simclr": simclr.make,
+# A system is its folder and its line here.
+NAMES = (
+    "distillation",
+    "contrastive",
+    "anomaly",
+)
+
+SYSTEMS: dict[str, System] = {
+    name: importlib.import_module(f"kdjax.tasks.{name}").SYSTEM for name in NAMES
 }
+ALL = united(list(SYSTEMS.values()))

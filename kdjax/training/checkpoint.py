@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from kdjax.errors import InputError
+from kdjax.errors import InputError, lookup
+from kdjax.files import read_json
 from kdjax.training.state import TrainState
 
 Tree = Any
@@ -147,18 +148,33 @@ def load_model(folder: Path, checkpoint: str, template: Tree) -> Tree:
     `template` is a pytree of the same structure with shapes and dtypes. Raises
     InputError if there is none, if it is damaged, or if its shapes differ.
     """
-    if checkpoint not in KINDS:
-        raise InputError(
-            f"checkpoint: expected one of {', '.join(KINDS)}, got {checkpoint!r}"
-        )
+    path = _newest(folder, checkpoint)
+    try:
+        return _read(path, {"model": template})[0]["model"]
+    except DamagedCheckpoint as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def model_digest(folder: Path, checkpoint: str) -> str:
+    """`digest` of the model in a stage's `best` or `last`, as it was written.
+
+    InputError if there is no such checkpoint, or its `meta` is damaged.
+    """
+    path = _newest(folder, checkpoint) / "meta" / "metadata"
+    meta = read_json(path)
+    try:
+        return str(meta["digests"]["model"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected the model's digest, found none") from error
+
+
+def _newest(folder: Path, checkpoint: str) -> Path:
+    lookup(checkpoint, dict.fromkeys(KINDS), where="checkpoint")
     root = folder.resolve() / "checkpoints" / checkpoint
     steps = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
     if not steps:
         raise InputError(f"{root}: no checkpoint here")
-    try:
-        return _read(root / str(max(steps)), {"model": template})[0]["model"]
-    except DamagedCheckpoint as error:
-        raise InputError(f"{root / str(max(steps))}: {error}") from error
+    return root / str(max(steps))
 
 
 def _read(

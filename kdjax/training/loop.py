@@ -16,9 +16,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from kdjax.errors import InputError
+from kdjax.errors import InputError, lookup
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
-from kdjax.training.metrics import MetricsLog, add_sums
+from kdjax.training.metrics import Metric, MetricsLog, add_sums
 from kdjax.training.parallel import Parallel, to_host
 from kdjax.training.state import TrainState
 
@@ -47,26 +47,28 @@ class Task(NamedTuple):
       collectives over parallel.AXIS; state and metrics equal on all devices.
     evaluate: (model, batch, constants) -> {name: (sum, count)}, summed over devices,
       leaving out the examples whose batch["mask"] is 0; model = model_of(state).
-    figures: {name: (sum, count)} of a whole split -> {name: value} (on the host).
+    summarize: {name: (sum, count)} of a whole split -> {name: value} (on the host).
+    metrics: {name: Metric} of what `summarize` gives and a checkpoint can be chosen by.
     data: {"train": Source, "validation": Source, "test": Source}.
     constants: () -> the pytree that every step reads and none changes: the examples
       that live on the device, a frozen teacher. An argument, because a closure would
       compile it in as a literal; not state, because it is not saved.
     finish: (models, folder) -> None. Writes what later stages and the report read,
       from {"last": model, "best": model}, each {"params", "model_state"}.
-    about: what results.json says of it beside the figures (data, classes, teacher).
-    pieces: in how many parts the step takes a device's share of a batch.
+    about: what results.json says of it beside the metrics (data, classes, teacher).
+    microbatches: in how many parts the step takes a device's part of a batch.
     """
 
     init: Callable[[jax.Array], TrainState]
     step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
     evaluate: Callable[..., dict[str, tuple[jax.Array, jax.Array]]]
-    figures: Callable[[Mapping[str, tuple[Any, Any]]], dict[str, Any]]
+    summarize: Callable[[Mapping[str, tuple[Any, Any]]], dict[str, Any]]
+    metrics: Mapping[str, Metric]
     data: Mapping[str, Source]
     constants: Callable[[], Tree]
     finish: Callable[[Mapping[str, Tree], Path], None]
     about: Mapping[str, Any]
-    pieces: int = 1
+    microbatches: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +80,13 @@ class Training:
     eval_epochs, checkpoint_epochs: validate, and save, every so many epochs and at the
       end.
     log_steps: one row of means in metrics.jsonl every so many steps.
-    select, mode: the validation figure that chooses `best`, and "max" or "min".
+    select: the validation metric that chooses `best`; its direction is its own.
     tensorboard: also write event files (needs kdjax[tensorboard]).
+    stream: which stream of random numbers the seed gives: initial parameters, order of
+      examples, augmentation. Stages of one stream share them, so that a comparison
+      paired by seed is between stages that differ in nothing else. None: 0, and one
+      more than that of the stage that `start` goes on from, whose order it would
+      otherwise repeat.
     """
 
     epochs: int
@@ -89,8 +96,8 @@ class Training:
     checkpoint_epochs: int = 1
     log_steps: int = 50
     select: str = "accuracy"
-    mode: str = "max"
     tensorboard: bool = False
+    stream: int | None = None
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -101,13 +108,11 @@ class Training:
                     f"config.training.{field.name}: expected an integer >= {least}, "
                     f"got {value!r}"
                 )
-        if self.mode not in ("max", "min"):
+        if self.stream is not None and (
+            type(self.stream) is not int or not 0 <= self.stream < 2**31
+        ):
             raise InputError(
-                f"config.training.mode: expected 'max' or 'min', got {self.mode!r}"
-            )
-        if (self.select, self.mode) == ("loss", "max"):
-            raise InputError(
-                "config.training.mode: expected 'min' for the loss, got 'max'"
+                f"config.training.stream: expected an integer >= 0, got {self.stream!r}"
             )
 
     def total_steps(self, examples: int) -> int:
@@ -121,9 +126,14 @@ class Training:
             )
         return examples // self.batch_size
 
-    def check_devices(self, devices: int, *, pieces: int = 1) -> None:
-        if self.batch_size % (devices * pieces):
-            cut = f" x {pieces} pieces" if pieces > 1 else ""
+    def check_metric(self, metrics: Mapping[str, Metric]) -> Metric:
+        """The metric that chooses `best`; InputError if it is not one of these."""
+        metric: Metric = lookup(self.select, metrics, where="config.training.select")
+        return metric
+
+    def check_devices(self, devices: int, *, microbatches: int = 1) -> None:
+        if self.batch_size % (devices * microbatches):
+            cut = f" x {microbatches} microbatches" if microbatches > 1 else ""
             raise InputError(
                 f"config.training.batch_size: {self.batch_size} is not divisible by "
                 f"{devices} devices{cut}"
@@ -150,6 +160,7 @@ class _Run(NamedTuple):
     scores: Callable[[Tree, str], dict[str, Any]]
     log: MetricsLog
     label: str
+    metric: Metric
 
 
 def run(
@@ -163,12 +174,13 @@ def run(
 ) -> dict[str, dict[str, Any]]:
     """Trains (or goes on) in `folder`, then evaluates both checkpoints.
 
-    Returns {"last" | "best": {"epoch", "step", "validation": figures, "test": ...}}.
+    Returns {"last" | "best": {"epoch", "step", "validation": metrics, "test": ...}}.
     Raises Diverged, with nothing written over the last good checkpoint.
     """
-    training.check_devices(devices.devices, pieces=task.pieces)
+    training.check_devices(devices.devices, microbatches=task.microbatches)
+    metric = training.check_metric(task.metrics)
     folder.mkdir(parents=True, exist_ok=True)
-    init_rng, step_rng = jax.random.split(jax.random.key(seed))
+    init_rng, step_rng = jax.random.split(random_key(seed, training.stream))
     constants = devices.replicate((task.constants(), step_rng))
     checkpoints = Checkpoints(folder)
     found = checkpoints.resume(jax.eval_shape(task.init, init_rng))
@@ -176,7 +188,7 @@ def run(
     log = MetricsLog(folder, after_step=progress.step, tensorboard=training.tensorboard)
     step = compiled_step(task, devices)
     scores = compiled_scores(task, training, devices, constants)
-    this = _Run(task, training, devices, constants, step, scores, log, label)
+    this = _Run(task, training, devices, constants, step, scores, log, label, metric)
     try:
         state, progress, best = _train(
             this, checkpoints, devices.replicate(state), progress, best
@@ -200,6 +212,12 @@ def run(
     return reached
 
 
+def random_key(seed: int, stream: int | None) -> jax.Array:
+    """The key of a seed's stream; stream 0, the common one, is the seed's own key."""
+    key = jax.random.key(seed)
+    return jax.random.fold_in(key, stream) if stream else key
+
+
 def compiled_step(task: Task, devices: Parallel) -> Callable[..., Any]:
     def step(state: TrainState, constants: Tree, batch: Tree) -> Tree:
         task_constants, rng = constants
@@ -212,7 +230,7 @@ def compiled_step(task: Task, devices: Parallel) -> Callable[..., Any]:
 def compiled_scores(
     task: Task, training: Training, devices: Parallel, constants: Tree
 ) -> Callable[[Tree, str], dict[str, Any]]:
-    """(replicated model, split) -> figures over the whole split, exactly."""
+    """(replicated model, split) -> metrics over the whole split, exactly."""
 
     def part(model: Tree, constants: Tree, batch: Tree) -> Tree:
         return task.evaluate(model, batch, constants[0])
@@ -224,7 +242,7 @@ def compiled_scores(
         for batch in task.data[split].batches(training.eval_batch_size, epoch=None):
             sums = compiled(model, constants, devices.shard(batch))
             total = add_sums(total, jax.device_get(sums))
-        return task.figures(total or {})
+        return task.summarize(total or {})
 
     return scores
 
@@ -238,23 +256,24 @@ def _train(
 ) -> tuple[TrainState, Progress, Tree]:
     training = this.training
     steps = training.steps_per_epoch(this.task.data["train"].size)
-    if training.epochs == 0:
+    if training.epochs == 0 and best is None:
         best = to_host(model_of(state))
+        if jax.tree.leaves(best):  # another stage may read it
+            checkpoints.save_best(best, progress)
+            checkpoints.save_last(state, progress)
     for epoch in range(progress.epoch + 1, training.epochs + 1):
         state = _epoch(this, state, epoch, steps)
         progress = progress._replace(epoch=epoch, step=epoch * steps)
         end = epoch == training.epochs
         saves = end or epoch % training.checkpoint_epochs == 0
         if saves or epoch % training.eval_epochs == 0:
-            figures = this.scores(model_of(state), "validation")
-            _check_finite(this, {"validation loss": figures["loss"]}, progress.step)
-            this.log.write(
-                "validation", step=progress.step, epoch=epoch, values=figures
-            )
-            if _better(figures, progress.best_score, training):
+            values = this.scores(model_of(state), "validation")
+            _check_finite(this, {"validation loss": values["loss"]}, progress.step)
+            this.log.write("validation", step=progress.step, epoch=epoch, values=values)
+            if this.metric.better(values[training.select], progress.best_score):
                 best = to_host(model_of(state))
                 progress = progress._replace(
-                    best_score=figures[training.select],
+                    best_score=values[training.select],
                     best_epoch=epoch,
                     best_step=progress.step,
                 )
@@ -306,10 +325,3 @@ def _check_finite(this: _Run, values: Mapping[str, Any], step: int) -> None:
     for name, value in values.items():
         if not math.isfinite(value):
             raise Diverged(f"{this.label}: {name} is {value} at step {step}")
-
-
-def _better(figures: Mapping[str, Any], best: float | None, training: Training) -> bool:
-    score = figures[training.select]
-    if best is None:
-        return True
-    return score > best if training.mode == "max" else score < best

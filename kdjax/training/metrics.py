@@ -1,11 +1,11 @@
-"""Metrics: exact sums over a split, the figures from them, and the log file."""
+"""Metrics: what they are called, exact sums over a split, and the log file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,52 @@ from kdjax.training.parallel import AXIS
 
 Sums = dict[str, tuple[Any, Any]]
 CALIBRATION_BINS = 15
-CLASSIFICATION_SCORES = ("accuracy", "ece", "loss", "macro_f1")
+
+
+class Metric(NamedTuple):
+    """A number that says how good a model is: its direction, and how it is written.
+
+    name: its key in results.json, and in a config's `training.select`.
+    label: its name for people.
+    higher_is_better: whether more of it is better; nothing else says so.
+    scale, form, unit: it is written as `scale * value` in this format, with this unit.
+    headline: whether stages are compared by it.
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool
+    scale: float = 1.0
+    form: str = ".3f"
+    unit: str = ""
+    headline: bool = False
+
+    def better(self, value: float, best: float | None) -> bool:
+        """Whether `value` is better than the `best` so far (None: there is none)."""
+        if best is None:
+            return True
+        return value > best if self.higher_is_better else value < best
+
+    @property
+    def chosen_as(self) -> str:
+        """`highest validation accuracy`: the rule of a selection by it."""
+        most = "highest" if self.higher_is_better else "lowest"
+        return f"{most} validation {self.label}"
+
+
+def by_name(*metrics: Metric) -> dict[str, Metric]:
+    """{name: metric}."""
+    return {metric.name: metric for metric in metrics}
+
+
+PER_CENT: dict[str, Any] = {"scale": 100.0, "form": ".1f", "unit": " (%)"}
+# What `classification_metrics` gives, of any task that has classes.
+CLASSIFICATION = by_name(
+    Metric("accuracy", "accuracy", True, **PER_CENT, headline=True),
+    Metric("macro_f1", "macro-F1", True, **PER_CENT),
+    Metric("ece", "ECE", False, **PER_CENT),
+    Metric("loss", "cross-entropy", False),
+)
 
 
 def classification_sums(
@@ -63,7 +108,7 @@ def add_sums(total: Sums | None, part: Mapping[str, tuple[Any, Any]]) -> Sums:
     return {k: (total[k][0] + s, total[k][1] + n) for k, (s, n) in part.items()}
 
 
-def classification_figures(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+def classification_metrics(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     """loss, accuracy, macro_f1, ece in [0, 1], confusion and the number of examples.
 
     macro_f1 is the mean of 2 TP / (2 TP + FP + FN) over the classes that occur in truth

@@ -31,7 +31,7 @@ def make_task():
     return beatgan.make(
         data={"name": "synthetic_ecg", "patients": 20, "beats": 200},
         model=MODEL,
-        training=loop.Training(epochs=1, batch_size=64, select="loss", mode="min"),
+        training=loop.Training(epochs=1, batch_size=64, select="loss"),
         optimizer={
             "name": "adam",
             "b1": 0.5,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdjax.data import preprocessing
 from kdjax.data.ecg import records
 from kdjax.data.ecg.mitbih import SAME_PATIENT
 from kdjax.tasks.anomaly.metrics import detection, relative
@@ -48,7 +49,7 @@ def standardised(x, patient):
 
 def min_max(x, patient):
     del patient
-    return records.min_max(x)
+    return preprocessing.range_of_example(x)
 
 
 def by_patient(x, patient):

@@ -39,7 +39,7 @@ def make_task(batch):
             "strides": (2, 2, 2, 2),
             "projection": {"hidden": (256,), "outputs": 128},
         },
-        training=loop.Training(epochs=1, batch_size=batch, select="loss", mode="min"),
+        training=loop.Training(epochs=1, batch_size=batch, select="loss"),
         optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.1}},
         augment=None,
         seed=0,
@@ -63,7 +63,7 @@ def large(root, batch=4096, pieces=16, steps=4):
             "strides": (2, 2, 2),
             "projection": {"hidden": (256,), "outputs": 128},
         },
-        training=loop.Training(epochs=1, batch_size=batch, select="loss", mode="min"),
+        training=loop.Training(epochs=1, batch_size=batch, select="loss"),
         optimizer={
             "name": "lars",
             "schedule": {"name": "constant", "value": 1.0, "scaling": "linear"},

@@ -48,7 +48,7 @@ def make_simclr(**contrast):
             "strides": (1, 2),
             "projection": {"hidden": (16, 16), "outputs": 8},
         },
-        training=loop.Training(epochs=1, batch_size=32, select="loss", mode="min"),
+        training=loop.Training(epochs=1, batch_size=32, select="loss"),
         optimizer={
             "name": "lars",
             "schedule": {
@@ -75,7 +75,7 @@ def make_beatgan():
             "self_teacher": {"width": 2},
             "projection": {"hidden": (4,), "outputs": 4},
         },
-        training=loop.Training(epochs=1, batch_size=16, select="loss", mode="min"),
+        training=loop.Training(epochs=1, batch_size=16, select="loss"),
         optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.05}},
         losses={
             "self_distillation": {"beta": 1.0},

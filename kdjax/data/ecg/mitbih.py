@@ -80,6 +80,8 @@ def mitbih(
         validation=splits[1],
         test=splits[2],
         synthetic=False,
+        preprocessing=({"name": "range_of_example"},),
+        channels=tuple(leads),
     )
     for name, part in zip(SPLITS, splits, strict=True):
         if not len(normals(part)):

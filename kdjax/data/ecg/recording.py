@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax.data.ecg import records
+from kdjax.data.preprocessing import range_of_example
 from kdjax.errors import InputError, nearest
 
 WFDB_SUFFIXES = (".atr", ".dat", ".hea")
@@ -73,7 +74,7 @@ class Cut(NamedTuple):
 
     def beats(self, which: slice | NDArray[np.intp]) -> NDArray[np.float32]:
         """Some of the beats, [n, 320, leads], scaled as `records.read_beats` does."""
-        return records.min_max(self.windows[self.start[which]])
+        return range_of_example(self.windows[self.start[which]])
 
 
 def read_recording(

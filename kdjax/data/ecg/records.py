@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kdjax import files
+from kdjax.data.preprocessing import range_of_example
 from kdjax.errors import InputError, nearest
 
 GROUPS = {"N": "NLR", "S": "aJASje", "V": "VE", "F": "F", "Q": "/fQ"}
@@ -242,7 +243,7 @@ def _cut_record(
     rows = np.flatnonzero(keep)[finite]
     record = np.full(len(rows), path.name)
     texts: NDArray[np.str_] = np.array(notes, np.str_)
-    return Beats(min_max(x[finite]), symbol[rows], record, sample[rows], texts)
+    return Beats(range_of_example(x[finite]), symbol[rows], record, sample[rows], texts)
 
 
 def read_annotations(path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -296,15 +297,6 @@ def windows(
     taps = signal.firwin(FILTER_ORDER + 1, band, pass_zero=False, fs=RATE)
     filtered = signal.filtfilt(taps, 1.0, raw, axis=0)
     return sliding_window_view(filtered, SAMPLES, axis=0).swapaxes(1, 2)
-
-
-def min_max(x: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Each beat [320] of each lead from its range to [-1, 1]; a flat one to 0."""
-    low, high = x.min(axis=1, keepdims=True), x.max(axis=1, keepdims=True)
-    # A constant lead leaves the filter with rounding noise.
-    flat = high - low <= 1e-9 * np.maximum(abs(low), abs(high))
-    scaled = 2 * (x - low) / np.where(flat, 1, high - low) - 1
-    return np.where(flat, 0, scaled).astype(np.float32)
 
 
 def r_peaks(lead: NDArray[np.float64], rate: int | float) -> NDArray[np.int64]:

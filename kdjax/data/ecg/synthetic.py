@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax.data.dataset import Dataset, Examples, check, hold_out_groups, require, take
-from kdjax.data.ecg.records import BEFORE, RATE, SAMPLES, min_max
+from kdjax.data.ecg.records import BEFORE, RATE, SAMPLES
+from kdjax.data.preprocessing import range_of_example
 
 CLASSES = ("N", "S", "V")
 # P, Q, R, S, T of McSharry et al. 2003 at 60 beats a minute: their angles and widths
@@ -66,7 +67,7 @@ def synthetic_ecg(
     x += _wander(len(label), wander, rng)
     x += noise * rng.standard_normal(x.shape)
     examples = Examples(
-        x=min_max(x),
+        x=range_of_example(x),
         y=label.astype(np.int32),
         group=patient.astype(np.int32),
         key=np.array([f"{p}/{row:06d}" for row, p in enumerate(patient)]),
@@ -86,6 +87,7 @@ def synthetic_ecg(
         validation=take(pool, held),
         test=take(examples, np.flatnonzero(is_test)),
         synthetic=True,
+        preprocessing=({"name": "range_of_example"},),
     )
     return check(dataset, where="synthetic_ecg")
 

@@ -12,7 +12,9 @@ from jaxtyping import Array
 
 from kdjax import augment as augmentations
 from kdjax.stages import batches, networks
-from kdjax.tasks.anomaly import scoring
+from kdjax.stages.predictor import Predictor
+from kdjax.stages.record import Stage
+from kdjax.tasks.anomaly import metrics, scoring
 from kdjax.training import optim
 from kdjax.training.loop import Task, Training
 from kdjax.training.state import TrainState, gradient_step
@@ -34,7 +36,7 @@ def make(
     Raises InputError on anything in the config or the data that does not fit.
     """
     found = scoring.inputs(data, training, seed)
-    generator = networks.gan(model).generator
+    generator = scoring.gan(model).generator
     tx, schedule = optim.build(
         optimizer,
         total_steps=training.total_steps(found.sources["train"].size),
@@ -50,11 +52,12 @@ def make(
         init=networks.fresh(generator, example, tx),
         step=gradient_step(_loss_fn(generator, view), tx, schedule),
         evaluate=functools.partial(scoring.evaluate, score),
-        figures=scoring.figures(found.dataset),
+        summarize=scoring.summarize(found.dataset),
+        metrics=metrics.METRICS,
         data=found.sources,
         constants=found.constants,
         finish=functools.partial(scoring.finish, score, rebuild, found.dataset),
-        about=scoring.about(found) | {"teacher": None, "start": None},
+        about=scoring.about(found),
     )
 
 
@@ -65,12 +68,19 @@ def reconstruct(generator: nn.Module, model: Tree, x: Array) -> Array:
     return found
 
 
+def predictor(stage: Stage, checkpoint: str) -> Predictor:
+    """Scores [n] of raw examples, and their reconstructions."""
+    module = scoring.gan(stage.config["model"]).generator
+    model = networks.model_of_stage(stage, checkpoint, module)
+    return scoring.predictor(stage, model, functools.partial(reconstruct, module))
+
+
 def _loss_fn(generator: nn.Module, view: augmentations.Augment) -> Callable[..., Any]:
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
         keys = augmentations.example_keys(rng, batch["index"])
-        x = view(keys, batches.look(constants, batch))
+        x = view(keys, batches.gather(constants, batch))
         (rebuilt, _), model_state = generator.apply(
             {"params": params, **state.model_state},
             x,

@@ -20,7 +20,7 @@ from kdjax import files
 from kdjax.data.dataset import SPLITS, Dataset, as_float
 from kdjax.errors import InputError, call, lookup, split_name
 from kdjax.stages import networks, representations
-from kdjax.tasks.anomaly import scoring
+from kdjax.tasks.anomaly import metrics, scoring
 from kdjax.tasks.anomaly.detectors import DETECTORS, Detector, Fitted
 from kdjax.tasks.anomaly.metrics import NORMAL
 from kdjax.training.loop import Task, Training
@@ -68,12 +68,12 @@ def make(
         evaluate=lambda model, batch, constants: scoring.sums(
             constants["score"][batch["index"]], batch, constants
         ),
-        figures=scoring.figures(found.dataset),
+        summarize=scoring.summarize(found.dataset),
+        metrics=metrics.METRICS,
         data=found.sources,
         constants=lambda: labels | {"score": solve()[1]},
         finish=functools.partial(_finish, found.dataset, solve),
-        about=scoring.about(found)
-        | {"teacher": None, "start": encoder and networks.name(encoder)},
+        about=scoring.about(found),
     )
 
 

@@ -24,7 +24,9 @@ from kdjax.data.dataset import Dataset
 from kdjax.errors import InputError, call, lookup
 from kdjax.models import BeatGAN
 from kdjax.stages import batches, networks
-from kdjax.tasks.anomaly import scoring
+from kdjax.stages.predictor import Predictor
+from kdjax.stages.record import Stage
+from kdjax.tasks.anomaly import metrics, scoring
 from kdjax.tasks.anomaly.beatgan_step import (
     Adversarial,
     Contrastive,
@@ -76,7 +78,7 @@ def make(
     """
     found = scoring.inputs(data, training, seed)
     terms = _terms(losses or {})
-    module = networks.gan(model)
+    module = scoring.gan(model)
     _check_parts(module, terms, teacher)
     tx, schedule = optim.build(
         optimizer,
@@ -101,18 +103,14 @@ def make(
         init=_init(module, found.dataset, tx, start, encoder),
         step=step(what, tx, schedule),
         evaluate=functools.partial(scoring.evaluate, score),
-        figures=scoring.figures(found.dataset),
+        summarize=scoring.summarize(found.dataset),
+        metrics=metrics.METRICS,
         data=found.sources,
         constants=lambda: (
             found.constants() | {"teacher": frozen.load() if frozen else {}}
         ),
         finish=functools.partial(_finish, score, rebuild, found.dataset),
-        about=scoring.about(found)
-        | {
-            "teacher": teacher and networks.name(teacher),
-            "start": start and networks.name(start),
-            "encoder": encoder and networks.name(encoder),
-        },
+        about=scoring.about(found),
     )
 
 
@@ -121,6 +119,13 @@ def reconstruct(module: BeatGAN, model: Tree, x: Array) -> Array:
     own = variables("generator", model["params"], model["model_state"])
     found: Array = module.generator.apply(own, x, train=False)[0]
     return found
+
+
+def predictor(stage: Stage, checkpoint: str) -> Predictor:
+    """Scores [n] of raw examples, and their reconstructions."""
+    module = scoring.gan(stage.config["model"])
+    model = networks.model_of_stage(stage, checkpoint, module)
+    return scoring.predictor(stage, model, functools.partial(reconstruct, module))
 
 
 def _terms(sections: Mapping[str, Mapping[str, Any] | None]) -> Terms:
@@ -186,7 +191,7 @@ def _view(
 
 
 def _read(spec: Mapping[str, Any], dataset: Dataset, *, where: str) -> networks.Trained:
-    return networks.read(spec, dataset, where=where, build=networks.gan, task="beatgan")
+    return networks.read(spec, dataset, where=where, module=scoring.gan, task="beatgan")
 
 
 def _finish(

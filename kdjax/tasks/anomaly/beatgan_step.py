@@ -106,7 +106,7 @@ def step(
         state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[TrainState, Metrics]:
         view_rng, contrast_rng, restart_rng = jax.random.split(rng, 3)
-        example = batches.look(constants, batch)
+        example = batches.gather(constants, batch)
         keys = augmentations.example_keys(view_rng, batch["index"])
         x = networks.view(keys, example)
         pair = _two_views(networks, batch["index"], example, contrast_rng)

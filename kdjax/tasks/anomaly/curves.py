@@ -14,10 +14,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from kdjax.report import drawing
-from kdjax.report.runs import Experiment, Run, data_names, detectors, stage_runs
+from kdjax.report.runs import Experiment, Place, Run, data_names, stage_runs
 from kdjax.tasks.anomaly.metrics import NORMAL, ordered
 from kdjax.tasks.anomaly.pictures import heat_map
-from kdjax.tasks.anomaly.report import FALSE_ALARMS, flagged
+from kdjax.tasks.anomaly.report import FALSE_ALARMS, detectors, flagged
 from kdjax.tasks.anomaly.stored import Scores, Shown, read_scores, read_shown
 
 HISTOGRAMS, LINES, HEAT_MAPS = 6, 8, 3  # stages at most
@@ -27,7 +27,7 @@ _WIDE = 30.0  # scores whose ends are so many times apart have a log axis
 Stored = TypeVar("Stored", Scores, Shown)
 
 
-def draw(experiment: Experiment, path: Callable[[str, str], Path]) -> None:
+def draw(experiment: Experiment, path: Place) -> None:
     """Draws what the detectors stored, each picture at `path(name, caption)`."""
     scored = _first(experiment, read_scores)
     if scored:
@@ -194,3 +194,6 @@ def _title(figure: Any, what: str, experiment: Experiment, runs: Sequence[Run]) 
         f"{what}, test split — {data_names(experiment, stages)},"
         f" {one} {', '.join(map(str, seeds))}",
     )
+
+
+FIGURES = (draw,)

@@ -1,4 +1,4 @@
-"""How well a score tells abnormal examples from normal ones."""
+"""Anomaly metrics: how well a score tells abnormal examples from normal ones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from kdjax.errors import InputError
+from kdjax.training.metrics import Metric, by_name
 
 NORMAL = 0  # the class that a detector learns from
-SCORES = ("loss", "auc", "average_precision", "best_f1")
+METRICS = by_name(
+    Metric("loss", "mean score of the normal validation examples", False),
+    Metric("auc", "AUC", True, headline=True),
+    Metric("average_precision", "average precision", True),
+    Metric("best_f1", "best F1", True),
+)
 
 
 def score_sums(
@@ -23,7 +29,7 @@ def score_sums(
     *,
     rows: int,
 ) -> dict[str, tuple[Array, Array]]:
-    """A batch's part of the sums that `figures` takes.
+    """A batch's part of the sums that `summarize` takes.
 
     `loss`: the score of the normal examples. `score`: every example's own, at its place
     `index` among all `rows`, so that ranks are exact whatever the batches and devices.
@@ -39,31 +45,33 @@ def score_sums(
     }
 
 
-def figures(
+def summarize(
     total: Mapping[str, tuple[Any, Any]],
     *,
     label: Int[np.ndarray, " rows"],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """What a split's sums say: `loss`, the mean score of the normal examples; and, if
-    there are abnormal ones, `detection`'s figures and `auc_by_class`, each class
-    against the normal one."""
+    """A split's metrics from its sums.
+
+    `loss`, the mean score of the normal examples; and, if there are abnormal ones,
+    those of `detection`, and `auc_by_class`, each class against the normal one.
+    """
     score, seen = total["score"]
     rows = seen > 0
     score, label = score[rows], label[rows]
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "loss": float(total["loss"][0] / total["loss"][1]),
         "examples": int(rows.sum()),
     }
-    if (label == NORMAL).all() or not np.isfinite(found["loss"]):
-        return found
+    if (label == NORMAL).all() or not np.isfinite(values["loss"]):
+        return values
     normal = score[label == NORMAL]
     by_class = {
         name: auc(normal, score[label == y])
         for y, name in enumerate(classes)
         if y != NORMAL and (label == y).any()
     }
-    return found | detection(label != NORMAL, score) | {"auc_by_class": by_class}
+    return values | detection(label != NORMAL, score) | {"auc_by_class": by_class}
 
 
 def detection(abnormal: np.ndarray, score: Float[np.ndarray, " n"]) -> dict[str, float]:

@@ -10,9 +10,9 @@ import numpy as np
 from kdjax.report.runs import (
     Experiment,
     Run,
-    detectors,
     scores,
     stage_runs,
+    stages_with,
 )
 from kdjax.report.tables import COSTS, NONE, cost_cells, number_range, spread
 from kdjax.tasks.anomaly.metrics import (
@@ -37,13 +37,9 @@ class Flagged(NamedTuple):
     false_alarms: float
 
 
-def tested(experiment: Experiment) -> list[str]:
-    """The stages of this section's table: the detectors, and where no stage has an
-    accuracy, so that there is no other table, those that have neither figure."""
-    found = detectors(experiment)
-    if any(scores(experiment, s, metric="accuracy") for s in experiment.stages):
-        return found
-    return list(experiment.stages) if found else []
+def detectors(experiment: Experiment) -> list[str]:
+    """The stages that were tested on telling abnormal examples from normal ones."""
+    return stages_with(experiment, "auc")
 
 
 def anomaly_section(experiment: Experiment) -> str:
@@ -54,8 +50,31 @@ def anomaly_section(experiment: Experiment) -> str:
         _detection(experiment),
         _classes(experiment),
         _patients(experiment),
+        _labelled(experiment),
     )
     return "\n\n".join(part for part in parts if part)
+
+
+def _labelled(experiment: Experiment) -> str:
+    """A warning where labelled anomalies chose among the epochs, else ''."""
+    stages = [
+        f"`{stage}`"
+        for stage in detectors(experiment)
+        if any(_chosen_by_labels(run) for run in stage_runs(experiment, stage))
+    ]
+    if not stages:
+        return ""
+    return (
+        f"> **Labelled anomalies chose `best`** of {', '.join(stages)}: its"
+        " epoch is the one whose scores tell the validation split's abnormal examples"
+        " best, and that takes their labels. What learns from normal examples alone has"
+        " no such labels, so the metrics of `best` flatter."
+    )
+
+
+def _chosen_by_labels(run: Run) -> bool:
+    epochs = run.checkpoints.get("last", {}).get("epoch", 0)
+    return run.selection["metric"] != "loss" and epochs > 0
 
 
 def flagged(found: Scores, checkpoint: str) -> Flagged | None:
@@ -92,8 +111,8 @@ def relative_to_patients(found: Scores) -> Scores | None:
     return found._replace(last=last, best=best)
 
 
-def figures_of_test(found: Scores, checkpoint: str) -> dict[str, float]:
-    """`detection`'s figures of the test split, {} unless it has both kinds."""
+def metrics_of_test(found: Scores, checkpoint: str) -> dict[str, float]:
+    """`detection`'s metrics of the test split, {} unless it has both kinds."""
     test = found.split == "test"
     abnormal = found.label[test] != NORMAL
     if abnormal.all() or not abnormal.any():
@@ -123,7 +142,7 @@ def _detection(experiment: Experiment) -> str:
         "",
         *_head(columns),
     ]
-    for stage in tested(experiment):
+    for stage in detectors(experiment):
         at = [_flagged(run, checkpoint) for run in stage_runs(experiment, stage)]
         known = [one for one in at if one is not None]
         cells = [
@@ -231,7 +250,7 @@ def _patients(experiment: Experiment) -> str:
 def _relative_cells(stored: Sequence[Scores], checkpoint: str) -> list[str]:
     """AUC, average precision, recall and false alarms by relative scores."""
     known = [one for one in map(relative_to_patients, stored) if one is not None]
-    at = [figures_of_test(one, checkpoint) for one in known]
+    at = [metrics_of_test(one, checkpoint) for one in known]
     above = [one for one in (flagged(k, checkpoint) for k in known) if one is not None]
     return [
         *(
@@ -245,3 +264,6 @@ def _relative_cells(stored: Sequence[Scores], checkpoint: str) -> list[str]:
 
 def _head(columns: Sequence[str]) -> list[str]:
     return [f"| stage | {' | '.join(columns)} |", f"|---|{'--:|' * len(columns)}"]
+
+
+SECTIONS = (anomaly_section,)

@@ -1,5 +1,6 @@
-"""Anomaly detection: a detector learns from normal examples, and every example gets a
-score. What the tasks that do so share: data, figures and what they write when done.
+"""Anomaly scores: how a detector's data are read, its examples scored, and both kept.
+
+A detector learns from normal examples, and every example gets a score.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from kdjax import files
+from kdjax import files, models
 from kdjax.data.dataset import Dataset, Examples, as_float, concatenate
-from kdjax.errors import InputError, lookup
+from kdjax.errors import InputError, split_name
 from kdjax.stages import batches
+from kdjax.stages import predictor as predictors
+from kdjax.stages.predictor import Predictor, in_batches
+from kdjax.stages.record import Stage
 from kdjax.tasks.anomaly import metrics
 from kdjax.tasks.anomaly.metrics import NORMAL
 from kdjax.training.cost import forward_cost
@@ -28,6 +32,12 @@ from kdjax.training.parallel import AXIS
 Tree = Any
 BATCH = 512  # examples scored at once when done
 SHOWN = 3  # examples of each class kept to be drawn
+SCORES, EXAMPLES = "scores.npz", "examples.npz"
+ARTEFACTS = {
+    SCORES: "every validation and test example's score, by `last` and by `best`",
+    EXAMPLES: "a few test examples of each class, and their reconstructions",
+    "detector.json": "what was chosen in fitting a baseline",
+}
 
 
 class DetectorInputs(NamedTuple):
@@ -45,8 +55,7 @@ def inputs(data: Mapping[str, Any], training: Training, seed: int) -> DetectorIn
     `training.select` that the validation split cannot give.
     """
     dataset = batches.load(data, seed)
-    known = dict.fromkeys(metrics.SCORES)
-    lookup(training.select, known, where="config.training.select")
+    training.check_metric(metrics.METRICS)
     normal = np.flatnonzero(dataset.train.y == NORMAL)
     name = dataset.classes[NORMAL]
     if not len(normal):
@@ -60,17 +69,14 @@ def inputs(data: Mapping[str, Any], training: Training, seed: int) -> DetectorIn
                 f"config.data: expected {split} examples of the normal class {name!r}, "
                 "found none"
             )
-    if training.select != "loss" and training.mode != "max":
-        raise InputError(
-            f"config.training.mode: expected 'max' for {training.select!r}, "
-            f"got {training.mode!r}"
-        )
     if training.select != "loss" and (dataset.validation.y == NORMAL).all():
         raise InputError(
             f"config.training.select: {training.select!r} needs abnormal validation "
             "examples, and there are none; 'loss' does not"
         )
-    sources, constants = batches.inputs(dataset, seed, train=normal)
+    sources, constants = batches.inputs(
+        dataset, seed, train=normal, stream=training.stream
+    )
     return DetectorInputs(dataset, sources, constants)
 
 
@@ -81,6 +87,12 @@ def about(found: DetectorInputs) -> dict[str, Any]:
         y = getattr(found.dataset, split).y
         said["examples"][f"{split} abnormal"] = int((y != NORMAL).sum())
     return said
+
+
+def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGAN:
+    """The config's `model` where it names a BeatGAN, which has no classes."""
+    name, fields = split_name(spec, where="config.model")
+    return models.build_gan(name, norm_axis=AXIS, **fields)
 
 
 Score = Callable[[Tree, Array], Float[Array, " batch"]]
@@ -97,26 +109,31 @@ def squared_error(rebuild: Rebuild) -> Score:
     return score
 
 
+def predictor(stage: Stage, model: Tree, rebuild: Rebuild) -> Predictor:
+    """What `kdjax.load` gives of a stage whose network rebuilds its input."""
+    return predictors.of_stage(stage, "scores", model, squared_error(rebuild), rebuild)
+
+
 def evaluate(
     score: Score, model: Tree, batch: Tree, constants: Tree
 ) -> dict[str, tuple[Array, Array]]:
-    """A batch's sums for `figures`, by a score of examples."""
-    return sums(score(model, batches.look(constants, batch)), batch, constants)
+    """A batch's sums for `summarize`, by a score of examples."""
+    return sums(score(model, batches.gather(constants, batch)), batch, constants)
 
 
 def sums(
     scores: Float[Array, " batch"], batch: Tree, constants: Tree
 ) -> dict[str, tuple[Array, Array]]:
-    """A batch's sums for `figures`, from its scores."""
+    """A batch's sums for `summarize`, from its scores."""
     index, y = batch["index"], constants["y"]
     found = metrics.score_sums(scores, y[index], index, batch["mask"], rows=y.shape[0])
     return lax.psum(found, AXIS)
 
 
-def figures(dataset: Dataset) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """`Task.figures` of a dataset: metrics.figures."""
+def summarize(dataset: Dataset) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """`Task.summarize` of a dataset: metrics.summarize."""
     label = np.concatenate([split.y for split in batches.splits(dataset).values()])
-    return functools.partial(metrics.figures, label=label, classes=dataset.classes)
+    return functools.partial(metrics.summarize, label=label, classes=dataset.classes)
 
 
 def finish(
@@ -130,7 +147,7 @@ def finish(
     scorer, rebuilder = jax.jit(score), jax.jit(rebuild)
     x = as_float(held_out(dataset).x)
     scores = {
-        kind: in_batches(functools.partial(scorer, jax.device_put(model)), x)
+        kind: in_batches(functools.partial(scorer, jax.device_put(model)), x, BATCH)
         for kind, model in reached.items()
     }
 
@@ -181,16 +198,6 @@ def write(
         "score": scores["last"][rows],
     }
     files.write(folder / "examples.npz", lambda file: np.savez(file, **shown))
-
-
-def in_batches(function: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
-    """`function(x)`, a batch at a time, the last one padded."""
-    found = []
-    for start in range(0, len(x), BATCH):
-        part = x[start : start + BATCH]
-        pad = [(0, BATCH - len(part)), *[(0, 0)] * (x.ndim - 1)]
-        found.append(np.asarray(function(np.pad(part, pad)))[: len(part)])
-    return np.concatenate(found)
 
 
 def _shown(label: np.ndarray, score: np.ndarray) -> np.ndarray:

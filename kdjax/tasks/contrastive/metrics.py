@@ -1,4 +1,4 @@
-"""Scores of contrastive embeddings: exact sums over a split, and the figures of them.
+"""Contrastive metrics: exact sums over a split, and how well embeddings are spread.
 
 Wang & Isola 2020, "Understanding contrastive representation learning through alignment
 and uniformity on the hypersphere".
@@ -14,15 +14,16 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from kdjax.training.metrics import Metric, by_name
 from kdjax.training.parallel import AXIS
 
-SCORES = (
-    "alignment",
-    "loss",
-    "projection_rank",
-    "rank",
-    "retrieval",
-    "uniformity",
+METRICS = by_name(
+    Metric("loss", "NT-Xent", False, form=".2f"),
+    Metric("retrieval", "retrieval", True, scale=100.0, form=".1f", unit=" (%)"),
+    Metric("alignment", "alignment", False),
+    Metric("uniformity", "uniformity", False, form=".2f"),
+    Metric("rank", "rank of representations", True, form=".1f"),
+    Metric("projection_rank", "rank of projections", True, form=".1f"),
 )
 COLLAPSED = 1.5  # an effective rank below this is one direction
 
@@ -53,8 +54,8 @@ def contrastive_sums(
     }
 
 
-def figures(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """The scores of a split, whether the projections collapsed, and its examples.
+def summarize(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """The metrics of a split, whether the projections collapsed, and its examples.
 
     uniformity is the logarithm of its mean: 0 where all vectors are one, less where
     they spread. The ranks are effective_rank's, of representations and projections.
@@ -67,11 +68,11 @@ def figures(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
         "rank": effective_rank(total["moments"][0]),
         "projection_rank": effective_rank(total["projection_moments"][0]),
     }
-    found: dict[str, Any] = means | ranks
-    found["uniformity"] = float(np.log(max(means["uniformity"], 1e-300)))
-    found["collapsed"] = ranks["projection_rank"] < COLLAPSED
-    found["examples"] = int(total["alignment"][1])
-    return found
+    values: dict[str, Any] = means | ranks
+    values["uniformity"] = float(np.log(max(means["uniformity"], 1e-300)))
+    values["collapsed"] = ranks["projection_rank"] < COLLAPSED
+    values["examples"] = int(total["alignment"][1])
+    return values
 
 
 def effective_rank(moments: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""The probes by name: ways to read representations, and what each solves at once.
+"""Readouts: the probes by name, and what each solves at once.
 
 config.probe = {"name": "knn", "neighbours": 20}
 """

@@ -1,4 +1,4 @@
-"""What the report says of contrastive stages: their scores, and maps of embeddings."""
+"""What the report says of contrastive stages: their metrics, and maps of embeddings."""
 
 from __future__ import annotations
 
@@ -13,21 +13,15 @@ from kdjax.errors import InputError
 from kdjax.report import drawing
 from kdjax.report.runs import (
     Experiment,
+    Place,
     Run,
     data_names,
     scores,
     stage_runs,
+    stages_with,
 )
-from kdjax.report.tables import spread
-
-_COLUMNS = {  # metric: (heading, scale, form)
-    "loss": ("NT-Xent", 1.0, ".2f"),
-    "retrieval": ("retrieval (%)", 100.0, ".1f"),
-    "alignment": ("alignment", 1.0, ".3f"),
-    "uniformity": ("uniformity", 1.0, ".2f"),
-    "rank": ("rank of representations", 1.0, ".1f"),
-    "projection_rank": ("rank of projections", 1.0, ".1f"),
-}
+from kdjax.report.tables import COSTS, cost_cells, spread
+from kdjax.tasks.contrastive.metrics import METRICS
 
 
 class Embeddings(NamedTuple):
@@ -41,10 +35,11 @@ class Embeddings(NamedTuple):
 
 def contrastive_section(experiment: Experiment) -> str:
     """A table of the stages that were trained by contrast, '' where there are none."""
-    stages = [s for s in experiment.stages if scores(experiment, s, metric="alignment")]
+    stages = stages_with(experiment, "alignment")
     if not stages:
         return ""
     checkpoint = experiment.settings.checkpoint
+    headings = [f"{metric.label}{metric.unit}" for metric in METRICS.values()]
     lines = [
         "## Contrastive pretraining",
         "",
@@ -56,17 +51,20 @@ def contrastive_section(experiment: Experiment) -> str:
         " Rank: effective rank, exp of the entropy of the singular values; near 1 the"
         " representations have collapsed.",
         "",
-        f"| stage | {' | '.join(heading for heading, _, _ in _COLUMNS.values())} |",
-        f"|---|{'--:|' * len(_COLUMNS)}",
+        f"| stage | {' | '.join((*headings, *COSTS))} |",
+        f"|---|{'--:|' * (len(headings) + len(COSTS))}",
     ]
     for stage in stages:
         cells = [
-            spread(
-                scores(experiment, stage, metric=metric).values(),
-                scale=scale,
-                form=form,
-            )
-            for metric, (_, scale, form) in _COLUMNS.items()
+            *(
+                spread(
+                    scores(experiment, stage, metric=metric.name).values(),
+                    scale=metric.scale,
+                    form=metric.form,
+                )
+                for metric in METRICS.values()
+            ),
+            *cost_cells(stage_runs(experiment, stage)),
         ]
         lines.append(f"| {stage} | {' | '.join(cells)} |")
     lines += [""] + [
@@ -74,7 +72,7 @@ def contrastive_section(experiment: Experiment) -> str:
         " direction, and what follows from it says nothing."
         for stage in stages
         for run in stage_runs(experiment, stage)
-        if run.checkpoints[checkpoint]["test"].get("collapsed")
+        if run.metric("collapsed", checkpoint=checkpoint)
     ]
     return "\n".join(lines).rstrip()
 
@@ -105,6 +103,20 @@ def read_embeddings(path: Path, classes: int) -> Embeddings:
             f"found {found.position.shape} of {found.label.max() + 1}"
         )
     return found
+
+
+def embedding_figure(experiment: Experiment, place: Place) -> None:
+    """A map of each stage's stored embeddings, where there are some."""
+    if runs := embedded(experiment):
+        caption = (
+            f"The test examples' representations in two principal components, seed"
+            f" {runs[0].seed}, coloured by class."
+        )
+        embedding_maps(experiment, runs, place("embeddings", caption))
+
+
+SECTIONS = (contrastive_section,)
+FIGURES = (embedding_figure,)
 
 
 def embedding_maps(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:

@@ -21,8 +21,11 @@ from jaxtyping import Array
 from kdjax import augment as augmentations
 from kdjax import files, losses
 from kdjax.data.dataset import require
-from kdjax.errors import InputError, call, lookup
+from kdjax.errors import InputError, call
 from kdjax.stages import batches, networks
+from kdjax.stages import predictor as predictors
+from kdjax.stages.predictor import Predictor
+from kdjax.stages.record import Stage
 from kdjax.tasks.contrastive import metrics
 from kdjax.tasks.contrastive.metrics import contrastive_sums, moments, unit
 from kdjax.training import optim
@@ -38,12 +41,12 @@ class Contrast(NamedTuple):
     """The config's `contrast` section.
 
     temperature, chunk_size, ring: those of losses.nt_xent.
-    pieces: encode each device's part of the batch in so many pieces, one after another,
-      and back again: the gradient is that of the whole batch's loss, and the memory
-      that of a piece and of all projections. Each piece is encoded twice. Batch norm
-      sees a piece at a time (over all devices), so with it the result is that of
+    microbatches: encode each device's part of the batch in so many parts, one after
+      another, and back again: the gradient is that of the whole batch's loss, and the
+      memory that of one part and of all projections. Each is encoded twice. Batch norm
+      sees a microbatch at a time (over all devices), so with it the result is that of
       batch norm over smaller batches; with `frozen_statistics` or without batch norm it
-      is the same as in one piece. Gao et al. 2021, "Scaling deep contrastive learning
+      is the same as in one. Gao et al. 2021, "Scaling deep contrastive learning
       batch size under memory limited setup".
     frozen_statistics: batch norm normalises by its running statistics, which stay.
     """
@@ -51,7 +54,7 @@ class Contrast(NamedTuple):
     temperature: float = 0.1
     chunk_size: int | None = 1024
     ring: bool = False
-    pieces: int = 1
+    microbatches: int = 1
     frozen_statistics: bool = False
 
 
@@ -81,11 +84,6 @@ def make(
     """
     settings: Contrast = call(Contrast, contrast or {}, where="config.contrast")
     _check(settings, training)
-    lookup(
-        training.select,
-        dict.fromkeys(metrics.SCORES),
-        where="config.training.select",
-    )
     projection = model.get("projection") or {}
     if not projection or projection.get("keep") is not None:
         raise InputError(
@@ -93,8 +91,8 @@ def make(
             "'outputs', no 'keep') to pretrain"
         )
     dataset = batches.load(data, seed)
-    module = networks.network(model, dataset.classes)
-    sources, constants = batches.inputs(dataset, seed)
+    module = networks.build(model, dataset.classes)
+    sources, constants = batches.inputs(dataset, seed, stream=training.stream)
     tx, schedule = optim.build(
         optimizer,
         total_steps=training.total_steps(sources["train"].size),
@@ -111,14 +109,25 @@ def make(
         init=init,
         step=gradient_step(_loss_fn(module, views, settings), tx, schedule),
         evaluate=functools.partial(_evaluate, module, views, settings),
-        figures=metrics.figures,
+        summarize=metrics.summarize,
+        metrics=metrics.METRICS,
         data=sources,
         constants=constants,
         finish=functools.partial(_finish, module, np.asarray(example)),
-        pieces=settings.pieces,
-        about=batches.about(dataset, sources)
-        | {"teacher": None, "start": start and networks.name(start)},
+        microbatches=settings.microbatches,
+        about=batches.about(dataset, sources),
     )
+
+
+def predictor(stage: Stage, checkpoint: str) -> Predictor:
+    """Embeddings [n, width] of raw examples: the encoder's representations."""
+    module = networks.build(stage.config["model"], tuple(stage.record["classes"]))
+
+    def forward(model: Tree, x: Array) -> Array:
+        return networks.representation(networks.predict(module, model, x))
+
+    model = networks.model_of_stage(stage, checkpoint, module)
+    return predictors.of_stage(stage, "embeddings", model, forward)
 
 
 def _check(settings: Contrast, training: Training) -> None:
@@ -126,7 +135,7 @@ def _check(settings: Contrast, training: Training) -> None:
     require(settings.temperature, 0.0, np.inf, where=f"{where}.temperature")
     if settings.temperature == 0:
         raise InputError(f"{where}.temperature: expected a number above 0, found 0")
-    require(settings.pieces, 1, 2**31 - 1, where=f"{where}.pieces")
+    require(settings.microbatches, 1, 2**31 - 1, where=f"{where}.microbatches")
     if settings.chunk_size is not None:
         require(settings.chunk_size, 1, 2**31 - 1, where=f"{where}.chunk_size")
     for name in ("ring", "frozen_statistics"):
@@ -146,11 +155,11 @@ def _loss_fn(
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
-        def encode(model_state: Tree, piece: Tree) -> tuple[Tree, Array]:
-            """The projections of a piece's two views, [2, n, dim]."""
-            x = batches.look(constants, piece)
+        def encode(model_state: Tree, part: Tree) -> tuple[Tree, Array]:
+            """The projections of a part's two views, [2, n, dim]."""
+            x = batches.gather(constants, part)
             both = [
-                views(augmentations.example_keys(key, piece["index"]), x)
+                views(augmentations.example_keys(key, part["index"]), x)
                 for key in jax.random.split(rng)
             ]
             outputs, model_state = module.apply(
@@ -161,7 +170,9 @@ def _loss_fn(
             )
             return model_state, jnp.stack(jnp.split(outputs.logits, 2))
 
-        model_state, (z1, z2) = _by_pieces(encode, state, batch, settings.pieces)
+        model_state, (z1, z2) = _by_microbatch(
+            encode, state, batch, settings.microbatches
+        )
         loss = losses.nt_xent(
             z1,
             z2,
@@ -176,21 +187,21 @@ def _loss_fn(
     return loss_fn
 
 
-def _by_pieces(
+def _by_microbatch(
     encode: Callable[[Tree, Tree], tuple[Tree, Array]],
     state: TrainState,
     batch: Tree,
-    pieces: int,
+    microbatches: int,
 ) -> tuple[Tree, Array]:
-    """`encode` of the whole batch, a piece at a time if there are several.
+    """`encode` of the whole batch, a microbatch at a time if there are several.
 
-    Nothing but the projections of a piece is kept for the backward pass, which encodes
+    Nothing but a microbatch's projections is kept for the backward pass, which encodes
     it again.
     """
     size = batch["index"].shape[0]
-    if pieces == 1:
+    if microbatches == 1:
         return encode(state.model_state, batch)
-    cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), batch)
+    cut = jax.tree.map(lambda x: x.reshape(microbatches, -1, *x.shape[1:]), batch)
     again = jax.checkpoint(encode, prevent_cse=False)
     model_state, z = lax.scan(again, state.model_state, cut)
     return model_state, jnp.moveaxis(z, 0, 1).reshape(2, size, -1)
@@ -205,7 +216,7 @@ def _evaluate(
     constants: Tree,
 ) -> dict[str, tuple[Array, Array]]:
     """Sums over two views of each example, the same at every evaluation."""
-    x, mask = batches.look(constants, batch), batch["mask"]
+    x, mask = batches.gather(constants, batch), batch["mask"]
     outputs = []
     for key in jax.random.split(jax.random.key(0)):
         view = views(augmentations.example_keys(key, batch["index"]), x)

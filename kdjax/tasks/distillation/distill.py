@@ -16,19 +16,24 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 from kdjax import augment as augmentations
 from kdjax import files
 from kdjax.data.dataset import UNLABELLED, Dataset
 from kdjax.data.soft_labels import write_soft_labels
-from kdjax.errors import InputError, lookup
+from kdjax.errors import InputError
 from kdjax.models import Outputs
 from kdjax.stages import batches, networks
+from kdjax.stages import predictor as predictors
+from kdjax.stages.predictor import Predictor
+from kdjax.stages.record import Stage
 from kdjax.tasks.distillation import terms
 from kdjax.training import metrics, optim
 from kdjax.training.cost import forward_cost
 from kdjax.training.loop import Task, Training
+from kdjax.training.parallel import AXIS
 from kdjax.training.state import TrainState, gradient_step
 
 Tree = Any
@@ -75,11 +80,11 @@ def make(
     Raises InputError on anything in the config or the data that does not fit.
     """
     dataset = batches.load(data, seed)
-    scores = dict.fromkeys(metrics.CLASSIFICATION_SCORES)
-    lookup(training.select, scores, where="config.training.select")
-    module = networks.network(model, dataset.classes)
+    module = networks.build(model, dataset.classes)
     rows = None if unlabelled else batches.labelled(dataset)
-    sources, constants = batches.inputs(dataset, seed, train=rows)
+    sources, constants = batches.inputs(
+        dataset, seed, train=rows, stream=training.stream
+    )
     tx, schedule = optim.build(
         optimizer,
         total_steps=training.total_steps(sources["train"].size),
@@ -100,18 +105,26 @@ def make(
         init=init,
         step=gradient_step(loss_fn, tx, schedule),
         evaluate=functools.partial(_evaluate, module),
-        figures=metrics.classification_figures,
+        summarize=metrics.classification_metrics,
+        metrics=metrics.CLASSIFICATION,
         data=sources,
         constants=lambda: (
             constants() | {"teacher": frozen.network.load() if frozen else {}}
         ),
         finish=functools.partial(_finish, module, dataset, seed, soft_labels),
-        about=batches.about(dataset, sources)
-        | {
-            "teacher": teacher and networks.name(teacher),
-            "start": start and networks.name(start),
-        },
+        about=batches.about(dataset, sources),
     )
+
+
+def predictor(stage: Stage, checkpoint: str) -> Predictor:
+    """Probabilities [n, classes] of raw examples."""
+    module = networks.build(stage.config["model"], tuple(stage.record["classes"]))
+
+    def forward(model: Tree, x: Array) -> Array:
+        return jax.nn.softmax(networks.predict(module, model, x).logits)
+
+    model = networks.model_of_stage(stage, checkpoint, module)
+    return predictors.of_stage(stage, "probabilities", model, forward)
 
 
 def _teacher(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
@@ -163,7 +176,7 @@ def _loss_fn(
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
-        x, labels = batches.look(constants, batch), constants["y"][batch["index"]]
+        x, labels = batches.gather(constants, batch), constants["y"][batch["index"]]
         student_rng, teacher_rng = jax.random.split(rng)
         view = augment(augmentations.example_keys(student_rng, batch["index"]), x)
         outputs, model_state = module.apply(
@@ -182,7 +195,9 @@ def _loss_fn(
         loss, parts = terms.total(weighted, outputs, taught, labels, state.step)
         known = labels != UNLABELLED
         hits = known & (jnp.argmax(outputs.logits, axis=-1) == labels)
-        accuracy = jnp.sum(hits) / jnp.maximum(jnp.sum(known), 1)
+        # each summed over devices, which may share the known labels unevenly
+        hit, labelled = lax.psum((jnp.sum(hits), jnp.sum(known)), AXIS)
+        accuracy = hit / jnp.maximum(labelled, 1)
         return loss, (model_state, parts | {"accuracy": accuracy})
 
     return loss_fn
@@ -191,7 +206,7 @@ def _loss_fn(
 def _evaluate(
     module: nn.Module, model: Tree, batch: Tree, constants: Tree
 ) -> dict[str, tuple[Array, Array]]:
-    logits = networks.predict(module, model, batches.look(constants, batch)).logits
+    logits = networks.predict(module, model, batches.gather(constants, batch)).logits
     labels = constants["y"][batch["index"]]
     return metrics.classification_sums(logits, labels, batch["mask"])
 

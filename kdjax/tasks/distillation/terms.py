@@ -1,11 +1,21 @@
-"""The terms of a distillation loss, composed by weight from the config.
+"""The terms of a distillation loss, each with its weight, from the config.
 
-config.losses = {"cross_entropy": {"weight": .1}, "kd": {"weight": .9}}
+    config.losses = {
+        "cross_entropy": {"weight": 0.1},
+        "kd": {"weight": 0.9, "temperature": 4.0},
+        "my_losses:focal_kd": {"weight": 1.0, "gamma": 2.0},
+    }
+
+A term is a function that returns a scalar. Its parameters are named for what it is
+given (`GIVEN`); its other keyword-only arguments are its fields in the config. So a
+loss of `kdjax.losses`, or of one's own module, is a term as it stands: "module:name".
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,116 +24,97 @@ from jaxtyping import Array
 
 from kdjax import losses
 from kdjax.data.dataset import UNLABELLED
-from kdjax.errors import InputError, call, lookup
+from kdjax.errors import InputError, check_fields, look_up_or_import, lookup
 from kdjax.models import Outputs
 
-# A term: (student, teacher or None, labels, step) -> scalar.
-Term = Callable[[Outputs, Any, Array, Array], Array]
+Term = Callable[..., Array]
+
+# What a term may ask for by the name of a parameter.
+GIVEN = {
+    "student_logits": "[batch, classes]",
+    "teacher_logits": "[batch, classes]",
+    "student_features": "one map, [batch, *space, channels], of each pair of `layers`",
+    "teacher_features": "the map of the same name; the term is summed over the pairs",
+    "student_outputs": "models.Outputs: logits, and all features by name",
+    "teacher_outputs": "the same of the teacher",
+    "labels": "integers [batch], UNLABELLED (-1) where there is none",
+    "step": "the number of the step, an integer scalar",
+}
 
 
-def cross_entropy(*, label_smoothing: float = 0.0) -> Term:
+def cross_entropy(
+    student_logits: Array, labels: Array, *, label_smoothing: float = 0.0
+) -> Array:
     """The student's cross-entropy with the labels that are known, over the batch.
 
     Divided by the size of the batch, known or not, so that the mean over devices is
     right however they share the known ones.
     """
-
-    def term(student: Outputs, teacher: Any, labels: Array, step: Array) -> Array:
-        known = labels != UNLABELLED
-        each = losses.cross_entropy(
-            student.logits,
-            jnp.where(known, labels, 0),
-            label_smoothing=label_smoothing,
-            reduction="none",
-        )
-        return jnp.mean(jnp.where(known, each, 0.0))
-
-    return term
+    known = labels != UNLABELLED
+    each = losses.cross_entropy(
+        student_logits,
+        jnp.where(known, labels, 0),
+        label_smoothing=label_smoothing,
+        reduction="none",
+    )
+    return jnp.mean(jnp.where(known, each, 0.0))
 
 
-def kd(*, temperature: float = 4.0, reduction: str = "batchmean") -> Term:
-    """losses.distillation_kl on the logits."""
-    return lambda student, teacher, labels, step: losses.distillation_kl(
-        student.logits, teacher.logits, temperature=temperature, reduction=reduction
+def kd(
+    student_logits: Array,
+    teacher_logits: Array,
+    *,
+    temperature: float = 4.0,
+    reduction: str = "batchmean",
+) -> Array:
+    """losses.distillation_kl on the logits, labelled or not."""
+    return losses.distillation_kl(
+        student_logits, teacher_logits, temperature=temperature, reduction=reduction
     )
 
 
 def eskd(
+    student_logits: Array,
+    teacher_logits: Array,
+    labels: Array,
+    step: Array,
     *,
     stop_step: int,
     temperature: float = 4.0,
     alpha: float = 0.9,
     reduction: str = "batchmean",
-) -> Term:
-    """losses.eskd_loss, cross-entropy included: distillation that stops at a step."""
-    return lambda student, teacher, labels, step: losses.eskd_loss(
-        student.logits,
-        teacher.logits,
-        labels,
-        step=step,
-        stop_step=stop_step,
-        temperature=temperature,
-        alpha=alpha,
-        reduction=reduction,
-    )
-
-
-def attention_transfer(
-    *, layers: Sequence[str] | None = None, power: float = 2
-) -> Term:
-    """losses.attention_transfer_loss, summed over `layers` (default: all maps)."""
-    pair = functools.partial(losses.attention_transfer_loss, power=power)
-    return lambda student, teacher, labels, step: _over_layers(
-        pair, student, teacher, layers
-    )
-
-
-def amd(
-    *,
-    layers: Sequence[str] | None = None,
-    margin: float = 1.35,
-    scale: float = 64.0,
-    local: bool = False,
-) -> Term:
-    """losses.amd_loss, summed over `layers` (default: all maps)."""
-    pair = functools.partial(losses.amd_loss, margin=margin, scale=scale, local=local)
-    return lambda student, teacher, labels, step: _over_layers(
-        pair, student, teacher, layers
-    )
-
-
-def _over_layers(
-    loss: Callable[[Array, Array], Array],
-    student: Outputs,
-    teacher: Outputs,
-    layers: Sequence[str] | None,
 ) -> Array:
-    """The sum of `loss` over the named feature maps of both models."""
-    if layers is None:
-        layers = [name for name, f in student.features.items() if f.ndim > 2]
-    total = jnp.zeros(())
-    for name in layers:
-        pair = []
-        for whose, outputs in (("student", student), ("teacher", teacher)):
-            where = f"config.losses: layers of the {whose}"
-            pair.append(lookup(name, outputs.features, where=where))
-        total = total + loss(*pair)
-    return total
+    """`(1 - alpha) cross_entropy + alpha kd` before `stop_step`, then cross-entropy.
+
+    As losses.eskd_loss; examples without a label take part in the distillation alone.
+    """
+    alpha_now = jnp.where(jnp.less(step, stop_step), alpha, 0.0)
+    hard = cross_entropy(student_logits, labels)
+    soft = kd(
+        student_logits, teacher_logits, temperature=temperature, reduction=reduction
+    )
+    return (1 - alpha_now) * hard + alpha_now * soft
 
 
-TERMS: dict[str, Callable[..., Term]] = {
+TERMS: dict[str, Term] = {
     "cross_entropy": cross_entropy,
     "kd": kd,
     "eskd": eskd,
-    "attention_transfer": attention_transfer,
-    "amd": amd,
+    "attention_transfer": losses.attention_transfer_loss,
+    "amd": losses.amd_loss,
 }
-WITHOUT_TEACHER = {"cross_entropy"}
 
 
 class Weighted(NamedTuple):
+    """A term with its fields given, what it asks for, its layers and its weight.
+
+    layers: names of feature maps, None for all that both networks have.
+    """
+
     weight: float
     term: Term
+    given: tuple[str, ...]
+    layers: Sequence[str] | None
 
 
 def build(
@@ -132,19 +123,43 @@ def build(
     """{name: Weighted} of the config's `losses` section, without the absent ones."""
     terms = {}
     for name, section in spec.items():
-        factory = lookup(name, TERMS, where="config.losses")
+        function = look_up_or_import(name, TERMS, where="config.losses")
         if section is None or section.get("weight") == 0:
             continue
         where = f"config.losses.{name}"
-        if name not in WITHOUT_TEACHER and not teacher:
+        terms[name] = _weighted(function, dict(section), where)
+        if not teacher and any(n.startswith("teacher_") for n in terms[name].given):
             raise InputError(f"{where}: needs a teacher, and this stage has none")
-        fields = dict(section)
-        if "weight" not in fields:
-            raise InputError(f"{where}.weight: missing, and it has no default")
-        terms[name] = Weighted(fields.pop("weight"), call(factory, fields, where=where))
     if not terms:
         raise InputError("config.losses: no term with a weight")
     return terms
+
+
+def _weighted(function: Term, fields: dict[str, Any], where: str) -> Weighted:
+    """A term of its section's fields; InputError for those it does not take."""
+    parameters = inspect.signature(function).parameters
+    given = tuple(name for name in parameters if name in GIVEN)
+    schema: dict[str, Any] = {"weight": inspect.Parameter.empty}
+    if any(name.endswith("_features") for name in given):
+        schema["layers"] = None
+    for name, parameter in parameters.items():
+        if name in GIVEN:
+            continue
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            raise InputError(
+                f"{where}: parameter {name!r} is none of {', '.join(GIVEN)}; a field "
+                "of the config is a keyword-only argument"
+            )
+        schema[name] = parameter.default
+    fields = check_fields(fields, schema, where=where)
+    weight, layers = fields.pop("weight"), fields.pop("layers", None)
+    if (
+        isinstance(weight, bool)
+        or not isinstance(weight, int | float)
+        or not 0 < weight < math.inf
+    ):
+        raise InputError(f"{where}.weight: expected a number >= 0, found {weight!r}")
+    return Weighted(weight, functools.partial(function, **fields), given, layers)
 
 
 def total(
@@ -155,8 +170,44 @@ def total(
     step: Array,
 ) -> tuple[Array, dict[str, Array]]:
     """(sum of weight * term, {name: term})."""
-    parts = {k: w.term(student, teacher, labels, step) for k, w in terms.items()}
-    total = jnp.zeros(())
-    for name, value in parts.items():
-        total = total + terms[name].weight * value
-    return total, parts
+    known: dict[str, Any] = {
+        "student_outputs": student,
+        "student_logits": student.logits,
+        "labels": labels,
+        "step": step,
+    }
+    if teacher is not None:
+        known |= {"teacher_outputs": teacher, "teacher_logits": teacher.logits}
+    parts, loss = {}, jnp.zeros(())
+    for name, weighted in terms.items():
+        parts[name] = jnp.zeros(())
+        for features in _features(weighted, student, teacher):
+            everything = known | features
+            given = {name: everything[name] for name in weighted.given}
+            parts[name] = parts[name] + weighted.term(**given)
+        loss = loss + weighted.weight * parts[name]
+    return loss, parts
+
+
+def _features(
+    weighted: Weighted, student: Outputs, teacher: Outputs | None
+) -> list[dict[str, Array]]:
+    """The feature maps of each call of a term: one call where it asks for none."""
+    whose = {"student_features": student, "teacher_features": teacher}
+    asked = {name: whose[name] for name in weighted.given if name in whose}
+    if not asked:
+        return [{}]
+    layers = weighted.layers
+    if layers is None:
+        layers = [name for name, f in student.features.items() if f.ndim > 2]
+    return [
+        {
+            name: lookup(
+                layer,
+                outputs.features if outputs else {},
+                where=f"config.losses: layers of the {name.removesuffix('_features')}",
+            )
+            for name, outputs in asked.items()
+        }
+        for layer in layers
+    ]

@@ -16,6 +16,7 @@ import pytest
 from absl.testing import flagsaver
 
 from kdjax import score
+from kdjax.data import preprocessing
 from kdjax.data.ecg import records
 from kdjax.stages import networks
 from kdjax.tasks.anomaly import beatgan, metrics, pictures, scoring
@@ -143,7 +144,7 @@ def test_every_beat_gets_a_line(stage, tmp_path, capsys):
     assert sample.tolist() == peak.tolist()
     np.testing.assert_allclose(seconds, peak / 360, atol=1e-6)
     windows = records.windows(lead[:, None], records.BAND)
-    x = records.min_max(windows[peak - records.BEFORE])
+    x = preprocessing.range_of_example(windows[peak - records.BEFORE])
     np.testing.assert_array_equal(scores.astype(np.float32), expected_scores(stage, x))
     write_scores(stage, 0, 2 * np.median(scores))
     code, out, _ = run(

@@ -38,7 +38,7 @@ def make(*, batch_size=BATCH, contrast=None, **changes):
 
 
 def training(**changes):
-    fields = {"epochs": 1, "batch_size": BATCH, "select": "loss", "mode": "min"}
+    fields = {"epochs": 1, "batch_size": BATCH, "select": "loss"}
     return loop.Training(**(fields | changes))
 
 

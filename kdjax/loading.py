@@ -1,0 +1,33 @@
+"""Loads a trained stage, of whatever system, to use it on raw examples."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kdjax.errors import InputError, lookup
+from kdjax.stages.predictor import Predictor
+from kdjax.stages.record import RESULTS, read_record, read_stage
+from kdjax.tasks import ALL
+from kdjax.training.checkpoint import KINDS
+
+
+def load(folder: str | os.PathLike[str], checkpoint: str = "best") -> Predictor:
+    """The predictor of a trained stage: a callable of raw examples [n, ...].
+
+        predictor = kdjax.load("runs/har_eskd/seed_0/eskd")
+        probabilities = predictor(windows)      # [n, 128, 9] as in the files, in g
+
+    `folder` is a finished stage's (RUN/seed_<k>/<stage>), and all that is needed.
+    Returns `kdjax.stages.predictor.Predictor`, which says what comes back. InputError
+    if the folder is no finished stage, or is damaged, of kdjax 0.1, or of a task whose
+    stages are not kept.
+    """
+    stage = read_stage(Path(folder).expanduser())
+    if not (stage.folder / RESULTS).exists():
+        raise InputError(f"{stage.folder}: expected a finished stage; is it done?")
+    read_record(stage.folder, RESULTS)
+    lookup(checkpoint, dict.fromkeys(KINDS), where="checkpoint")
+    task = stage.record["task"]
+    where = f"{stage.folder}: a stage of the task {task!r} cannot be loaded: task"
+    return lookup(task, ALL.predictors, where=where)(stage, checkpoint)

@@ -1,0 +1,182 @@
+"""The record of a stage: all that is needed to use it, or to distrust it.
+
+`record.json` is written when a stage begins, and is held beside the config when it goes
+on or is read: `results.json`, which says that it is done, repeats it with the metrics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kdjax import files
+from kdjax.errors import InputError, Settings
+from kdjax.training import environment
+from kdjax.training.checkpoint import model_digest
+
+FORMAT = 2  # 1 had no record: kdjax 0.1
+CONFIG, RECORD, RESULTS = "config.json", "record.json", "results.json"
+# What every stage may leave in its folder; a system's own are its artefacts.
+ALL_LEAVE = {
+    CONFIG: "the stage's whole config, with its seed",
+    RECORD: "what the stage is: data, split, settings, versions, what it read",
+    RESULTS: "the record, and the metrics: the stage is done",
+    "metrics.jsonl": "training and validation metrics, a line each",
+    "cost.json": "parameters, multiply-accumulates, size and time of the network",
+    "checkpoints": "`last`, to go on from, and `best`",
+    "tensorboard": "event files, if asked for",
+}
+
+
+class Stage(NamedTuple):
+    """A trained stage: its folder, its config and its record."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+
+def read_stage(folder: Path) -> Stage:
+    """What a stage's folder holds; InputError if it is no stage, or of kdjax 0.1."""
+    config = files.read_json(folder / CONFIG)
+    if "stages" in config:
+        raise InputError(
+            f"{folder / CONFIG}: expected the config of one stage, found a whole run's;"
+            " a stage's folder is RUN/seed_<k>/<stage>"
+        )
+    return Stage(folder, config, read_record(folder))
+
+
+def read_record(folder: Path, name: str = RECORD) -> dict[str, Any]:
+    """record.json or results.json; InputError if absent, damaged or of kdjax 0.1."""
+    path = folder / name
+    if not path.exists() and name == RECORD and (folder / CONFIG).exists():
+        raise InputError(f"{folder}: {OLD}")
+    record: dict[str, Any] = files.read_json(path)
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: expected an object, found {type(record).__name__}")
+    if record.get("format") != FORMAT:
+        raise InputError(f"{path}: {OLD}")
+    return record
+
+
+OLD = (
+    "a run of kdjax 0.1, which kept no record of its data and versions; "
+    "train it anew in another --workdir, or use kdjax 0.1"
+)
+
+
+def describe(
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    about: Mapping[str, Any],
+    settings: Settings,
+    fingerprint: str,
+    reads: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The record of a stage that begins here and now."""
+    return {
+        "format": FORMAT,
+        "stage": stage,
+        "seed": config["seed"],
+        "task": config["task"],
+        **about,
+        "fingerprint": fingerprint,
+        "reads": dict(reads),
+        "settings": settings,
+        "environment": environment.describe(),
+    }
+
+
+class Read(NamedTuple):
+    """A section of a config that names an earlier stage."""
+
+    section: str
+    folder: Path
+    checkpoint: str
+
+
+def sections_read(fields: Any, path: str = "") -> Iterator[Read]:
+    """The sections of a stage's config that name a folder, wherever they stand."""
+    if not isinstance(fields, Mapping):
+        return
+    if "folder" in fields and path:
+        folder = Path(fields["folder"])
+        yield Read(path, folder, fields.get("checkpoint", "best"))
+        return
+    for key, value in fields.items():
+        yield from sections_read(value, f"{path}.{key}" if path else key)
+
+
+def what_is_read(read: Read) -> dict[str, Any]:
+    """The digests of an earlier stage: of its config, data, and checkpoint (if any)."""
+    stage = read_stage(read.folder)
+    return {
+        "stage": read.folder.name,
+        "checkpoint": read.checkpoint,
+        "config": digest(stage.config),
+        "data": stage.record["fingerprint"],
+        "model": model_digest(read.folder, read.checkpoint),
+    }
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of plain values, whatever the order of their keys."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def why_stale(
+    record: Mapping[str, Any], *, fingerprint: str, reads: Mapping[str, Any]
+) -> str | None:
+    """Why results are no longer those of what they were made of; None if they are.
+
+    `fingerprint` is that of the data as they are now, `reads` what the stages that it
+    reads hold now, without those that are still to be trained.
+    """
+    if record["fingerprint"] != fingerprint:
+        return f"its data ({record['data']}) changed since"
+    for section, now in reads.items():
+        then = record["reads"].get(section)
+        if then is None:
+            return f"it did not read {now['stage']!r} as its {section}"
+        changed = [key for key in ("config", "data", "model") if now[key] != then[key]]
+        if changed:
+            what = {"config": "config", "data": "data", "model": "parameters"}
+            return (
+                f"the {what[changed[0]]} of its {section}, {now['stage']!r}, changed"
+                " since"
+            )
+    return None
+
+
+def clear(folder: Path, artefacts: Mapping[str, str]) -> None:
+    """Removes what a stage left, so that it begins anew; other files stay."""
+    for name in (*ALL_LEAVE, *artefacts):
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def in_brief(record: Mapping[str, Any]) -> str:
+    """A line for people: commit, versions, processor, threads, date."""
+    where = record["environment"]
+    commit = where["commit"]
+    state = "" if where["clean"] or commit is None else " with changes"
+    versions = ", ".join(
+        f"{name} {where['versions'][name]}" for name in ("jax", "flax", "numpy")
+    )
+    device = where["processor"] if where["platform"] == "cpu" else where["device"]
+    return (
+        f"kdjax {where['kdjax']}"
+        + (f" at {commit[:9]}{state}" if commit else "")
+        + f", {versions}, Python {where['python']}; {where['devices']} x {device}, "
+        f"{where['threads']} threads; {where['date'][:10]}"
+    )

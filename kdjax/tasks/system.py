@@ -1,0 +1,49 @@
+"""What a system gives to the experiment and to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from kdjax.report.runs import Experiment
+from kdjax.stages.predictor import Predictor
+from kdjax.stages.record import Stage
+from kdjax.training.loop import Task
+from kdjax.training.metrics import Metric
+
+# (name, caption) -> the file to draw to
+Place = Callable[[str, str], Path]
+
+
+class System(NamedTuple):
+    """One system's tasks, its metrics, and its part of the report.
+
+    tasks: {name in a config: make(**config sections) -> Task}.
+    predictors: {name of a task: (stage, checkpoint) -> what `kdjax.load` gives}.
+    metrics: {name: Metric} of all its tasks.
+    sections: functions of the experiment that was read, each a part of report.md in
+      Markdown, or "" where it has nothing to say.
+    figures: functions (experiment, place) that draw what there is to draw, each picture
+      to `place(name, caption)`.
+    artefacts: {file: what it holds} that its stages may leave beside what all leave.
+    """
+
+    tasks: Mapping[str, Callable[..., Task]]
+    predictors: Mapping[str, Callable[[Stage, str], Predictor]]
+    metrics: Mapping[str, Metric]
+    sections: Sequence[Callable[[Experiment], str]] = ()
+    figures: Sequence[Callable[[Experiment, Place], None]] = ()
+    artefacts: Mapping[str, str] = {}
+
+
+def united(systems: Sequence[System]) -> System:
+    """All systems as one, for what need not tell them apart."""
+    return System(
+        tasks={k: v for system in systems for k, v in system.tasks.items()},
+        predictors={k: v for system in systems for k, v in system.predictors.items()},
+        metrics={k: v for system in systems for k, v in system.metrics.items()},
+        sections=[section for system in systems for section in system.sections],
+        figures=[figure for system in systems for figure in system.figures],
+        artefacts={k: v for system in systems for k, v in system.artefacts.items()},
+    )
