@@ -223,7 +223,6 @@ def _why_stale(this: _Seed, name: str) -> str | None:
     reads = {
         read.section: record.what_is_read(read)
         for read in record.sections_read(_located(this, this.stages[name]))
-        if (read.folder / record.RESULTS).exists()
     }
     why = record.why_stale(
         record.read_record(folder),
@@ -232,7 +231,7 @@ def _why_stale(this: _Seed, name: str) -> str | None:
     )
     if why is not None and not this.rerun_stale:
         raise InputError(
-            f"{folder} is stale: {why}; --rerun-stale trains it anew, or choose "
+            f"{folder} is stale: {why}; --rerun_stale trains it anew, or choose "
             "another --workdir"
         )
     return why

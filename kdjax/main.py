@@ -1,6 +1,7 @@
 """The main job: one config file, one folder.
 
-    python -m kdjax --config=FILE[:arg] --workdir=DIR [--stage=NAME] [--config.x.y=...]
+    python -m kdjax --config=FILE[:arg] --workdir=DIR [--stage=NAME] [--rerun_stale]
+        [--config.x.y=...]
 
 Exit codes: 0 done; 1 the training diverged; 2 the input is wrong, said in one line;
 130 interrupted. After any of them the same command goes on where the last one stopped.
@@ -23,6 +24,9 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run is, or will be. Default: runs/<name of the config>."
 )
 _STAGE = flags.DEFINE_string("stage", None, "Only this stage and those it reads.")
+_RERUN_STALE = flags.DEFINE_bool(
+    "rerun_stale", False, "Train anew what was made of data or stages that changed."
+)
 
 
 def run() -> None:
@@ -41,7 +45,9 @@ def _experiment() -> None:
     host.cache_compilation()
     host.keep_freed_memory()
     try:
-        experiment.run(config, workdir, only=_STAGE.value)
+        experiment.run(
+            config, workdir, only=_STAGE.value, rerun_stale=_RERUN_STALE.value
+        )
     except Diverged as error:
         command.stop(f"stopped: {error}", 1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from kdjax import experiment
 from kdjax.report.runs import report_settings
-from kdjax.tasks import TASKS
+from kdjax.tasks import ALL
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAMES = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("common",))
@@ -26,7 +26,7 @@ def test_it_names_only_what_there_is(name, arg):
     assert set(order) == set(stages)
     report_settings(config, order)
     for stage, fields in stages.items():
-        make = TASKS[fields.pop("task")]
+        make = ALL.tasks[fields.pop("task")]
         known = inspect.signature(make).parameters
         assert set(fields) <= set(known), stage
         needed = {n for n, p in known.items() if p.default is inspect.Parameter.empty}

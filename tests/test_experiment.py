@@ -2,12 +2,17 @@
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from kdjax import experiment
+from kdjax import experiment, files
+from kdjax.data.dataset import epoch_order
 from kdjax.errors import InputError
+from kdjax.stages import batches
+from kdjax.training.metrics import read_log
 
 SMALL = runpy.run_path(str(Path(__file__).with_name("small.py")))
 
@@ -126,3 +131,172 @@ def test_what_does_not_fit_is_said_before_training(tmp_path, stages, message):
     with pytest.raises(InputError, match=message):
         experiment.run(small(stages={"ok": {}} | stages, report={}), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+# --- what was made of something that changed -----------------------------------------
+
+BASE = {"data": {"windows": 16}, "training": {"epochs": 1}}
+
+
+def small_kd(**changes):
+    """A teacher and its student, an epoch each."""
+    stages = {"teacher": {}, "kd": STUDENT | {"losses": {"kd": {"weight": 1.0}}}}
+    config = experiment.merge(small(stages=stages, report={}), BASE)
+    return experiment.merge(config, changes)
+
+
+def made(workdir, stage="kd"):
+    return (workdir / "seed_0" / stage / "results.json").stat().st_mtime_ns
+
+
+def test_a_student_of_a_retrained_teacher_is_stale(tmp_path):
+    """It once kept the figures of a teacher that was no longer there."""
+    experiment.run(small_kd(), tmp_path)
+    before = made(tmp_path)
+    shutil.rmtree(tmp_path / "seed_0" / "teacher")
+    longer = small_kd(stages={"teacher": {"training": {"epochs": 2}}})
+    with pytest.raises(InputError) as error:
+        experiment.run(longer, tmp_path)
+    said = str(error.value)
+    assert "kd is stale: the config of its teacher, 'teacher', changed since" in said
+    assert "--rerun_stale trains it anew" in said
+    assert made(tmp_path) == before
+    experiment.run(longer, tmp_path, rerun_stale=True)
+    assert made(tmp_path) > before
+    after = made(tmp_path), made(tmp_path, "teacher")
+    experiment.run(longer, tmp_path)
+    assert (made(tmp_path), made(tmp_path, "teacher")) == after
+
+
+def test_a_teacher_that_comes_out_the_same_leaves_its_student(tmp_path):
+    experiment.run(small_kd(), tmp_path)
+    before = made(tmp_path)
+    shutil.rmtree(tmp_path / "seed_0" / "teacher")
+    experiment.run(small_kd(), tmp_path)
+    assert made(tmp_path) == before
+
+
+def own_arrays(path, seed):
+    rng = np.random.default_rng(seed)
+    y = np.arange(120) % 3
+    np.savez(path, x=rng.normal(size=(120, 8, 2)) + y[:, None, None], y=y)
+    data = {"name": "arrays", "path": str(path)}
+    config = small(stages={"scratch": {}}, report={}, data=data)
+    return config | {"training": {"epochs": 1, "batch_size": 16}}
+
+
+def test_changed_data_make_a_stage_stale(tmp_path):
+    config = own_arrays(tmp_path / "mine.npz", seed=0)
+    workdir = tmp_path / "run"
+    experiment.run(config, workdir)
+    before = made(workdir, "scratch")
+    experiment.run(config, workdir)
+    assert made(workdir, "scratch") == before
+    own_arrays(tmp_path / "mine.npz", seed=1)
+    batches._load.cache_clear()
+    batches._fingerprint.cache_clear()
+    with pytest.raises(InputError, match=r"stale: its data \(mine\) changed since"):
+        experiment.run(config, workdir)
+    # the same where it was killed before it was done
+    (workdir / "seed_0" / "scratch" / "results.json").unlink()
+    with pytest.raises(InputError, match="scratch is stale: its data"):
+        experiment.run(config, workdir)
+    experiment.run(config, workdir, rerun_stale=True)
+    assert made(workdir, "scratch") > before
+
+
+def test_a_run_of_kdjax_0_1_is_refused(tmp_path):
+    config = small(stages={"scratch": {}}, report={})
+    folder = tmp_path / "seed_0" / "scratch"
+    stage = experiment.resolve(config)["scratch"] | {"seed": 0}
+    files.write_json(folder / "config.json", stage)
+    files.write_json(folder / "results.json", {"stage": "scratch"})
+    with pytest.raises(InputError, match=r"scratch: a run of kdjax 0\.1") as error:
+        experiment.run(config, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+# --- random numbers, and what is refused before the first stage trains ---------------
+
+
+def test_a_stage_that_goes_on_from_another_draws_its_own_numbers(tmp_path):
+    """`retrained` once replayed the order of examples that `baseline` had."""
+    on = {"start": {"stage": "a", "checkpoint": "last"}}
+    stages = {
+        "a": {},
+        "b": on,
+        "c": on,
+        "again": {"start": {"stage": "b"}},
+        "own": on | {"training": {"stream": 7}},
+    }
+    config = experiment.merge(small(stages=stages, report={}), BASE)
+    experiment.run(config, tmp_path)
+    streams = {}
+    for stage in stages:
+        record = files.read_json(tmp_path / "seed_0" / stage / "results.json")
+        streams[stage] = record["settings"]["config.training"]["stream"]
+    assert streams == {"a": 0, "b": 1, "c": 1, "again": 2, "own": 7}
+    b, c = (
+        files.read_json(tmp_path / "seed_0" / stage / "results.json")["checkpoints"]
+        for stage in ("b", "c")
+    )
+    assert b == c  # the stages of a stream differ in nothing but their configs
+    orders = [epoch_order(50, seed=0, epoch=1, stream=stream) for stream in (0, 1, 2)]
+    assert len({tuple(order) for order in orders}) == 3
+    np.testing.assert_array_equal(orders[0], epoch_order(50, seed=0, epoch=1))
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        (
+            {"s": {"model": {"norm_devices": 2}}},
+            r"'s': config.model.norm_devices: expected a divisor of the 1 devices",
+        ),
+        (
+            {"s": {"model": {"norm_devices": 0}}},
+            r"stage 's': config.model.norm_devices: expected .*0",
+        ),
+        (
+            {"t": {}, "s": {"start": {"stage": "t", "checkpoint": "lst"}}},
+            r"stage 's': config.start.checkpoint: unknown name 'lst' .*'last'",
+        ),
+        (
+            {"s": {"training": {"mode": "max"}}},
+            r"stage 's': config.training.mode: unknown field",
+        ),
+        (
+            {"s": {"training": {"stream": -1}}},
+            r"stage 's': config.training.stream: expected an integer >= 0",
+        ),
+        (
+            {"s": {"training": {"select": "auc"}}},
+            r"stage 's': config.training.select: unknown name 'auc'",
+        ),
+    ],
+)
+def test_late_errors_come_before_the_first_stage(tmp_path, stages, message):
+    with pytest.raises(InputError, match=message):
+        experiment.run(small(stages={"a": {}} | stages, report={}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stage_of_no_epochs_can_be_read(tmp_path):
+    """It saved nothing: the stage that read it stopped after the first had trained."""
+    stages = {"a": {"training": {"epochs": 0}}, "b": {"start": {"stage": "a"}}}
+    config = experiment.merge(small(stages=stages, report={}), BASE)
+    experiment.run(config, tmp_path)
+    assert (tmp_path / "seed_0" / "b" / "results.json").exists()
+
+
+def test_ece_is_best_where_it_is_least(tmp_path):
+    """The mode of `select` was once the user's to get right."""
+    select = {"select": "ece", "epochs": 3}
+    config = small(stages={"scratch": {"training": select}}, report={})
+    experiment.run(config, tmp_path)
+    folder = tmp_path / "seed_0" / "scratch"
+    rows = [r for r in read_log(folder / "metrics.jsonl") if r["kind"] == "validation"]
+    best = min(rows, key=lambda row: row["ece"])["epoch"]
+    results = files.read_json(folder / "results.json")
+    assert results["checkpoints"]["best"]["epoch"] == best
+    assert results["selection"]["rule"] == "lowest validation ECE"

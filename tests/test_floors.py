@@ -1,4 +1,4 @@
-"""Nothing imports upwards."""
+"""Nothing imports upwards, no system another, and the core no system."""
 
 import ast
 import sys
@@ -8,6 +8,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "kdjax"
 FLOORS = {
+    "__version__": 0,
+    "checks": 0,
     "errors": 0,
     "files": 0,
     "losses": 0,
@@ -16,9 +18,10 @@ FLOORS = {
     "augment": 1,
     "training": 2,
     "stages": 3,
-    "report": 4,
+    "report": 3,
     "tasks": 4,
     "experiment": 5,
+    "loading": 5,
     "command": 5,
     "main": 6,
     "score": 6,
@@ -57,6 +60,36 @@ def test_imports_run_downwards(path):
     own = part(path)
     for other in imported_parts(path):
         assert FLOORS[other] <= FLOORS[own], f"{own} imports {other}"
+
+
+def system(path):
+    """The system whose folder a file is in, None where it is of no system."""
+    parts = path.relative_to(PACKAGE).parts
+    return parts[1] if parts[0] == "tasks" and len(parts) > 2 else None
+
+
+def imported_systems(path):
+    for module, name in imports(path):
+        names = [*module.split("."), *([name] if name else [])]
+        if names[:2] == ["kdjax", "tasks"] and len(names) > 2 and names[2] in SYSTEMS:
+            yield names[2]
+
+
+SYSTEMS = {path.name for path in (PACKAGE / "tasks").iterdir() if path.is_dir()}
+SYSTEMS -= {"__pycache__"}
+COMMANDS = {"score.py": {"anomaly"}}  # a system's own
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_system_imports_another_and_the_core_imports_none(path):
+    own = {system(path)} - {None} or COMMANDS.get(path.name, set())
+    assert set(imported_systems(path)) <= own
+
+
+def test_every_system_is_registered():
+    from kdjax.tasks import NAMES
+
+    assert set(NAMES) == SYSTEMS
 
 
 def test_losses_stand_alone():

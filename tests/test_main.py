@@ -1,5 +1,6 @@
 """The command, as a user meets it: in a process of its own."""
 
+import itertools
 import json
 import os
 import shutil
@@ -9,8 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+
+import kdjax
+from kdjax.errors import InputError
+from kdjax.stages import batches, record
+from kdjax.tasks import ALL
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = "--config=tests/small.py"
@@ -32,7 +39,11 @@ def results(workdir):
             max(path.parent.glob("checkpoints/last/*"), key=lambda p: int(p.name))
         ]
         meta = json.loads((last / "meta" / "metadata").read_text())
-        found[path.parent.name] = json.loads(path.read_text()), meta["digests"]
+        # where and when it was made may differ, what was made may not
+        made = {"environment", "resumed", "seconds"}
+        content = json.loads(path.read_text())
+        content = {key: value for key, value in content.items() if key not in made}
+        found[path.parent.name] = content, meta["digests"]
     return found
 
 
@@ -45,6 +56,8 @@ def test_a_run_leaves_what_the_readme_says(finished):
         folder = workdir / "seed_0" / stage
         for name in ("config.json", "metrics.jsonl", "results.json", "cost.json"):
             assert (folder / name).exists(), (stage, name)
+        known = set(record.ALL_LEAVE) | set(ALL.artefacts)
+        assert {path.name for path in folder.iterdir()} <= known
     assert not (workdir / "seed_0" / "scratch" / "soft_labels.npz").exists()
 
 
@@ -63,6 +76,94 @@ def test_soft_labels_are_keyed_logits(finished):
         hits = file["logits"][test].argmax(1) == file["label"][test]
     found, _ = results(finished[0])["teacher"]
     assert hits.mean() == found["checkpoints"]["best"]["test"]["accuracy"]
+
+
+def test_the_record_says_what_was_done_with_what(finished):
+    found = json.loads((finished[0] / "seed_0/eskd/results.json").read_text())
+    teacher = json.loads((finished[0] / "seed_0/teacher/results.json").read_text())
+    assert found["classes"] == [f"class_{c}" for c in range(4)]
+    assert found["input"]["shape"] == [32, 3]
+    (step,) = found["preprocessing"]
+    assert step["name"] == "standardise"
+    assert len(step["mean"]) == 3
+    groups = [
+        found["split"][name]["groups"] for name in ("train", "validation", "test")
+    ]
+    assert sorted(itertools.chain(*groups)) == list(range(8))
+    assert found["fingerprint"] == teacher["fingerprint"]
+    read = found["reads"]["teacher"]
+    assert (read["stage"], read["checkpoint"]) == ("teacher", "best")
+    assert read["data"] == teacher["fingerprint"]
+    settings = found["settings"]
+    assert settings["config.losses.kd"] == {
+        "weight": 0.7,
+        "temperature": 4.0,
+        "reduction": "batchmean",
+    }
+    assert settings["config.training"]["eval_batch_size"] == 512  # a default
+    assert settings["config.model"]["widths"] == [16]  # its own, not the teacher's
+    made = found["environment"]
+    assert made["versions"]["jax"] == jax.__version__
+    assert made["devices"] == 1
+    assert made["threads"] >= 1
+    assert made["processor"]
+    assert len(made["commit"]) == 40
+    assert "--config=tests/small.py" in made["command"]
+    assert found["selection"] == {
+        "metric": "accuracy",
+        "rule": "highest validation accuracy",
+    }
+
+
+def test_a_loaded_student_gives_the_evaluations_accuracy_on_raw_windows(finished):
+    config = {"name": "synthetic_wearable", "samples": 32, "windows": 48, "noise": 0.2}
+    scaled = batches.load(config, 0)
+    (step,) = scaled.preprocessing
+    raw = scaled.test.x * np.array(step["std"]) + np.array(step["mean"])
+    folder = finished[0] / "seed_0" / "eskd"
+    content = json.loads((folder / "results.json").read_text())
+    for checkpoint in ("last", "best"):
+        predictor = kdjax.load(folder, checkpoint)
+        probabilities = predictor(raw)
+        assert probabilities.shape == (384, 4)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        hits = probabilities.argmax(axis=1) == scaled.test.y
+        reached = content["checkpoints"][checkpoint]["test"]
+        assert hits.mean() == reached["accuracy"]
+    assert predictor.classes == tuple(content["classes"])
+    assert predictor(raw[:0]).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[0], r"x: expected \[n, 32, 3\], found \(32, 3\)"),
+        (lambda x: x[:, :, :2], r"x: expected \[n, 32, 3\], found \(384, 32, 2\)"),
+        (lambda x: np.where(x > 1, np.nan, x), "x: expected finite numbers"),
+        (lambda x: x.astype(str), "x: expected finite numbers"),
+    ],
+)
+def test_what_a_loaded_student_does_not_take(finished, change, message):
+    predictor = kdjax.load(finished[0] / "seed_0" / "eskd")
+    with pytest.raises(InputError, match=message):
+        predictor(change(np.random.default_rng(0).normal(size=(384, 32, 3))))
+
+
+def test_what_cannot_be_loaded_is_said(finished, tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        kdjax.load(tmp_path)
+    with pytest.raises(InputError, match="found a whole run's"):
+        kdjax.load(finished[0])
+    with pytest.raises(InputError, match=r"unknown name 'lst' .*'last'"):
+        kdjax.load(finished[0] / "seed_0" / "eskd", "lst")
+    begun = tmp_path / "begun"
+    shutil.copytree(finished[0] / "seed_0" / "eskd", begun)
+    (begun / "results.json").unlink()
+    with pytest.raises(InputError, match="expected a finished stage"):
+        kdjax.load(begun)
+    (begun / "record.json").unlink()
+    with pytest.raises(InputError, match=r"a run of kdjax 0\.1"):
+        kdjax.load(begun)
 
 
 def test_the_second_time_nothing_is_trained(python, finished):

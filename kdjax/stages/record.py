@@ -94,11 +94,15 @@ def describe(
 
 
 class Read(NamedTuple):
-    """A section of a config that names an earlier stage."""
+    """A section of a config that names an earlier stage, and that stage's config.
+
+    config: None where the stage is of another experiment, whose folder has it.
+    """
 
     section: str
     folder: Path
     checkpoint: str
+    config: Mapping[str, Any] | None
 
 
 def sections_read(fields: Any, path: str = "") -> Iterator[Read]:
@@ -107,18 +111,22 @@ def sections_read(fields: Any, path: str = "") -> Iterator[Read]:
         return
     if "folder" in fields and path:
         folder = Path(fields["folder"])
-        yield Read(path, folder, fields.get("checkpoint", "best"))
+        yield Read(path, folder, fields.get("checkpoint", "best"), fields.get("config"))
         return
     for key, value in fields.items():
         yield from sections_read(value, f"{path}.{key}" if path else key)
 
 
 def what_is_read(read: Read) -> dict[str, Any]:
-    """The digests of an earlier stage: of its config, data, and checkpoint (if any)."""
+    """An earlier stage's name, and the digests of its config, data and checkpoint.
+
+    Of one that is still to be trained, the digest of its config alone.
+    """
+    names = {"stage": read.folder.name, "checkpoint": read.checkpoint}
+    if read.config is not None and not (read.folder / RESULTS).exists():
+        return names | {"config": digest(read.config)}
     stage = read_stage(read.folder)
-    return {
-        "stage": read.folder.name,
-        "checkpoint": read.checkpoint,
+    return names | {
         "config": digest(stage.config),
         "data": stage.record["fingerprint"],
         "model": model_digest(read.folder, read.checkpoint),
@@ -136,8 +144,8 @@ def why_stale(
 ) -> str | None:
     """Why results are no longer those of what they were made of; None if they are.
 
-    `fingerprint` is that of the data as they are now, `reads` what the stages that it
-    reads hold now, without those that are still to be trained.
+    `fingerprint` is that of the data as they are now, `reads` what `what_is_read` says
+    now of the stages that it reads.
     """
     if record["fingerprint"] != fingerprint:
         return f"its data ({record['data']}) changed since"
@@ -145,13 +153,13 @@ def why_stale(
         then = record["reads"].get(section)
         if then is None:
             return f"it did not read {now['stage']!r} as its {section}"
-        changed = [key for key in ("config", "data", "model") if now[key] != then[key]]
-        if changed:
-            what = {"config": "config", "data": "data", "model": "parameters"}
-            return (
-                f"the {what[changed[0]]} of its {section}, {now['stage']!r}, changed"
-                " since"
-            )
+        for key, what in (
+            ("config", "config"),
+            ("data", "data"),
+            ("model", "parameters"),
+        ):
+            if key in now and now[key] != then[key]:
+                return f"the {what} of its {section}, {now['stage']!r}, changed since"
     return None
 
 

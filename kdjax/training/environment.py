@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-import kdjax
+from kdjax import __version__
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "scipy")
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -29,7 +29,7 @@ def describe() -> dict[str, Any]:
     """
     devices = jax.devices()
     return {
-        "kdjax": kdjax.__version__,
+        "kdjax": __version__,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
         **commit(),

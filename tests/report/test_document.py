@@ -6,8 +6,13 @@ import struct
 import numpy as np
 import pytest
 
+from kdjax.data.soft_labels import SoftLabels
 from kdjax.errors import InputError
 from kdjax.report import comparisons, document, figures, runs
+from kdjax.tasks import ALL
+from kdjax.tasks.distillation import report as distillation
+from kdjax.training.metrics import CLASSIFICATION
+from tests.fabricated import ENVIRONMENT, record
 
 CLASSES = ("walking", "walking upstairs", "sitting", "standing")
 STAGES = {"teacher": 0.95, "scratch": 0.88, "eskd": 0.92, "label_smoothing": 0.885}
@@ -31,7 +36,9 @@ def measured(rng, accuracy, classes, examples=200):
     }
 
 
-def write_stage(folder, seed, stage, accuracy, *, classes, epochs, **about):
+def write_stage(
+    folder, seed, stage, accuracy, *, classes, epochs, teacher=None, **about
+):
     rng = np.random.default_rng([seed, len(stage), *stage.encode()])
     folder.mkdir(parents=True)
     lines = []
@@ -40,8 +47,8 @@ def write_stage(folder, seed, stage, accuracy, *, classes, epochs, **about):
         for part in (0.5, 1.0):
             at = {"epoch": epoch - 1 + part, "step": int(40 * (epoch - 1 + part))}
             train = min(1.0, reached + 0.04 + rng.normal(0, 0.02))
-            record = {"loss": 2.5 * (1 - train) + 0.05, "accuracy": train}
-            lines.append({"kind": "train"} | at | record)
+            values = {"loss": 2.5 * (1 - train) + 0.05, "accuracy": train}
+            lines.append({"kind": "train"} | at | values)
         score = measured(rng, reached, classes)
         del score["confusion"], score["examples"]
         lines.append({"kind": "validation", "epoch": epoch, "step": 40 * epoch} | score)
@@ -64,9 +71,7 @@ def write_stage(folder, seed, stage, accuracy, *, classes, epochs, **about):
         "classes": list(classes),
         "examples": {"train": 5504, "validation": 1700 + seed, "test": 2893},
         "checkpoints": checkpoints,
-        "selection": {"metric": "accuracy", "mode": "max"},
-        "teacher": None,
-    }
+    } | record(teacher=teacher)
     cost = {"parameters": 63020, "flops": 2_500_000.0, "kib": 247.5, "ms": 1.25}
     (folder / "results.json").write_text(json.dumps(content | about))
     (folder / "cost.json").write_text(json.dumps(cost))
@@ -112,6 +117,12 @@ def fabricate(
             if stage == "teacher":
                 write_soft_labels(folder, classes, seed)
     return workdir
+
+
+def write_report(workdir):
+    return document.write_report(
+        workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
+    )
 
 
 def edit(path, **changes):
@@ -178,7 +189,7 @@ def test_wrong_settings_are_named(settings, message):
 
 def test_nothing_there_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="found none"):
-        document.write_report(tmp_path / "absent")
+        write_report(tmp_path / "absent")
     assert not (tmp_path / "absent").exists()
 
 
@@ -194,7 +205,7 @@ def test_results_that_do_not_fit_are_named(tmp_path, changes, message):
     fabricate(tmp_path, seeds=(0,), stages={"eskd": 0.9})
     edit(tmp_path / "seed_0/eskd/results.json", **changes)
     with pytest.raises(InputError, match=message):
-        document.write_report(tmp_path)
+        write_report(tmp_path)
 
 
 def test_damaged_soft_labels_are_named(tmp_path):
@@ -202,7 +213,7 @@ def test_damaged_soft_labels_are_named(tmp_path):
     path = tmp_path / "seed_0" / "teacher" / "soft_labels.npz"
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(InputError, match=r"soft_labels\.npz: expected arrays"):
-        document.write_report(tmp_path)
+        write_report(tmp_path)
 
 
 def set_accuracies(workdir, stage, values):
@@ -269,15 +280,15 @@ def test_percent():
 def test_class_means_by_hand():
     logits = np.log(np.array([[0.8, 0.2], [0.6, 0.4], [0.5, 0.5]], dtype=np.float32))
     label = np.array([0, 0, 1], dtype=np.int32)
-    labels = [runs.SoftLabels(label, np.array(["test", "test", "train"]), logits)]
-    means = figures.class_means(labels, "test", 1.0)
+    labels = [SoftLabels(label, np.array(["test", "test", "train"]), logits)]
+    means = distillation.class_means(labels, "test", 1.0)
     np.testing.assert_allclose(means[0], [0.7, 0.3], atol=1e-6)
     assert np.isnan(means[1]).all()
     # at T = 2 odds are their square roots: 2 / 3 and sqrt(1.5) / (1 + sqrt(1.5))
     root = np.sqrt(1.5) / (1 + np.sqrt(1.5))
-    warm = figures.class_means(labels, "test", 2.0)
+    warm = distillation.class_means(labels, "test", 2.0)
     np.testing.assert_allclose(warm[0, 0], (2 / 3 + root) / 2, atol=1e-6)
-    assert figures.soft_label_split(labels) == "test"
+    assert distillation.shown_split(labels) == "test"
 
 
 def test_row_shares():
@@ -294,7 +305,7 @@ def png_size(path):
 def test_write_report_end_to_end(tmp_path):
     fabricate(tmp_path)
     (tmp_path / "seed_2" / "scratch" / "results.json").unlink()
-    path = document.write_report(tmp_path)
+    path = write_report(tmp_path)
     text = path.read_text()
     assert path == tmp_path / "report.md"
     assert text.startswith("# UCI HAR (rebuilt)\n")
@@ -321,9 +332,11 @@ def test_write_report_end_to_end(tmp_path):
 def test_a_stage_reads_its_teacher_its_start_and_its_encoder(tmp_path):
     fabricate(tmp_path, seeds=(0, 1), stages={"eskd": 0.9, "teacher": 0.9})
     read = {"stage": "pretrain", "checkpoint": "last"}
+    taught = {"teacher": {"stage": "teacher", "checkpoint": "best"}, "encoder": read}
     for seed in (0, 1):
-        edit(tmp_path / f"seed_{seed}/eskd/results.json", encoder=read)
-        edit(tmp_path / f"seed_{seed}/teacher/results.json", start=read, encoder=read)
+        edit(tmp_path / f"seed_{seed}/eskd/results.json", reads=taught)
+        reads = {"start": read, "encoder": read}
+        edit(tmp_path / f"seed_{seed}/teacher/results.json", reads=reads)
     text = document.overview(runs.read_experiment(tmp_path))
     assert "| eskd | teacher (`best`), pretrain (`last`) | 2 of 2 |" in text
     assert "| teacher | pretrain (`last`) | 2 of 2 |" in text
@@ -333,15 +346,57 @@ def test_the_report_is_a_function_of_the_results(tmp_path):
     content = []
     for name in ("here", "there"):
         workdir = fabricate(tmp_path / name, seeds=(0,), stages={"scratch": 0.9})
-        document.write_report(workdir)
+        write_report(workdir)
         files = [workdir / "report.md", *sorted((workdir / "figures").iterdir())]
         content.append([file.read_bytes() for file in files])
     assert content[0] == content[1]
 
 
+def test_a_run_of_kdjax_0_1_is_refused_in_one_line(tmp_path):
+    fabricate(tmp_path, seeds=(0,), stages={"scratch": 0.9})
+    path = tmp_path / "seed_0" / "scratch" / "results.json"
+    old = json.loads(path.read_text())
+    del old["format"]
+    path.write_text(json.dumps(old))
+    with pytest.raises(InputError, match=r"results\.json: a run of kdjax 0\.1") as e:
+        write_report(tmp_path)
+    assert "\n" not in str(e.value)
+
+
+def test_no_bootstrap_interval_from_fewer_than_five_seeds(tmp_path):
+    """From 3 it covers 71 times in 100."""
+    for seeds, printed in ((4, False), (5, True)):
+        workdir = tmp_path / str(seeds)
+        stages = {"scratch": 0.8, "eskd": 0.9}
+        text = write_report(fabricate(workdir, seeds=range(seeds), stages=stages))
+        (row,) = [r for r in text.read_text().splitlines() if "| eskd | scratch |" in r]
+        assert (" to " in row) == printed
+
+
+def test_a_lower_error_is_better_where_the_metric_says_so(tmp_path):
+    fabricate(tmp_path, seeds=range(8), stages={"scratch": 0.8, "a": 0.8})
+    base = np.linspace(0.80, 0.83, 8)
+    set_accuracies(tmp_path, "scratch", base)
+    set_accuracies(tmp_path, "a", base - 0.02)
+    lower = {"accuracy": CLASSIFICATION["accuracy"]._replace(higher_is_better=False)}
+    experiment = runs.read_experiment(tmp_path, lower)
+    (found,) = comparisons.compare(experiment, [("a", "scratch")])
+    assert found.verdict == "better"
+
+
+def test_the_report_says_with_what_it_was_made(tmp_path):
+    fabricate(tmp_path, seeds=(0,), stages={"scratch": 0.9})
+    text = write_report(tmp_path).read_text()
+    assert "kdjax 0.2.0 at 012345678, jax 0.10.2" in text
+    assert "1 x a processor, 2 threads; 2026-11-24" in text
+    changed = ENVIRONMENT | {"clean": False}
+    edit(tmp_path / "seed_0" / "scratch" / "results.json", environment=changed)
+    assert "at 012345678 with changes," in write_report(tmp_path).read_text()
+
+
 def test_one_seed_of_one_synthetic_stage(tmp_path):
     fabricate(tmp_path, seeds=(0,), stages={"scratch": 0.9}, synthetic=True)
-    text = document.write_report(tmp_path).read_text()
+    text = write_report(tmp_path).read_text()
     assert text.startswith("# UCI HAR (rebuilt) (synthetic)\n\n> **Synthetic data**")
     assert "None: no pair of stages" in text
     assert "## Missing" not in text

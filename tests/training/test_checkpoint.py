@@ -133,5 +133,5 @@ def test_load_model_of_another_architecture(saved):
 def test_load_model_where_there_is_none(tmp_path):
     with pytest.raises(InputError, match="no checkpoint here"):
         load_model(tmp_path, "best", {})
-    with pytest.raises(InputError, match="expected one of last, best, got 'first'"):
+    with pytest.raises(InputError, match="unknown name 'first'"):
         load_model(tmp_path, "first", {})

@@ -41,26 +41,26 @@ def test_figures_equal_sklearn_over_ragged_batches():
         index = np.where(index < 50, index, 0)
         part = sums(*(jnp.asarray(a) for a in (logits[index], labels[index], mask)))
         total = metrics.add_sums(total, jax.device_get(part))
-    figures = metrics.classification_figures(total)
+    values = metrics.classification_metrics(total)
     probabilities = np.exp(logits - logits.max(1, keepdims=True))
     probabilities /= probabilities.sum(1, keepdims=True)
     predicted = logits.argmax(1)
-    assert figures["examples"] == 50
-    assert figures["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    assert values["examples"] == 50
+    assert values["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
     macro = f1_score(labels, predicted, average="macro")
-    assert figures["macro_f1"] == pytest.approx(macro)
-    assert figures["loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
-    assert figures["ece"] == pytest.approx(ece(probabilities, labels), rel=1e-5)
-    assert figures["confusion"] == confusion_matrix(labels, predicted).tolist()
+    assert values["macro_f1"] == pytest.approx(macro)
+    assert values["loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
+    assert values["ece"] == pytest.approx(ece(probabilities, labels), rel=1e-5)
+    assert values["confusion"] == confusion_matrix(labels, predicted).tolist()
 
 
 def test_padding_counts_for_nothing_even_when_not_finite():
     logits = jnp.array([[2.0, 0.0], [jnp.inf, jnp.nan]])
     part = sums(logits, jnp.array([0, 1]), jnp.array([1.0, 0.0]))
-    figures = metrics.classification_figures(metrics.add_sums(None, part))
-    assert figures["examples"] == 1
-    assert figures["accuracy"] == 1.0
-    assert figures["loss"] == pytest.approx(np.log1p(np.exp(-2.0)), rel=1e-5)
+    values = metrics.classification_metrics(metrics.add_sums(None, part))
+    assert values["examples"] == 1
+    assert values["accuracy"] == 1.0
+    assert values["loss"] == pytest.approx(np.log1p(np.exp(-2.0)), rel=1e-5)
 
 
 def test_log_drops_what_a_killed_run_wrote_past_its_checkpoint(tmp_path):
