@@ -46,11 +46,15 @@ def lookup(name: str, table: Mapping[str, Any], *, where: str) -> Any:
 def look_up_or_import(name: str, table: Mapping[str, Any], *, where: str) -> Any:
     """`table[name]`, or of "module:name" what a module has by that name.
 
-    The module is found as by `import`, and from the folder where the command runs.
+    The module is found as by `import`, and from the folder where the command runs. A
+    table may hold "module:name" in the place of what it names.
     """
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        return lookup(name, table, where=where)
+    if ":" not in str(name):
+        entry = lookup(name, table, where=where)
+        if not isinstance(entry, str):
+            return entry
+        name = entry
+    module, _, attribute = name.partition(":")
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kdjax.data.dataset import (
@@ -26,9 +27,10 @@ from kdjax.data.stream import ImageFiles, read_ahead
 from kdjax.data.synthetic import synthetic_wearable
 from kdjax.data.tables import arrays, digits
 from kdjax.data.wearable import pamap2, uci_har
-from kdjax.errors import InputError, call, lookup
+from kdjax.errors import InputError, call, look_up_or_import
 
-LOADERS = {
+# By name: the loader, or "module:loader".
+LOADERS: dict[str, Callable[..., Dataset] | str] = {
     "arrays": arrays,
     "cifar10": cifar10,
     "digits": digits,
@@ -77,7 +79,7 @@ def load(
     normal_only: bool = False,
     **fields: Any,
 ) -> Dataset:
-    """The dataset `name` of `LOADERS`, given the fields that its loader takes.
+    """The dataset `name` of `LOADERS`, or "module:loader", of the fields that it takes.
 
     `seed` draws the validation split; the test set is the same for every seed.
     `labels_per_class` (a number) or `label_fraction` (of each class, in (0, 1], one at
@@ -93,7 +95,7 @@ def load(
         raise InputError(
             "config.data.label_fraction: expected this or labels_per_class, found both"
         )
-    loader = lookup(name, LOADERS, where="config.data.name")
+    loader = look_up_or_import(name, LOADERS, where="config.data.name")
     dataset: Dataset = call(loader, fields, where="config.data", seed=seed)
     dataset = dataset._replace(loader=name)
     if normal_only:

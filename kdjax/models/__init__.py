@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from kdjax.errors import call, lookup
+from kdjax.errors import call, look_up_or_import, lookup
 from kdjax.models.beatgan import BeatGAN, beat_encoder, beatgan, motion_beatgan
 from kdjax.models.convnet import ConvNet, convnet
 from kdjax.models.layers import WHERE, Outputs, one_of, positive
@@ -56,7 +56,7 @@ def build(
     projection: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Network:
-    """The network `name` for `classes` classes.
+    """The network `name` of `MODELS`, or "module:factory", for `classes` classes.
 
     `fields` are the encoder's: `depth`, `width` (wide_resnet), `depth`, `width`, `stem`
     (resnet), `widths` (mlp), `widths`, `windows`, `strides` (convnet), `width`
@@ -72,7 +72,7 @@ def build(
     if norm_devices is not None:
         positive("norm_devices", norm_devices)
     batch_norm = partial(BatchNorm, norm_axis, norm_devices)
-    factory = lookup(name, MODELS, where=f"{WHERE}.name")
+    factory = look_up_or_import(name, MODELS, where=f"{WHERE}.name")
     encoder = call(factory, fields, where=WHERE, batch_norm=batch_norm)
     if projection is None:
         head = classifier(classes)
