@@ -10,6 +10,8 @@ devices' rows u_j with their lse_j and c_j, and none of their logits: they are g
 or go around a ring. The formula is symmetric, so one device does half of the tiles.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int, Shaped
 
 from kdjax.losses._checks import Scalar, check_positive, checked
 from kdjax.losses._maps import normalize
@@ -37,22 +39,29 @@ def nt_xent(
     axis_name: str | None = None,
     chunk_size: int | None = None,
     ring: bool = False,
-    mask: ArrayLike | None = None,
+    mask: Shaped[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
-    """`mean_i -log(exp(S_ip) / sum_{j != i} exp(S_ij))` over the 2N anchors i.
+    """How well each view's embedding picks out the other view of its example, in nats.
 
-    S is the cosine similarity of all 2N rows of [z1; z2] over the temperature, and p
-    the other view of i: `z1[k]` and `z2[k]` are the two views of example k. Rows are
-    normalised here; a zero row stays zero, and NaN gives NaN. Chen et al. 2020, "A
-    simple framework for contrastive learning" (whose code returns twice this value: it
-    adds the means over N of the two views).
+    `mean_i -log(exp(S_ip) / sum_{j != i} exp(S_ij))` over the 2N anchors i, where S is
+    the cosine similarity of all 2N rows of [z1; z2] over the temperature, and p is the
+    other view of i. Rows are normalised here; a zero row, which has no direction, stays
+    zero and has no gradient, and NaN gives NaN. Chen et al. 2020, "A simple framework
+    for contrastive learning" (whose code returns twice this value: it adds the means
+    over N of the two views).
+
+    Inputs narrower than float32 are promoted to it; the result is a float32 scalar. On
+    a mesh with explicit axes, call it under `jax.set_mesh`, or inside `jax.shard_map`.
 
     Args:
+        z1: [batch, dim], the first views' embeddings.
+        z2: [batch, dim], the second views': `z1[k]` and `z2[k]` are of example k.
         temperature: T, usually 0.05 to 1; its gradient is right too.
         axis_name: a mapped axis. The N examples are then all devices', in equal parts;
             the value is the mean over all anchors, the same on every device, and the
-            mean over devices (`pmean`) of the gradients is its gradient. Nothing is
-            detached.
+            mean over devices (`pmean`) of the gradients in the parameters is its
+            gradient. (`jax.shard_map` with its default `check_vma=True` sums them by
+            itself; `pmean` then changes nothing.) Nothing is detached.
         chunk_size: side of the tiles of S, of the 2N rows. Memory is O(N dim +
             chunk_size^2). Default: one tile.
         ring: with `axis_name`, pass the embeddings around instead of gathering them:
