@@ -1,4 +1,32 @@
-"""Losses that distil, contrast and oppose: pure functions of arrays, channels last."""
+"""Losses that distil, contrast and oppose: pure functions of arrays, channels last.
+
+Logits, labels and stored probabilities
+    cross_entropy      a network and its labels
+    distillation_kl    a student and its teacher's logits
+    kd_loss            both of these
+    eskd_loss          the same, without the teacher from some step on
+    soft_target_loss   a student and stored probabilities
+    bernoulli_kl       a student and its teacher, of one logit each
+
+Feature maps
+    attention_transfer_loss   where the energy of two maps is
+    amd_loss                  the same, as angles with a margin
+    frskd_loss                a network and the self-teacher that refines its maps
+
+Embeddings and reconstructions
+    nt_xent                      two views of each example, over one device or many
+    beatgan_discriminator_loss   real examples and reconstructions
+    beatgan_generator_loss       a reconstruction and its original
+
+All work under jit, grad and vmap. Arrays may be JAX's, NumPy's or lists of numbers, are
+computed in float32 or wider, and have the shapes that the signatures name: one name is
+one size in all arguments, `*space` any number of axes, '' a scalar. `Scalar` is a
+number or a traced scalar. What does not fit raises a ValueError that names the
+argument, before anything is compiled. Teachers and targets are detached.
+
+>>> from kdjax.losses import kd_loss
+>>> loss = kd_loss(student_logits, teacher_logits, labels, temperature=4.0, alpha=0.9)
+"""
 
 from kdjax.losses.adversarial import beatgan_discriminator_loss, beatgan_generator_loss
 from kdjax.losses.angular import amd_loss

@@ -1,5 +1,7 @@
 """The two losses of BeatGAN: its discriminator's and its generator's."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -11,12 +13,17 @@ from kdjax.losses._checks import Scalar, checked
 def beatgan_discriminator_loss(
     real_logits: Float[Array, "*batch"], fake_logits: Float[Array, "*batch"]
 ) -> Float[Array, ""]:
-    """`mean -log sigmoid(real) + mean -log(1 - sigmoid(fake))`, in nats.
+    """How badly a discriminator tells real examples from reconstructions, in nats.
 
-    Binary cross-entropy of real examples against 1 plus that of reconstructions against
-    0, each a mean. Logits are [batch] or [batch, 1]. Nothing is detached: take the
-    gradient in the discriminator's parameters only. Zhou et al. 2019, "BeatGAN:
-    Anomalous rhythm detection using adversarially generated time series".
+    `mean -log sigmoid(real) + mean -log(1 - sigmoid(fake))`: the binary cross-entropy
+    of real examples against 1 plus that of reconstructions against 0. Nothing is
+    detached: take the gradient in the discriminator's parameters only. Zhou et al.
+    2019, "BeatGAN: Anomalous rhythm detection using adversarially generated time
+    series".
+
+    Args:
+        real_logits: of real examples, [batch] or [batch, 1].
+        fake_logits: of reconstructions, of the same shape.
 
     Raises:
         ValueError: shapes that differ.
@@ -34,13 +41,20 @@ def beatgan_generator_loss(
     *,
     adversarial_weight: Scalar = 1.0,
 ) -> Float[Array, ""]:
-    """`MSE(reconstruction, x) + adversarial_weight MSE(fake_features, real_features)`.
+    """How far a reconstruction is from its original, in itself and in its features.
 
-    Both are means over all elements. The features are the discriminator's, of the
-    reconstruction and of x, any map [batch, ...]: the generator matches them instead of
-    fooling the discriminator. x and `real_features` are targets and detached; the
-    gradient reaches the generator through `reconstruction` and `fake_features`. Zhou et
-    al. 2019, "BeatGAN"; the published code has weight 1 for ECG and 0.01 for motion.
+    `MSE(reconstruction, x) + adversarial_weight MSE(fake_features, real_features)`,
+    both means over all elements, in the squared units of x and of the features. The
+    generator matches the discriminator's features instead of fooling it. Zhou et al.
+    2019, "BeatGAN"; the published code has weight 1 for ECG and 0.01 for motion.
+
+    Args:
+        x: the originals, [batch, ..., channels]; detached.
+        reconstruction: the generator's, of the same shape.
+        real_features: the discriminator's features of x, any map [batch, ...];
+            detached.
+        fake_features: its features of the reconstruction, of the same shape.
+        adversarial_weight: the weight of the features' term.
 
     Raises:
         ValueError: shapes that do not fit.

@@ -1,5 +1,7 @@
 """Angular margin distillation (AMD): where on a map the energy is, on a hypersphere."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Iterator
 
@@ -23,7 +25,7 @@ def amd_loss(
     scale: Scalar = 64.0,
     local: bool = False,
 ) -> Float[Array, ""]:
-    """Distance of two feature maps' angular distributions, with a margin.
+    """How far apart two feature maps put their energy, as angles with a margin.
 
     For each map f, over its positions::
 
@@ -39,10 +41,16 @@ def amd_loss(
     is cut at `n // 2`, as in the authors' code, a series at `k n // 4` for k = 1, 2, 3:
     where n does not divide, some parts are one position longer.
 
-    Features are [batch, time, channels] or [batch, h, w, channels]; the two may differ
-    in channels only. The result is a float32 scalar without unit, of the order of 1e-3:
-    beside a cross-entropy its weight is about 5000. Jeon, Choi, Shukla & Turaga 2023,
+    The result is a float32 scalar without unit, of the order of 1e-3: beside a
+    cross-entropy its weight is about 5000. Jeon, Choi, Shukla & Turaga 2023,
     "Leveraging angular distributions for improved knowledge distillation".
+
+    Args:
+        student_features: f^s, [batch, time, channels] or [batch, h, w, channels].
+        teacher_features: f^t, the same but for the number of channels; detached.
+        margin: the factor on the angle, above 0; above 1 it sets energy further apart.
+        scale: the factor on the cosine, above 0.
+        local: compare four parts of the map as well.
 
     Raises:
         ValueError: shapes that do not fit, a map too small for four local parts, or

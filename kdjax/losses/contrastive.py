@@ -10,6 +10,8 @@ devices' rows u_j with their lse_j and c_j, and none of their logits: they are g
 or go around a ring. The formula is symmetric, so one device does half of the tiles.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int, Shaped
 
 from kdjax.losses._checks import Scalar, check_positive, checked
 from kdjax.losses._maps import normalize
@@ -37,22 +39,29 @@ def nt_xent(
     axis_name: str | None = None,
     chunk_size: int | None = None,
     ring: bool = False,
-    mask: ArrayLike | None = None,
+    mask: Shaped[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
-    """`mean_i -log(exp(S_ip) / sum_{j != i} exp(S_ij))` over the 2N anchors i.
+    """How well each view's embedding picks out the other view of its example, in nats.
 
-    S is the cosine similarity of all 2N rows of [z1; z2] over the temperature, and p
-    the other view of i: `z1[k]` and `z2[k]` are the two views of example k. Rows are
-    normalised here; a zero row stays zero, and NaN gives NaN. Chen et al. 2020, "A
-    simple framework for contrastive learning" (whose code returns twice this value: it
-    adds the means over N of the two views).
+    `mean_i -log(exp(S_ip) / sum_{j != i} exp(S_ij))` over the 2N anchors i, where S is
+    the cosine similarity of all 2N rows of [z1; z2] over the temperature, and p is the
+    other view of i. Rows are normalised here; a zero row, which has no direction, stays
+    zero and has no gradient, and NaN gives NaN. Chen et al. 2020, "A simple framework
+    for contrastive learning" (whose code returns twice this value: it adds the means
+    over N of the two views).
+
+    Inputs narrower than float32 are promoted to it; the result is a float32 scalar. On
+    a mesh with explicit axes, call it under `jax.set_mesh`, or inside `jax.shard_map`.
 
     Args:
+        z1: [batch, dim], the first views' embeddings.
+        z2: [batch, dim], the second views': `z1[k]` and `z2[k]` are of example k.
         temperature: T, usually 0.05 to 1; its gradient is right too.
         axis_name: a mapped axis. The N examples are then all devices', in equal parts;
             the value is the mean over all anchors, the same on every device, and the
-            mean over devices (`pmean`) of the gradients is its gradient. Nothing is
-            detached.
+            mean over devices (`pmean`) of the gradients in the parameters is its
+            gradient. (`jax.shard_map` with its default `check_vma=True` sums them by
+            itself; `pmean` then changes nothing.) Nothing is detached.
         chunk_size: side of the tiles of S, of the 2N rows. Memory is O(N dim +
             chunk_size^2). Default: one tile.
         ring: with `axis_name`, pass the embeddings around instead of gathering them:
@@ -63,7 +72,7 @@ def nt_xent(
     Raises:
         ValueError: shapes that do not fit, `temperature` not above 0, `chunk_size`
             below 1, `ring` without `axis_name`, or a single example (over all devices):
-            it has no negatives.
+            it has no negatives; or arrays of an explicit mesh that is not set.
     """
     check_positive("temperature", temperature)
     if chunk_size is not None and chunk_size < 1:
@@ -79,13 +88,41 @@ def nt_xent(
         )
     if mask is None:
         mask = jnp.ones(batch, bool)
-    elif jnp.shape(mask) != (batch,):
-        raise ValueError(f"mask: expected {(batch,)}, found {jnp.shape(mask)}")
-    rows = jnp.concatenate([normalize(z1), normalize(z2)]) / jnp.sqrt(temperature)
-    valid = jnp.tile(jnp.asarray(mask) > 0, 2)
-    positives = jnp.sum(rows[:batch] * rows[batch:], axis=-1)
     axis = axis_name if devices > 1 else None
-    plan = _Plan(axis, ring, chunk_size or 2 * batch)
+    loss = partial(_loss, axis_name, _Plan(axis, ring, chunk_size or 2 * batch))
+    if _is_explicit(z1) or _is_explicit(z2):
+        # The rows' products have no sharding of their own: the compiler finds one.
+        loss = jax.sharding.auto_axes(loss, out_sharding=PartitionSpec())
+    return loss(z1, z2, jnp.asarray(temperature, z1.dtype), mask)
+
+
+def _is_explicit(z: Array) -> bool:
+    """Whether z is sharded over axes that are part of its type, as on an explicit mesh.
+
+    ValueError if so and that mesh is not the one in use, in which to compute.
+    """
+    if not any(jax.typeof(z).sharding.spec):
+        return False
+    if jax.sharding.get_abstract_mesh().empty:
+        raise ValueError(
+            f"z1, z2: found {jax.typeof(z)} of an explicit mesh, expected jax.set_mesh "
+            f"with it, or jax.shard_map and axis_name"
+        )
+    return True
+
+
+def _loss(
+    axis_name: str | None,
+    plan: _Plan,
+    z1: Float[Array, "batch dim"],
+    z2: Float[Array, "batch dim"],
+    temperature: Float[Array, ""],
+    mask: Shaped[Array, " batch"],
+) -> Float[Array, ""]:
+    batch = z1.shape[0]
+    rows = jnp.concatenate([normalize(z1), normalize(z2)]) / jnp.sqrt(temperature)
+    valid = jnp.tile(mask > 0, 2)
+    positives = jnp.sum(rows[:batch] * rows[batch:], axis=-1)
     lse = _logsumexp_of_others(rows, valid, plan)
     losses = jnp.where(valid, lse - jnp.concatenate([positives, positives]), 0.0)
     total, count = jnp.sum(losses), jnp.sum(valid)
@@ -120,8 +157,10 @@ def _logsumexp_of_others(
 
 
 def _forward(u: Array, valid: Array, plan: _Plan) -> tuple[Array, Any]:
-    own = _rows(u, valid, plan, lse=0.0, cotangent=0.0)
-    nothing = jnp.full(own.id.shape, _NEVER, u.dtype)
+    # full_like and not full: what a loop carries varies over devices from the start.
+    zeros = jnp.zeros_like(u, shape=u.shape[:1])
+    own = _rows(u, valid, plan, lse=zeros, cotangent=zeros)
+    nothing = jnp.full_like(own.lse, _NEVER)
     lse = _over_pairs(_Fold(_logsumexps, jnp.logaddexp), nothing, own, plan)[
         : u.shape[0]
     ]
@@ -139,7 +178,7 @@ _logsumexp_of_others.defvjp(_forward, _backward)
 
 
 def _rows(
-    u: Array, valid: Array, plan: _Plan, *, lse: Array | float, cotangent: Any
+    u: Array, valid: Array, plan: _Plan, *, lse: Array, cotangent: Array
 ) -> _Rows:
     """This device's rows, padded to whole tiles."""
     count = u.shape[0]
@@ -148,8 +187,8 @@ def _rows(
     rows = (
         (u, 0),
         (jnp.where(valid, first + jnp.arange(count), -1), -1),
-        (jnp.broadcast_to(lse, (count,)).astype(u.dtype), 0),
-        (jnp.broadcast_to(cotangent, (count,)).astype(u.dtype), 0),
+        (lse, 0),
+        (cotangent, 0),
     )
     return _Rows(
         *(

@@ -1,15 +1,29 @@
 """Distillation through logits: Hinton's loss, its early-stopped form, stored targets.
 
-Logits are [batch, classes] and labels [batch], in [0, classes). Inputs narrower than
-float32 are promoted to it, and the result is a float32 scalar unless a docstring says
-otherwise. The teacher is detached: no gradient reaches it. Losses are in nats,
-temperatures have no unit.
+Logits are [batch, classes] and labels [batch], integers in [0, classes). Inputs
+narrower than float32 are promoted to it, and the result is a float32 scalar unless a
+docstring says otherwise. The teacher is detached: no gradient reaches it. Losses are in
+nats, temperatures have no unit.
+
+A label outside [0, classes), -1 included, gives NaN, in the value and the gradient:
+nothing can be raised in compiled code. To leave out unlabelled rows, use `where`.
+
+`where` is [batch], 0 or False for the examples that do not count. These give exactly
+zero loss and zero gradient, NaN or a label of -1 in them notwithstanding; means are
+over the others, and 0 if there are none. (So where devices count different numbers of
+examples, the mean over devices is not the mean over examples.)
+
+A logit of -inf means that the class is not possible: its probability is 0, its gradient
+is zero, and 0 log 0 = 0. A loss is +inf where the target has mass on a class that the
+student's logits exclude. A weight of 0 takes such a term away. A row without a possible
+class gives NaN, as does a logit of NaN or +inf.
 """
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Integer, Shaped
 
 from kdjax.losses._checks import Scalar, check_fraction, check_positive, checked
 
@@ -21,27 +35,38 @@ def cross_entropy(
     *,
     label_smoothing: Scalar = 0.0,
     reduction: str = "mean",
-) -> Float[Array, "..."]:
-    """Mean of `-sum_c q_c log softmax(logits)_c`, `q = (1 - e) onehot(labels) + e / C`.
+    where: Shaped[Array, " batch"] | None = None,
+) -> Float[Array, "*examples"]:
+    """How badly the logits predict the labels: the softmax cross-entropy, in nats.
 
-    Label smoothing `e` is Szegedy et al. 2016, "Rethinking the Inception architecture".
-    A label of `classes` or more gives NaN, as nothing can be raised in compiled code.
-    `reduction` "none" returns [batch].
+    `-sum_c q_c log softmax(logits)_c` with `q = (1 - e) onehot(labels) + e / C`, where
+    e is `label_smoothing` (Szegedy et al. 2016, "Rethinking the Inception
+    architecture") and C counts the classes whose logit is not -inf: e is shared among
+    the possible classes.
+
+    Args:
+        logits: [batch, classes]; -inf excludes a class.
+        labels: [batch], integers. One that is negative, or `classes` or more, gives
+            NaN; one whose logit is -inf gives +inf.
+        label_smoothing: e, in [0, 1].
+        reduction: "mean" over the examples, or "none": [batch].
+        where: [batch], 0 or False for examples that do not count, as unlabelled ones:
+            `where=labels >= 0`. Their loss and gradient are 0, whatever they hold. The
+            mean is over the others, and 0 if there are none.
 
     Raises:
         ValueError: shapes that do not fit, `label_smoothing` outside [0, 1], or an
             unknown `reduction`.
     """
     check_fraction("label_smoothing", label_smoothing)
-    hard = _cross_entropies(logits, labels)
-    uniform = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
-    losses = (1 - label_smoothing) * hard + label_smoothing * uniform
-    match reduction:
-        case "mean":
-            return jnp.mean(losses)
-        case "none":
-            return losses
-    raise ValueError(f"reduction: expected 'mean' or 'none', found {reduction!r}")
+    logits, labels = _kept(where, logits), _kept(where, labels)
+    log_q = _log_softmax(logits)
+    uniform = -jnp.mean(log_q, axis=-1, where=log_q != -jnp.inf)
+    losses = weigh(1 - label_smoothing, _of_labels(log_q, labels))
+    losses += weigh(label_smoothing, uniform)
+    if reduction not in ("mean", "none"):
+        raise ValueError(f"reduction: expected 'mean' or 'none', found {reduction!r}")
+    return _reduce(losses, reduction, where)
 
 
 @checked
@@ -51,37 +76,43 @@ def distillation_kl(
     *,
     temperature: Scalar = 1.0,
     reduction: str = "batchmean",
-) -> Float[Array, "..."]:
-    """`T^2 KL(softmax(teacher / T) || softmax(student / T))`.
+    where: Shaped[Array, " batch"] | None = None,
+) -> Float[Array, "*examples"]:
+    """How far the student's softened prediction is from the teacher's, in nats.
 
-    The factor T^2 keeps the gradient, `T (softmax(s / T) - softmax(t / T))`, of one
-    size at every temperature. Hinton, Vinyals & Dean 2015, "Distilling the knowledge in
-    a neural network".
+    `T^2 KL(softmax(teacher / T) || softmax(student / T))`. The factor T^2 keeps the
+    gradient, `T (softmax(s / T) - softmax(t / T))`, of one size at every temperature.
+    Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network".
 
-    `reduction`: "batchmean" is the mean over examples; "mean" divides by the number of
-    classes as well, which is what `torch.nn.KLDivLoss()` does by default (a weight
-    tuned with it hides a factor 1/C); "none" returns [batch].
+    Args:
+        student_logits: [batch, classes]; -inf excludes a class.
+        teacher_logits: [batch, classes], detached. A class of -inf adds nothing,
+            whatever the student gives it; one that only the student excludes makes the
+            loss +inf, unless the teacher's probability rounds to 0 in float32.
+        temperature: T, above 0.
+        reduction: "batchmean" is the mean over examples; "mean" divides by the number
+            of classes as well, which is what `torch.nn.KLDivLoss()` does by default (a
+            weight tuned with it hides a factor 1/C); "none" returns [batch].
+        where: [batch], 0 or False for examples that do not count, as in
+            `cross_entropy`.
 
     Raises:
         ValueError: shapes that do not fit, `temperature` not above 0, or an unknown
             `reduction`.
     """
     check_positive("temperature", temperature)
-    divergence = optax.losses.kl_divergence_with_log_targets(
-        jax.nn.log_softmax(student_logits / temperature),
-        jax.nn.log_softmax(jax.lax.stop_gradient(teacher_logits) / temperature),
-    )
-    scaled = jnp.square(temperature) * divergence
-    match reduction:
-        case "batchmean":
-            return jnp.mean(scaled)
-        case "mean":
-            return jnp.mean(scaled) / student_logits.shape[-1]
-        case "none":
-            return scaled
-    raise ValueError(
-        f"reduction: expected 'batchmean', 'mean' or 'none', found {reduction!r}"
-    )
+    teacher = jax.lax.stop_gradient(_kept(where, teacher_logits))
+    log_p = _log_softmax(teacher, temperature)
+    log_q = _log_softmax(_kept(where, student_logits), temperature)
+    p = jnp.exp(log_p)
+    divergence = jnp.sum(p * jnp.where(p == 0, 0.0, log_p - log_q), axis=-1)
+    losses = jnp.square(temperature) * divergence
+    if reduction not in ("batchmean", "mean", "none"):
+        raise ValueError(
+            f"reduction: expected 'batchmean', 'mean' or 'none', found {reduction!r}"
+        )
+    total = _reduce(losses, reduction, where)
+    return total / student_logits.shape[-1] if reduction == "mean" else total
 
 
 @checked
@@ -93,11 +124,25 @@ def kd_loss(
     temperature: Scalar = 4.0,
     alpha: Scalar = 0.9,
     reduction: str = "batchmean",
-) -> Float[Array, "..."]:
-    """`(1 - alpha) CE(student, labels) + alpha distillation_kl(student, teacher)`.
+    where: Shaped[Array, " batch"] | None = None,
+) -> Float[Array, "*examples"]:
+    """Learn from the labels and from a teacher: cross-entropy plus distillation.
 
-    Hinton, Vinyals & Dean 2015. `reduction` is that of `distillation_kl`; the
-    cross-entropy is the mean over examples, and with "none" both are [batch].
+    `(1 - alpha) cross_entropy(student, labels) + alpha distillation_kl(student,
+    teacher)`, in nats. Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a
+    neural network".
+
+    Args:
+        student_logits: [batch, classes]; -inf excludes a class.
+        teacher_logits: [batch, classes], detached.
+        labels: [batch], integers. One that is negative, or `classes` or more, gives
+            NaN, at any alpha.
+        temperature: T of the distillation, above 0.
+        alpha: the weight of the distillation, in [0, 1].
+        reduction: that of `distillation_kl`. The cross-entropy is the mean over
+            examples, or with "none", as the result, [batch].
+        where: [batch], 0 or False for examples that count in neither term, as in
+            `cross_entropy`.
 
     Raises:
         ValueError: shapes that do not fit, `temperature` not above 0, `alpha` outside
@@ -105,12 +150,15 @@ def kd_loss(
     """
     check_fraction("alpha", alpha)
     soft = distillation_kl(
-        student_logits, teacher_logits, temperature=temperature, reduction=reduction
+        student_logits,
+        teacher_logits,
+        temperature=temperature,
+        reduction=reduction,
+        where=where,
     )
-    hard = _cross_entropies(student_logits, labels)
-    if reduction != "none":
-        hard = jnp.mean(hard)
-    return (1 - alpha) * hard + alpha * soft
+    log_q = _log_softmax(_kept(where, student_logits))
+    hard = _reduce(_of_labels(log_q, _kept(where, labels)), reduction, where)
+    return weigh(1 - alpha, hard) + weigh(alpha, soft)
 
 
 @checked
@@ -119,21 +167,32 @@ def soft_target_loss(
     teacher_probabilities: Float[Array, "batch classes"],
     *,
     temperature: Scalar = 1.0,
+    where: Shaped[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean of `-T^2 sum_c p_c log softmax(student / T)_c` for stored probabilities p.
+    """How badly the student predicts stored probabilities: a cross-entropy, in nats.
 
-    The probabilities are used as they are: neither softened nor normalised again. For
-    stored logits use `distillation_kl`. Its gradient is the same where
-    `p = softmax(teacher / T)`; its value is less by T^2 times the entropy of p.
+    Mean over examples of `-T^2 sum_c p_c log softmax(student / T)_c`. The probabilities
+    p are used as they are: neither softened nor normalised again. For stored logits use
+    `distillation_kl`, whose gradient is the same where `p = softmax(teacher / T)`; this
+    value is greater than that by T^2 times the entropy of p. Hinton, Vinyals & Dean
+    2015, "Distilling the knowledge in a neural network".
+
+    Args:
+        student_logits: [batch, classes]; -inf excludes a class, and gives +inf where p
+            is not 0.
+        teacher_probabilities: p, [batch, classes], detached.
+        temperature: T, above 0.
+        where: [batch], 0 or False for examples that do not count, as in
+            `cross_entropy`.
 
     Raises:
         ValueError: shapes that do not fit, or `temperature` not above 0.
     """
     check_positive("temperature", temperature)
-    entropies = optax.losses.softmax_cross_entropy(
-        student_logits / temperature, jax.lax.stop_gradient(teacher_probabilities)
-    )
-    return jnp.square(temperature) * jnp.mean(entropies)
+    p = jax.lax.stop_gradient(_kept(where, teacher_probabilities))
+    log_q = _log_softmax(_kept(where, student_logits), temperature)
+    entropies = -jnp.sum(p * jnp.where(p == 0, 0.0, log_q), axis=-1)
+    return jnp.square(temperature) * _reduce(entropies, "mean", where)
 
 
 @checked
@@ -147,12 +206,25 @@ def eskd_loss(
     temperature: Scalar = 4.0,
     alpha: Scalar = 0.9,
     reduction: str = "batchmean",
-) -> Float[Array, "..."]:
-    """`kd_loss` while `step < stop_step`, and from then on CE with weight 1.
+    where: Shaped[Array, " batch"] | None = None,
+) -> Float[Array, "*examples"]:
+    """Learn from a teacher until a step, and from then on from the labels alone.
 
+    `kd_loss` while `step < stop_step`, and then cross-entropy with weight 1, in nats.
     Cho & Hariharan 2019, "On the efficacy of knowledge distillation", stop distilling
-    near the end of training; `step` may be traced. (A teacher that was itself stopped
-    early is a choice of its checkpoint, and takes `kd_loss`.)
+    near the end of training. (A teacher that was itself stopped early is a choice of
+    its checkpoint, and takes `kd_loss`.)
+
+    Args:
+        student_logits: [batch, classes]; -inf excludes a class.
+        teacher_logits: [batch, classes], detached.
+        labels: [batch], integers; see `kd_loss`.
+        step: steps done so far; may be traced.
+        stop_step: the first step without the teacher.
+        temperature: as in `kd_loss`.
+        alpha: as in `kd_loss`, until `stop_step`.
+        reduction: as in `kd_loss`.
+        where: as in `kd_loss`.
 
     Raises:
         ValueError: as `kd_loss`.
@@ -165,16 +237,55 @@ def eskd_loss(
         temperature=temperature,
         alpha=jnp.where(jnp.less(step, stop_step), alpha, 0.0),
         reduction=reduction,
+        where=where,
     )
 
 
-def _cross_entropies(
-    logits: Float[Array, "batch classes"], labels: Integer[Array, " batch"]
+def weigh(weight: Scalar, loss: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """`weight * loss`, but 0 for a weight of 0 of an infinite loss, not NaN."""
+    return weight * jnp.where((weight == 0) & jnp.isinf(loss), 0.0, loss)
+
+
+def _kept(
+    where: Shaped[Array, " batch"] | None, x: Shaped[Array, " batch *rest"]
+) -> Shaped[Array, " batch *rest"]:
+    """x with 0 in the rows that do not count: a NaN there would make the gradient NaN
+    even if the loss left it out afterwards."""
+    if where is None:
+        return x
+    return jnp.where((where > 0).reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
+
+
+def _reduce(
+    losses: Float[Array, " batch"],
+    reduction: str,
+    where: Shaped[Array, " batch"] | None,
+) -> Float[Array, "*examples"]:
+    """The mean of the losses that count, or with "none" 0 for those that do not."""
+    losses = _kept(where, losses)
+    if reduction == "none":
+        return losses
+    if where is None:
+        return jnp.mean(losses)
+    return jnp.sum(losses) / jnp.maximum(jnp.sum(where > 0), 1)
+
+
+def _log_softmax(
+    logits: Float[Array, "batch classes"], temperature: Scalar = 1.0
+) -> Float[Array, "batch classes"]:
+    """`log softmax(logits / T)`: -inf, without a gradient, where the logit is -inf."""
+    possible = logits != -jnp.inf
+    finite = jnp.where(possible, logits, 0.0) / temperature
+    some = jnp.any(possible, axis=-1, keepdims=True)
+    return jax.nn.log_softmax(jnp.where(some, finite, jnp.nan), where=possible | ~some)
+
+
+def _of_labels(
+    log_q: Float[Array, "batch classes"], labels: Integer[Array, " batch"]
 ) -> Float[Array, " batch"]:
-    """`-log softmax(logits)_label` of each example."""
-    # The largest logit becomes 0: far from it, the difference of log-sum-exp and logit
-    # that optax takes would lose the digits of a small loss.
-    largest = jnp.max(logits, axis=-1, keepdims=True)
-    return optax.losses.softmax_cross_entropy_with_integer_labels(
-        logits - jax.lax.stop_gradient(largest), labels
-    )
+    """`-log q_label` of each example; NaN for a label that is no class."""
+    exists = (labels >= 0) & (labels < log_q.shape[-1])
+    labels = jnp.where(exists, labels, 0)
+    picked = jnp.take_along_axis(log_q, labels[:, None], axis=-1)[:, 0]
+    # A factor and not a choice: the gradient is NaN as well.
+    return -picked * jnp.where(exists, 1.0, jnp.nan)

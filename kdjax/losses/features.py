@@ -1,5 +1,7 @@
 """Distillation through intermediate feature maps."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -15,14 +17,19 @@ def attention_transfer_loss(
     *,
     power: float | int = 2,
 ) -> Float[Array, ""]:
-    """Mean over examples and positions of `(Q^s - Q^t)^2`, `Q = A / ||A||`.
+    """How far apart the places are where student and teacher features have energy.
 
-    `A = mean_c |f|^power` is the attention map of features f, and its norm is taken
-    over positions; a zero map stays zero. The teacher is detached. Features are
-    [batch, time, channels] or [batch, h, w, channels]; the two may differ in channels
-    only. The result is a float32 scalar without unit. Zagoruyko & Komodakis 2017,
-    "Paying more attention to attention", in the form of their published code (the paper
-    writes a norm where the code has a mean square).
+    Mean over examples and positions of `(Q^s - Q^t)^2`, where `Q = A / ||A||` and
+    `A = mean_c |f|^power` is the attention map of features f. The norm is taken over
+    positions; a zero map stays zero, and its gradient is zero. The result is a float32
+    scalar without unit. Zagoruyko & Komodakis 2017, "Paying more attention to
+    attention", in the form of their published code (the paper writes a norm where the
+    code has a mean square).
+
+    Args:
+        student_features: [batch, time, channels] or [batch, h, w, channels].
+        teacher_features: the same but for the number of channels; detached.
+        power: of a feature in its energy, at least 1.
 
     Raises:
         ValueError: shapes that do not fit, or `power` below 1, whose gradient is

@@ -1,5 +1,7 @@
 """Self-distillation: a network taught by one that refines its own feature maps."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax
@@ -8,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer
 
 from kdjax.losses._checks import Scalar, check_positive, checked
-from kdjax.losses.distillation import cross_entropy, distillation_kl
+from kdjax.losses.distillation import cross_entropy, distillation_kl, weigh
 from kdjax.losses.features import attention_transfer_loss
 
 
@@ -24,15 +26,26 @@ def frskd_loss(
     alpha: Scalar = 2.0,
     beta: Scalar = 100.0,
 ) -> Float[Array, ""]:
-    """`CE(s, y) + CE(t, y) + alpha KL(s, t) + beta sum_i AT(f_i, r_i)`.
+    """Train a network and its self-teacher, which refines the network's own features.
 
-    s are the network's logits and t its self-teacher's, f_i its feature maps and r_i
-    the same maps refined by the self-teacher; KL is `distillation_kl` and AT
-    `attention_transfer_loss`, in both of which the self-teacher is detached: it learns
-    from the labels alone. Maps are [batch, time, channels] or [batch, h, w, channels];
-    f_i and r_i may differ in channels only. Without maps the sum is 0. Ji, Shin, Hwang,
-    Park & Moon 2021, "Refine myself by teaching myself: Feature refinement via
-    self-knowledge distillation".
+    `CE(s, y) + CE(t, y) + alpha KL(s, t) + beta sum_i AT(f_i, r_i)`, where CE is
+    `cross_entropy` and KL `distillation_kl`, both in nats, and AT is
+    `attention_transfer_loss`, without unit. In KL and AT the self-teacher is detached:
+    it learns from the labels alone. Ji, Shin, Hwang, Park & Moon 2021, "Refine myself
+    by teaching myself: Feature refinement via self-knowledge distillation".
+
+    Args:
+        logits: s, the network's, [batch, classes].
+        self_teacher_logits: t, of the same shape.
+        labels: y, [batch], integers. One that is negative, or `classes` or more, gives
+            NaN.
+        features: a sequence of the network's maps f_i, [batch, time, channels] or
+            [batch, h, w, channels]. Without maps the sum is 0.
+        refined_features: as many maps r_i, those of the network refined by the
+            self-teacher; r_i may differ from f_i in channels only.
+        temperature: T of the distillation, above 0.
+        alpha: the weight of the distillation.
+        beta: the weight of attention transfer.
 
     Raises:
         ValueError: shapes that do not fit, as many `refined_features` as there are not
@@ -42,7 +55,7 @@ def frskd_loss(
         self_teacher_logits, labels
     )
     soft = distillation_kl(logits, self_teacher_logits, temperature=temperature)
-    return labelled + alpha * soft + beta * _attention(features, refined_features)
+    return labelled + weigh(alpha, soft) + beta * _attention(features, refined_features)
 
 
 def _attention(
@@ -72,11 +85,17 @@ def bernoulli_kl(
     *,
     temperature: Scalar = 4.0,
 ) -> Float[Array, ""]:
-    """`T^2 mean KL(Bern(sigmoid(teacher / T)) || Bern(sigmoid(student / T)))`.
+    """How far a student's yes-or-no prediction is from its teacher's, in nats.
 
-    `distillation_kl` for one logit, as a discriminator's: it equals that of the two
-    logits (z, 0). Logits are [batch] or [batch, 1], the teacher is detached; the
-    gradient is `T (sigmoid(s / T) - sigmoid(t / T)) / N`. Hinton, Vinyals & Dean 2015.
+    `T^2 mean KL(Bernoulli(sigmoid(teacher / T)) || Bernoulli(sigmoid(student / T)))`:
+    `distillation_kl` for one logit z, as a discriminator's, and equal to that of the
+    two logits (z, 0). The gradient is `T (sigmoid(s / T) - sigmoid(t / T)) / N`.
+    Hinton, Vinyals & Dean 2015, "Distilling the knowledge in a neural network".
+
+    Args:
+        student_logits: [batch] or [batch, 1], finite.
+        teacher_logits: of the same shape; detached.
+        temperature: T, above 0.
 
     Raises:
         ValueError: shapes that differ, or `temperature` not above 0.

@@ -1,7 +1,8 @@
 """Run by test_contrastive.py in a process with 8 host devices: prints JSON rows.
 
-"parity": how far value and parameter gradients of pmap and shard_map are from one
-unmapped device's. "compiled": bytes that the compiled program holds and receives on a
+"parity": how far value and parameter gradients of pmap, shard_map, and an explicit mesh
+are from one unmapped device's. "refused": the error of an explicit mesh that is not
+set. "compiled": bytes that the compiled program holds and receives on a
 device, beside what tests/benchmarks/contrastive.py says of them.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from kdjax.losses import nt_xent
 
@@ -42,12 +43,17 @@ def gradient_step(weights, x1, x2, **options):
     return value, gradient
 
 
+def make_mesh(devices, kind):
+    return jax.make_mesh((devices,), (AXIS,), (kind,), devices=jax.devices()[:devices])
+
+
 def shard_map(function, devices, in_specs, out_specs):
-    mesh = jax.make_mesh(
-        (devices,), (AXIS,), (AxisType.Auto,), devices=jax.devices()[:devices]
-    )
     mapped = jax.shard_map(
-        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        function,
+        mesh=make_mesh(devices, AxisType.Auto),
+        in_specs=in_specs,
+        out_specs=out_specs,
+        check_vma=False,
     )
     return jax.jit(mapped)
 
@@ -69,6 +75,33 @@ def by_shard_map(step, devices, weights, *views):
     return mapped(weights, *views)
 
 
+def by_checked_shard_map(step, devices, weights, *views):
+    """As users write it, with every default: an explicit mesh, and its checks."""
+    mesh, part = jax.make_mesh((devices,), (AXIS,)), PartitionSpec(AXIS)
+    with jax.set_mesh(mesh):
+        mapped = jax.shard_map(
+            step, in_specs=(PartitionSpec(), part, part), out_specs=PartitionSpec()
+        )
+        return jax.jit(mapped)(weights, *(jax.device_put(x, part) for x in views))
+
+
+def by_explicit_mesh(step, devices, weights, *views):
+    """The whole batch in one program, that the types of the arrays divide."""
+    with jax.set_mesh(make_mesh(devices, AxisType.Explicit)):
+        views = [jax.device_put(x, PartitionSpec(AXIS)) for x in views]
+        options = {k: v for k, v in step.keywords.items() if k == "chunk_size"}
+        return jax.jit(partial(step.func, **options))(weights, *views)
+
+
+def refused():
+    sharding = NamedSharding(make_mesh(8, AxisType.Explicit), PartitionSpec(AXIS))
+    views = jax.device_put(jnp.ones((32, 5)), sharding)
+    try:
+        nt_xent(views, views)
+    except Exception as error:
+        return {"kind": "refused", "error": repr(error)}
+
+
 def parity():
     rng = np.random.default_rng(0)
     views = rng.normal(size=(2, 32, 6)).astype(np.float32)
@@ -77,6 +110,8 @@ def parity():
     ways = {
         by_pmap: ((False, 3), (True, None)),  # ring, chunk
         by_shard_map: ((False, None), (True, 3)),
+        by_checked_shard_map: ((False, 3), (True, None)),
+        by_explicit_mesh: ((False, None), (False, 3)),
     }
     for mapper, choices in ways.items():
         for devices in (1, 2, 4, 8):
@@ -141,6 +176,7 @@ def collectives(text):
 def main():
     for row in parity():
         print(json.dumps(row))
+    print(json.dumps(refused()))
     for local, dim, chunk in SIZES:
         for devices in (1, 2, 4, 8):
             for ring in (False, True) if devices > 1 else (False,):
