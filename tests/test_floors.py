@@ -8,6 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "kdjax"
 FLOORS = {
+    "checks": 0,
     "errors": 0,
     "files": 0,
     "losses": 0,
