@@ -106,13 +106,14 @@ def cosine(
 ) -> optax.Schedule:
     """Linear from 0 to `value` over the fraction `warmup`, then a half cosine to `end`.
 
-    Loshchilov & Hutter 2017, without restarts.
+    The last step at least is of the cosine. Loshchilov & Hutter 2017, without restarts.
     """
+    total_steps = max(total_steps, 1)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup else value,
         peak_value=value,
-        warmup_steps=round(warmup * total_steps),
-        decay_steps=max(total_steps, 1),
+        warmup_steps=min(round(warmup * total_steps), total_steps - 1),
+        decay_steps=total_steps,
         end_value=end,
     )
 

@@ -40,6 +40,18 @@ def test_cosine_schedule_follows_its_formula():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize(("warmup", "steps"), [(0.99, 10), (0.6, 1), (0.1, 0)])
+def test_a_warm_up_is_never_the_whole_run(warmup, steps):
+    rate = {"name": "cosine", "value": 0.2, "warmup": warmup}
+    spec = {"name": "adam", "schedule": rate}
+    _, schedule = optim.build(spec, total_steps=steps, batch_size=256)
+    np.testing.assert_allclose(
+        float(schedule(jnp.int32(max(steps, 1)))), 0.0, atol=1e-7
+    )
+    peak = float(schedule(jnp.int32(max(steps - 1, 0))))
+    np.testing.assert_allclose(peak, 0.2, rtol=1e-6)
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_sgd_is_torch_sgd(nesterov):
     """v = m v + (g + d w);  w -= lr (v, or g + d w + m v with Nesterov)."""
