@@ -36,9 +36,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (known: {', '.join(names)})" if names else " (none are known)"
 
 
-def lookup(name: str, table: Mapping[str, Any], *, where: str) -> Any:
+def lookup(name: Any, table: Mapping[str, Any], *, where: str) -> Any:
     """`table[name]`, or an InputError that names `where` and the nearest key."""
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise InputError(f"{where}: unknown name {name!r}{nearest(str(name), table)}")
     return table[name]
 
@@ -64,8 +64,10 @@ def look_up_or_import(name: str, table: Mapping[str, Any], *, where: str) -> Any
         raise InputError(f"{where}: {name!r}: {error}") from error
 
 
-def split_name(section: Mapping[str, Any], *, where: str) -> tuple[str, dict[str, Any]]:
+def split_name(section: Any, *, where: str) -> tuple[str, dict[str, Any]]:
     """A config section's `name` and its other fields; InputError if it has no name."""
+    if not isinstance(section, Mapping):
+        raise InputError(f"{where}: expected a section with a name, found {section!r}")
     if "name" not in section:
         raise InputError(f"{where}.name: missing, and it has no default")
     return section["name"], {k: v for k, v in section.items() if k != "name"}

@@ -3,7 +3,7 @@
 import pytest
 
 from kdjax import files
-from kdjax.errors import InputError, call, lookup
+from kdjax.errors import InputError, call, lookup, split_name
 
 
 def make(*, width, depth=10, seed):
@@ -31,6 +31,18 @@ def test_call_names_the_field(fields, message):
 def test_lookup_names_the_nearest():
     with pytest.raises(InputError, match=r"x: unknown name 'mpl' .*'mlp'"):
         lookup("mpl", {"mlp": 1, "resnet": 2}, where="x")
+
+
+@pytest.mark.parametrize("name", [None, 3, ["mlp"]])
+def test_a_name_that_is_no_text_is_unknown(name):
+    with pytest.raises(InputError, match=r"x: unknown name .*mlp"):
+        lookup(name, {"mlp": 1, "resnet": 2}, where="x")
+
+
+@pytest.mark.parametrize("section", [0.1, "mlp", None, ["name"]])
+def test_a_section_has_fields(section):
+    with pytest.raises(InputError, match=r"x: expected a section with a name, found"):
+        split_name(section, where="x")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -6,6 +6,8 @@ Lengths in a schedule are fractions of the run, so that a shorter run keeps its 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -14,7 +16,10 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
+from kdjax.checks import boolean, integer, number, numbers
 from kdjax.errors import InputError, call, lookup, split_name
+
+WHERE = "config.optimizer"
 
 
 def build(
@@ -26,29 +31,43 @@ def build(
     optax.MultiSteps); what follows `total_steps` then counts updates. `schedule` may
     have a `scaling` of its values by the batch size B, over all devices and accumulated
     steps: "linear", B / 256, or "sqrt", sqrt(B) (SimCLR's rules, of Goyal et al. 2017).
+    A field outside its range (`FIELDS`), or more steps to accumulate than the run has,
+    is an InputError.
     """
-    name, fields = split_name(spec, where="config.optimizer")
-    every = fields.pop("accumulate", 1)
-    if not isinstance(every, int) or every < 1:
+    name, fields = split_name(spec, where=WHERE)
+    every = integer(fields.pop("accumulate", 1), where=f"{WHERE}.accumulate", low=1)
+    if 0 < total_steps < every:
         raise InputError(
-            f"config.optimizer.accumulate: expected an integer >= 1, got {every!r}"
+            f"{WHERE}.accumulate: expected at most the {total_steps} steps of the run, "
+            f"found {every}"
         )
-    where = "config.optimizer.schedule"
+    where = f"{WHERE}.schedule"
     rate, rates = split_name(fields.pop("schedule", {}), where=where)
     rule = rates.pop("scaling", "none")
     factor = lookup(rule, SCALINGS, where=f"{where}.scaling")(batch_size * every)
     factory = lookup(rate, SCHEDULES, where=where)
-    unscaled = call(factory, rates, where=where, total_steps=total_steps // every)
+    unscaled = _call(factory, rates, where=where, total_steps=total_steps // every)
 
     def schedule(update: ArrayLike) -> Array:
         return jnp.asarray(factor * unscaled(update))
 
-    factory = lookup(name, OPTIMIZERS, where="config.optimizer")
-    optimizer = call(factory, fields, where="config.optimizer", schedule=schedule)
+    factory = lookup(name, OPTIMIZERS, where=WHERE)
+    optimizer = _call(factory, fields, where=WHERE, schedule=schedule)
     if every == 1:
         return optimizer, schedule
     accumulated = optax.MultiSteps(optimizer, every_k_schedule=every)
     return accumulated.gradient_transformation(), lambda step: schedule(step // every)
+
+
+def _call(
+    factory: Callable[..., Any], fields: Mapping[str, Any], *, where: str, **given: Any
+) -> Any:
+    """`errors.call`, with each of the fields checked by `FIELDS`."""
+    checked = {
+        name: FIELDS[name](value, where=f"{where}.{name}") if name in FIELDS else value
+        for name, value in fields.items()
+    }
+    return call(factory, checked, where=where, **given)
 
 
 def constant(*, total_steps: int, value: float) -> optax.Schedule:
@@ -65,11 +84,16 @@ def steps(
     The wearable papers: values (.05, .01, .001, .0001), boundaries (.055, 1/3, 2/3),
     which are 11, 66 and 133 of 200 epochs (Jeon et al. 2021).
     """
-    if len(values) != len(boundaries) + 1 or list(boundaries) != sorted(boundaries):
+    where = f"{WHERE}.schedule"
+    if len(values) != len(boundaries) + 1:
         raise InputError(
-            "config.optimizer.schedule: expected one more value than boundaries, "
-            f"boundaries ascending; got values {tuple(values)}, "
-            f"boundaries {tuple(boundaries)}"
+            f"{where}.values: expected one more value than boundaries, "
+            f"found {len(values)} and {len(boundaries)}"
+        )
+    if any(a >= b for a, b in pairwise(boundaries)):
+        raise InputError(
+            f"{where}.boundaries: expected ascending fractions of the run, "
+            f"found {tuple(boundaries)}"
         )
     return optax.join_schedules(
         [optax.constant_schedule(value) for value in values],
@@ -82,17 +106,14 @@ def cosine(
 ) -> optax.Schedule:
     """Linear from 0 to `value` over the fraction `warmup`, then a half cosine to `end`.
 
-    Loshchilov & Hutter 2017, without restarts.
+    The last step at least is of the cosine. Loshchilov & Hutter 2017, without restarts.
     """
-    if not 0 <= warmup < 1:
-        raise InputError(
-            f"config.optimizer.schedule.warmup: expected 0 <= warmup < 1, got {warmup}"
-        )
+    total_steps = max(total_steps, 1)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0 if warmup else value,
         peak_value=value,
-        warmup_steps=round(warmup * total_steps),
-        decay_steps=max(total_steps, 1),
+        warmup_steps=min(round(warmup * total_steps), total_steps - 1),
+        decay_steps=total_steps,
         end_value=end,
     )
 
@@ -159,6 +180,23 @@ def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
+_rate = partial(number, low=0)
+_share = partial(number, low=0, below=1)
+# what a field may be, in whichever optimizer or schedule it is
+FIELDS: dict[str, Callable[..., Any]] = {
+    "b1": _share,
+    "b2": _share,
+    "boundaries": partial(numbers, low=0, high=1),
+    "end": _rate,
+    "eps": partial(number, above=0),
+    "momentum": _share,
+    "nesterov": boolean,
+    "trust_coefficient": partial(number, above=0),
+    "value": _rate,
+    "values": partial(numbers, low=0),
+    "warmup": _share,
+    "weight_decay": partial(number, low=0),
+}
 SCALINGS: dict[str, Callable[[int], float]] = {
     "none": lambda batch_size: 1.0,
     "linear": lambda batch_size: batch_size / 256,

@@ -1,18 +1,19 @@
 """Time and memory of NT-Xent with its gradient, and a model of both over devices.
 
-    python tests/benchmarks/contrastive.py [case ...] [--torch=PYTHON] [--figure=FILE]
+    python tests/benchmarks/contrastive.py [case ...] [--rounds=N]
+        [--peer=PYTHON_WITH_TORCH] [--figure=FILE] [--tiny]
     python tests/benchmarks/contrastive.py --model
 
 D = 128, temperature 0.1, float32, on one device; N examples are 2N rows. Memory is the
 peak resident size above that after imports and inputs, compilation included; each row
-is a process of its own. The peer is ../shared/peers/ntxent_torch.py, run in the same
-minute with `--torch=PYTHON`, at the sizes where it fits in 4 GiB. `--model` prints what
-a device holds and receives over many devices; a test holds it to what is compiled.
+is a process of its own, and of the rounds the median. The peer is
+../shared/peers/ntxent_torch.py, run in turn with `--peer`, at the sizes where it fits
+in 4 GiB. `--model` prints what a device holds and receives over many devices; a test
+holds it to what is compiled. `--tiny` is what the tests run.
 
 This file imports the standard library alone at its top: PyTorch's Python runs it too.
 """
 
-import argparse
 import json
 import math
 import os
@@ -26,9 +27,11 @@ from pathlib import Path
 PEERS = Path(__file__).resolve().parents[3] / "shared" / "peers"
 DIM, TEMPERATURE, CHUNK = 128, 0.1, 512
 CASES = {"step": [4096], "sizes": [1024, 2048, 4096, 8192, 16384, 32768]}
+TINY = {"step": [64], "sizes": [128]}
 FULL = "kdjax, one tile"
 CHUNKED = f"kdjax, chunk {CHUNK}"
 TORCH = "PyTorch"
+ROW = "--row"  # what a row's own process is started with
 
 
 def memory(
@@ -143,34 +146,52 @@ def measure_here(name, examples):
 
 
 def run(name, examples, python):
-    """Measures one row in a process of its own and prints it."""
+    """One row, in a process of its own."""
     done = subprocess.run(
-        [python, __file__, f"--row={name}", str(examples)],
+        [python, __file__, ROW, name, str(examples)],
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    row = {"name": name, "examples": examples, **json.loads(done.stdout)}
-    row["ns"] = row["ms"] * 1e6 / (2 * examples) ** 2
-    print(
-        f"{name:>16} {examples:>6} {row['ms']:>10.1f} {row['ns']:>8.2f} "
-        f"{row['mib']:>8.0f}",
-        flush=True,
-    )
-    return row
+    return json.loads(done.stdout)
 
 
-def run_case(case, torch):
+def run_rounds(pythons, examples, rounds):
+    """The median row of each of {name: its Python}, run in turn; prints them."""
+    rows = {name: [] for name in pythons}
+    for _ in range(rounds):
+        for name, python in pythons.items():
+            rows[name].append(run(name, examples, python))
+    medians = []
+    for name, each in rows.items():
+        row = {key: statistics.median(r[key] for r in each) for key in ("ms", "mib")}
+        row |= {"name": name, "examples": examples}
+        row["ns"] = row["ms"] * 1e6 / (2 * examples) ** 2
+        medians.append(row)
+        print(
+            f"{name:>16} {examples:>6} {row['ms']:>10.4g} {row['ns']:>8.3g} "
+            f"{row['mib']:>8.0f}",
+            flush=True,
+        )
+    if TORCH in rows:
+        pairs = zip(rows[CHUNKED], rows[TORCH], strict=True)
+        ratios = ", ".join(f"{b['ms'] / a['ms']:.3g}" for a, b in pairs)
+        print(f"{'ratio':>16} {examples:>6} {ratios}", flush=True)
+    return medians
+
+
+def run_case(case, sizes, rounds, peer):
     print(f"{case:>16} {'N':>6} {'ms':>10} {'ns/pair':>8} {'MiB':>8}")
     rows = []
-    for examples in CASES[case]:
-        rows.append(run(CHUNKED, examples, sys.executable))
+    for examples in sizes:
+        pythons = {CHUNKED: sys.executable}
         if case == "step":
-            rows.append(run(FULL, examples, sys.executable))
+            pythons[FULL] = sys.executable
         # Its logits, their mask, log-softmax and gradient.
-        if torch and 4 * 4 * (2 * examples) ** 2 <= 4 * 2**30:
-            rows.append(run(TORCH, examples, torch))
+        if peer and 4 * 4 * (2 * examples) ** 2 <= 4 * 2**30:
+            pythons[TORCH] = peer
+        rows += run_rounds(pythons, examples, rounds)
     return rows
 
 
@@ -205,27 +226,29 @@ def draw(rows, file):
     figure.savefig(file, dpi=150)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; default all")
-    parser.add_argument("--torch", help="the Python that has PyTorch; default: none")
-    parser.add_argument("--figure", help="where to draw the case 'sizes'")
-    parser.add_argument("--model", action="store_true", help="print the model alone")
-    parser.add_argument("--row", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.row:
-        print(json.dumps(measure_here(given.row, int(given.cases[0]))))
-        return
+def main(arguments):
+    from stepping import parser, print_machine
+
+    flags = parser(__doc__, rounds=1)
+    flags.add_argument("cases", nargs="*", help=f"of {', '.join(CASES)}; default all")
+    flags.add_argument("--figure", help="where to draw the case 'sizes'")
+    flags.add_argument("--model", action="store_true", help="print the model alone")
+    given = flags.parse_args(arguments)
     if given.model:
         print_model()
         return
     if unknown := set(given.cases) - set(CASES):
-        parser.error(f"case: expected {', '.join(CASES)}, found {min(unknown)}")
+        flags.error(f"case: expected {', '.join(CASES)}, found {min(unknown)}")
+    print_machine()
     for case in given.cases or CASES:
-        rows = run_case(case, given.torch)
+        sizes = (TINY if given.tiny else CASES)[case]
+        rows = run_case(case, sizes, given.rounds, given.peer)
         if case == "sizes" and given.figure:
             draw(rows, given.figure)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [ROW]:
+        print(json.dumps(measure_here(sys.argv[2], int(sys.argv[3]))))
+    else:
+        main(sys.argv[1:])

@@ -1,23 +1,25 @@
 """What the choices before any network are worth on unseen patients, by PCA.
 
-    python tests/benchmarks/ecg_choices.py MITDB_FOLDER
+    python tests/benchmarks/ecg_choices.py MITDB_FOLDER [--tiny]
 
 Ten times, 11 of MIT-BIH's patients with lead MLII are tested and PCA learns from every
 fifth normal beat of the others. Printed: AUC and average precision, mean and standard
-deviation over the splits, and both again by scores relative to the patient's.
+deviation over the splits, and both again by scores relative to the patient's. `--tiny`
+is what the tests run: twice, with one patient tested.
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
+from stepping import parser, print_machine
 
 from kdjax.data import preprocessing
 from kdjax.data.ecg import records
 from kdjax.data.ecg.mitbih import SAME_PATIENT
 from kdjax.tasks.anomaly.metrics import detection, relative
 
-SPLITS, TESTED, THINNED = 10, 11, 5
+THINNED = 5
 COMPONENTS = (3, 5, 10, 20, 50)
 LEAD = "MLII"
 
@@ -49,7 +51,7 @@ def standardised(x, patient):
 
 def min_max(x, patient):
     del patient
-    return preprocessing.range_of_example(x)
+    return preprocessing.range_of_example(x.astype(np.float64))
 
 
 def by_patient(x, patient):
@@ -73,30 +75,35 @@ def scores(x, abnormal, test):
     return {k: np.maximum(whole - found[:, k - 1], 0) for k in COMPONENTS}
 
 
-def figures(x, abnormal, patient):
+def metrics(x, abnormal, patient, *, splits, tested):
     """By number of components, [splits, 4]."""
-    found = {k: [] for k in COMPONENTS}
-    for split in range(SPLITS):
+    rows = {k: [] for k in COMPONENTS}
+    for split in range(splits):
         order = np.random.default_rng(split).permutation(np.unique(patient))
-        test = np.isin(patient, order[:TESTED])
+        test = np.isin(patient, order[:tested])
         for k, score in scores(x, abnormal, test).items():
             row = []
             for value in (score, relative(score, patient[test])):
                 one = detection(abnormal[test], value)
                 row += [one["auc"], one["average_precision"]]
-            found[k].append(row)
-    return found
+            rows[k].append(row)
+    return rows
 
 
-def main():
-    beats, abnormal, patient = read(Path(sys.argv[1]))
+def main(arguments):
+    flags = parser(__doc__, timed=False)
+    flags.add_argument("root", type=Path, metavar="MITDB_FOLDER")
+    given = flags.parse_args(arguments)
+    print_machine()
+    sizes = {"splits": 2, "tested": 1} if given.tiny else {"splits": 10, "tested": 11}
+    beats, abnormal, patient = read(given.root)
     print("| leads | beats scaled | components | AUC | AP | relative AUC | AP |")
     print("|---|---|--:|--:|--:|--:|--:|")
     for leads, columns in (("MLII", 1), ("MLII and the other", 2)):
         for scale in (min_max, standardised, by_patient):
             x = scale(beats[..., :columns], patient).reshape(len(beats), -1)
-            for k, found in figures(x, abnormal, patient).items():
-                mean, std = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
+            for k, rows in metrics(x, abnormal, patient, **sizes).items():
+                mean, std = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1)
                 cells = [f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, std, strict=True)]
                 named = scale.__name__.replace("_", " ")
                 row = " | ".join([leads, named, str(k), *cells])
@@ -104,4 +111,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,26 +1,23 @@
 """Speed of SimCLR's training step: ms per step at batch 256 and 1024.
 
-    python tests/benchmarks/simclr.py [batch ...]
-    python tests/benchmarks/simclr.py large CIFAR_FOLDER
+    python tests/benchmarks/simclr.py [--rounds=N] [--peer=PYTHON_WITH_TORCH] [--tiny]
+    python tests/benchmarks/simclr.py --large=CIFAR_FOLDER
 
 The step is the one that training runs, on one device: it gathers its batch of windows
 of 320 samples x 2 channels, encodes both views (no augmentation, as the peer's), and
-takes SGD with momentum on NT-Xent. The peer is ../shared/peers/simclr_torch.py: run
-both in the same minute on a quiet machine and quote the ratio. `large` takes steps of
-4,096 CIFAR-10 images, encoded in 16 pieces.
+takes SGD with momentum on NT-Xent. The peer is ../shared/peers/simclr_torch.py;
+`--peer` runs it in turn with it. `--large` takes steps of 4,096 CIFAR-10 images,
+encoded in 16 microbatches. `--tiny` is what the tests run.
 """
 
 import resource
-import statistics
 import sys
 from itertools import islice
 
-from stepping import run_steps
+from stepping import Case, parser, print_machine, report, run_steps, steps
 
 from kdjax.tasks.contrastive import simclr
 from kdjax.training import host, loop
-
-BATCHES = (256, 1024)
 
 
 def make_task(batch):
@@ -46,14 +43,19 @@ def make_task(batch):
     )
 
 
-def time_steps(batch, repeats=15, warmup=2):
-    """ms of each of `repeats` steps."""
-    steps = islice(run_steps(make_task(batch), batch), warmup + repeats)
-    return [seconds * 1e3 for seconds, _ in steps][warmup:]
+def cases(batches, repeats):
+    for batch in batches:
+        yield Case(
+            name=f"SimCLR step, batch {batch}",
+            prepare=steps(
+                lambda batch=batch: make_task(batch), batch, repeats=repeats, warmup=2
+            ),
+            peer=("simclr_torch.py", f"torch SimCLR step, batch {batch}"),
+        )
 
 
-def large(root, batch=4096, pieces=16, steps=4):
-    """Steps of `batch` CIFAR-10 images in pieces: seconds, loss, memory in all."""
+def large(root, *, batch, microbatches, steps=4):
+    """Steps of `batch` CIFAR-10 images in parts: seconds, loss, memory in all."""
     task = simclr.make(
         data={"name": "cifar10", "root": root},
         model={
@@ -69,29 +71,30 @@ def large(root, batch=4096, pieces=16, steps=4):
             "schedule": {"name": "constant", "value": 1.0, "scaling": "linear"},
         },
         augment={"name": "simclr_image", "strength": 0.5, "blur": 0.0},
-        contrast={"temperature": 0.5, "pieces": pieces, "chunk_size": 512},
+        contrast={"temperature": 0.5, "microbatches": microbatches, "chunk_size": 512},
         seed=0,
     )
     for seconds, metrics in islice(run_steps(task, batch), steps):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"batch {batch} in {pieces} pieces: {seconds:.1f} s, "
+            f"batch {batch} in {microbatches} microbatches: {seconds:.1f} s, "
             f"loss {metrics['loss']:.4f}, {peak:.0f} MiB in all",
             flush=True,
         )
 
 
-def main(argv):
-    host.keep_freed_memory()
-    if argv[:1] == ["large"]:
-        large(argv[1])
+def main(arguments):
+    flags = parser(__doc__)
+    flags.add_argument("--large", metavar="CIFAR_FOLDER")
+    given = flags.parse_args(arguments)
+    print_machine()
+    if given.large:
+        host.keep_freed_memory()
+        batch, microbatches = (8, 2) if given.tiny else (4096, 16)
+        large(given.large, batch=batch, microbatches=microbatches)
         return
-    for batch in [int(argument) for argument in argv] or BATCHES:
-        times = time_steps(batch)
-        print(
-            f"SimCLR step, batch {batch}: {statistics.median(times):.1f} ms "
-            f"(min {min(times):.1f})"
-        )
+    batches, repeats = ((8,), 2) if given.tiny else ((256, 1024), 15)
+    report(cases(batches, repeats), rounds=given.rounds, peer=given.peer)
 
 
 if __name__ == "__main__":

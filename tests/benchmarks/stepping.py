@@ -1,11 +1,159 @@
-"""Steps of a task, as training runs them, timed one by one."""
+"""What the benchmarks share: the machine, steps as training runs them, and a peer."""
 
+import argparse
+import os
+import platform
+import re
+import statistics
+import subprocess
 import time
-from itertools import chain, count
+from collections.abc import Callable
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
-from kdjax.training import loop, parallel
+from kdjax.training import host, loop, parallel
+
+PEERS = Path(__file__).resolve().parents[3] / "shared" / "peers"
+# what host.keep_freed_memory asks of glibc, for a peer
+KEEP_FREED = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_ARENA_MAX": "1",
+}
+
+
+class Case(NamedTuple):
+    """What is timed, and the peer's program for the same.
+
+    prepare: () -> measure, compiled; measure: () -> ms, the median of a round.
+    peer: (a program of PEERS, how the line begins in which it prints its ms) or None.
+    keep: both keep freed memory for the next call, as training does; it slows small
+      calls, and stays so in this process.
+    """
+
+    name: str
+    prepare: Callable[[], Callable[[], float]]
+    peer: tuple[str, str] | None = None
+    keep: bool = True
+
+
+def parser(doc, *, rounds=3, timed=True):
+    """The flags that the benchmarks share."""
+    made = argparse.ArgumentParser(description=doc.splitlines()[0])
+    made.add_argument(
+        "--tiny", action="store_true", help="show that it runs; measures nothing"
+    )
+    if timed:
+        made.add_argument("--rounds", type=int, default=rounds, help="of each case")
+        made.add_argument(
+            "--peer",
+            metavar="PYTHON",
+            help="a Python that has PyTorch: in each round, run the peer's program too",
+        )
+    return made
+
+
+def print_machine():
+    """A ratio holds for one processor, so every output begins with its name."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    print(
+        f"{processor()}, {threads or os.cpu_count()} threads, jax {jax.__version__}, "
+        f"{jax.default_backend()}",
+        flush=True,
+    )
+
+
+def processor():
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        named = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
+        if named:
+            return named[1]
+    return platform.processor() or platform.machine()
+
+
+def report(cases, *, rounds, peer):
+    """Prints each case's median ms; with a peer run in turn, its median and the ratio.
+
+    In brackets what each round gave. The ratio is the peer's time by kdjax's.
+    """
+    for case in cases:
+        if case.keep:
+            host.keep_freed_memory()
+        measure = case.prepare()
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(measure())
+            if peer and case.peer:
+                theirs.append(peer_ms(peer, *case.peer, keep=case.keep))
+        line = f"{case.name}: {_spread(ours)} ms"
+        if theirs:
+            ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+            line += f"; peer {_spread(theirs)} ms; ratio {_spread(ratios)}"
+        print(line, flush=True)
+
+
+def peer_ms(python, program, label, *, keep):
+    """What the peer's program prints: 'LABEL ...: 12.34 ms ...'."""
+    done = subprocess.run(
+        [python, PEERS / program],
+        env=os.environ | (KEEP_FREED if keep else {}),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    timed = re.search(
+        rf"^{re.escape(label)}\b[^:\n]*: ([\d.]+) ms", done.stdout, re.MULTILINE
+    )
+    if not timed:
+        raise SystemExit(
+            f"{program}: expected a line '{label}: ... ms', found {done.stdout!r}"
+        )
+    return float(timed[1])
+
+
+def _spread(values):
+    median = f"{statistics.median(values):.4g}"
+    if len(values) == 1:
+        return median
+    return f"{median} ({', '.join(f'{value:.4g}' for value in values)})"
+
+
+def steps(make, batch, *, repeats, warmup=3):
+    """`Case.prepare` of the steps of the task that `make` makes."""
+
+    def prepare():
+        running = run_steps(make(), batch)
+        for _ in islice(running, warmup):
+            pass
+        return lambda: median_ms(seconds for seconds, _ in islice(running, repeats))
+
+    return prepare
+
+
+def calls(make, *, repeats, warmup=5, per=1):
+    """`Case.prepare` of the call that `make` makes; ms by `per`."""
+
+    def prepare():
+        call = make()
+        for _ in range(warmup):
+            jax.block_until_ready(call())
+        return lambda: median_ms(_seconds(call) for _ in range(repeats)) / per
+
+    return prepare
+
+
+def _seconds(call):
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+def median_ms(seconds):
+    return statistics.median(seconds) * 1e3
 
 
 def run_steps(task, batch):
@@ -16,8 +164,7 @@ def run_steps(task, batch):
     step = loop.compiled_step(task, devices)
     epochs = (task.data["train"].batches(batch, epoch=e) for e in count(1))
     for each in chain.from_iterable(epochs):
-        part = devices.shard(each)
         start = time.perf_counter()
-        state, metrics = step(state, everywhere, part)
+        state, metrics = step(state, everywhere, devices.shard(each))
         jax.block_until_ready(metrics)
         yield time.perf_counter() - start, metrics

@@ -1,110 +1,101 @@
 """Speed of the wearable experiment: ms per training step, and of a whole epoch.
 
-    python tests/benchmarks/wearable.py [case ...]
+    python tests/benchmarks/wearable.py [--rounds=N] [--peer=PYTHON_WITH_TORCH] [--tiny]
 
 The step is the one that training runs: the batch is gathered and augmented (Mix1) from
 5,504 windows of 128 samples x 9 channels on the device; batch 64, 6 classes, SGD with
 momentum and weight decay. The peers are ../shared/peers/wrn_torch.py (whose data and
-augmentation are not in its step), kd_torch.py and epoch_torch.py: run both in the same
-minute on a quiet machine and quote the ratio.
+augmentation are not in its step), kd_torch.py and epoch_torch.py; `--peer` runs them in
+turn with it. `--tiny` is what the tests run.
 """
 
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
-import numpy as np
+from stepping import Case, median_ms, parser, print_machine, report, steps
 
-from kdjax import models
+from kdjax.stages import batches, networks
 from kdjax.tasks.distillation import distill
 from kdjax.training import host, loop, parallel
 
-DATA = {
-    "name": "synthetic_wearable",
-    "subjects": 8,  # 4 to train on
-    "classes": 6,
-    "windows": 230,
-    "samples": 128,
-    "channels": 9,
-}
-KD = {"cross_entropy": {"weight": 0.3}, "kd": {"weight": 0.7, "temperature": 4.0}}
-# name: (depth, width) of the student, and of a frozen teacher or None
-CASES = {
-    "WRN16-1": ((16, 1), None),
-    "WRN16-3": ((16, 3), None),
-    "WRN28-1": ((28, 1), None),
-    "KD WRN16-3 -> WRN16-1": ((16, 1), (16, 3)),
-}
-EPOCH = "epoch of KD WRN16-3 -> WRN16-1"
+LOSSES = {"cross_entropy": {"weight": 0.3}, "kd": {"weight": 0.7, "temperature": 4.0}}
 
 
-def wide_resnet(size):
-    return {"name": "wide_resnet", "depth": size[0], "width": size[1]}
+class Sizes(NamedTuple):
+    """`networks`: (depth, width), the last two the teacher and its student."""
+
+    networks: tuple
+    windows: int = 230
+    samples: int = 128
+    batch: int = 64
+    steps: int = 60
+    epochs: int = 4
 
 
-def make_task(student, teacher, training):
+FULL = Sizes(networks=((28, 1), (16, 3), (16, 1)))
+TINY = Sizes(((10, 1), (10, 1)), windows=4, samples=16, batch=8, steps=2, epochs=2)
+
+
+def data(sizes):
+    return {
+        "name": "synthetic_wearable",
+        "subjects": 8,  # 4 to train on
+        "classes": 6,
+        "windows": sizes.windows,
+        "samples": sizes.samples,
+        "channels": 9,
+    }
+
+
+def model(network):
+    return {"name": "wide_resnet", "depth": network[0], "width": network[1]}
+
+
+def make_task(sizes, student, teacher=None):
     """The task, with an untrained teacher: it costs what a trained one does."""
     frozen = None
     if teacher:
-        config = {"model": wide_resnet(teacher), "data": DATA, "seed": 0}
+        config = {"model": model(teacher), "data": data(sizes), "seed": 0}
         frozen = {"folder": "untrained", "config": config}
     task = distill.make(
-        data=DATA,
-        model=wide_resnet(student),
-        training=training,
+        data=data(sizes),
+        model=model(student),
+        training=training(sizes),
         optimizer={
             "name": "sgd",
             "weight_decay": 1e-4,
             "schedule": {"name": "constant", "value": 0.05},
         },
-        losses=KD if teacher else {"cross_entropy": {"weight": 1.0}},
+        losses=LOSSES if teacher else {"cross_entropy": {"weight": 1.0}},
         teacher=frozen,
         augment={"name": "mix1"},
         seed=0,
     )
-    return task._replace(constants=lambda: constants(teacher))
+    if not teacher:
+        return task
+    dataset = batches.load(data(sizes), 0)
+    module = networks.build(model(teacher), dataset.classes)
+    example = batches.first(dataset)
+    init = host.compile_once(lambda key: module.init(key, example, train=False))
+    made = dict(init(jax.random.key(1)))
+    variables = {"params": made.pop("params"), "model_state": made}
+    constants = batches.inputs(dataset, 0).constants() | {"teacher": variables}
+    return task._replace(constants=lambda: constants)
 
 
-def constants(teacher):
-    dataset = distill.datasets.load(DATA["name"], seed=0, **fields(DATA))
-    splits = (dataset.train, dataset.validation, dataset.test)
-    x = np.concatenate([split.x for split in splits])
-    y = np.concatenate([split.y for split in splits])
-    variables = {}
-    if teacher:
-        module = models.build(classes=6, **wide_resnet(teacher))
-        found = module.init(jax.random.key(1), jax.numpy.asarray(x[:1]), train=False)
-        stats = {k: v for k, v in found.items() if k != "params"}
-        variables = {"params": found["params"], "model_state": stats}
-    return {"x": x, "y": y, "teacher": variables}
+def training(sizes):
+    return loop.Training(
+        epochs=sizes.epochs, batch_size=sizes.batch, eval_batch_size=512
+    )
 
 
-def fields(section):
-    return {key: value for key, value in section.items() if key != "name"}
-
-
-def time_steps(case, repeats=60, warmup=5):
-    """ms of each of `repeats` steps, waiting for each."""
-    task = make_task(*CASES[case], loop.Training(epochs=1, batch_size=64))
-    devices = parallel.make("pmap", devices=1)
-    everywhere = devices.replicate((task.constants(), jax.random.key(1)))
-    state = devices.replicate(jax.jit(task.init)(jax.random.key(0)))
-    step, times = loop.compiled_step(task, devices), []
-    for batch in list(task.data["train"].batches(64, epoch=1))[: warmup + repeats]:
-        start = time.perf_counter()
-        state, metrics = step(state, everywhere, devices.shard(batch))
-        jax.block_until_ready(metrics)
-        times.append((time.perf_counter() - start) * 1e3)
-    return times[warmup:]
-
-
-def time_epochs(epochs=4):
-    """ms of each epoch but the first, in the training loop, logging included."""
-    training = loop.Training(epochs=epochs, batch_size=64, eval_batch_size=512)
-    task = make_task(*CASES["KD WRN16-3 -> WRN16-1"], training)
+def time_epochs(sizes, teacher, student):
+    """ms of an epoch in the training loop, logging included: the first is left out."""
+    task = make_task(sizes, student, teacher)
     begins, ends = [], []
 
     def noting(source, times):
@@ -114,27 +105,58 @@ def time_epochs(epochs=4):
 
         return source._replace(batches=batches)
 
-    data = dict(task.data)
-    data["train"] = noting(data["train"], begins)
-    data["validation"] = noting(data["validation"], ends)
+    sources = dict(task.data)
+    sources["train"] = noting(sources["train"], begins)
+    sources["validation"] = noting(sources["validation"], ends)
     with tempfile.TemporaryDirectory() as folder:
         loop.run(
-            task._replace(data=data),
-            training,
+            task._replace(data=sources),
+            training(sizes),
             folder=Path(folder),
             seed=0,
             devices=parallel.make("pmap", devices=1),
             label="benchmark",
         )
-    pairs = zip(begins, ends[:epochs], strict=True)
-    return [(end - begin) * 1e3 for begin, end in pairs][1:]
+    pairs = zip(begins, ends[: sizes.epochs], strict=True)
+    return median_ms([end - begin for begin, end in pairs][1:])
 
 
-def main(cases):
-    host.keep_freed_memory()
-    for case in cases or [*CASES, EPOCH]:
-        times = time_epochs() if case == EPOCH else time_steps(case)
-        print(f"{case}: {statistics.median(times):.2f} ms (min {min(times):.2f})")
+def name(network):
+    return f"WRN{network[0]}-{network[1]}"
+
+
+def cases(sizes):
+    for student in dict.fromkeys(reversed(sizes.networks)):
+        yield Case(
+            name=f"{name(student)} step",
+            prepare=steps(
+                lambda student=student: make_task(sizes, student),
+                sizes.batch,
+                repeats=sizes.steps,
+            ),
+            peer=("wrn_torch.py", f"torch {name(student)} step"),
+        )
+    teacher, student = sizes.networks[-2:]
+    taught = f"KD {name(teacher)} -> {name(student)}"
+    yield Case(
+        name=f"{taught} step",
+        prepare=steps(
+            lambda: make_task(sizes, student, teacher), sizes.batch, repeats=sizes.steps
+        ),
+        peer=("kd_torch.py", f"torch {taught} step"),
+    )
+    yield Case(
+        name=f"{taught} epoch",
+        prepare=lambda: lambda: time_epochs(sizes, teacher, student),
+        peer=("epoch_torch.py", "torch ESKD epoch"),
+    )
+
+
+def main(arguments):
+    given = parser(__doc__).parse_args(arguments)
+    print_machine()
+    sizes = TINY if given.tiny else FULL
+    report(cases(sizes), rounds=given.rounds, peer=given.peer)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
 """Optimisers and schedules from config sections."""
 
+import inspect
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kdjax.errors import InputError
 from kdjax.training import optim
@@ -33,6 +38,18 @@ def test_cosine_schedule_follows_its_formula():
     ]
     found = [float(schedule(jnp.int32(t))) for t in range(101)]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(0.99, 10), (0.6, 1), (0.1, 0)])
+def test_a_warm_up_is_never_the_whole_run(warmup, steps):
+    rate = {"name": "cosine", "value": 0.2, "warmup": warmup}
+    spec = {"name": "adam", "schedule": rate}
+    _, schedule = optim.build(spec, total_steps=steps, batch_size=256)
+    np.testing.assert_allclose(
+        float(schedule(jnp.int32(max(steps, 1)))), 0.0, atol=1e-7
+    )
+    peak = float(schedule(jnp.int32(max(steps - 1, 0))))
+    np.testing.assert_allclose(peak, 0.2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -83,7 +100,7 @@ def test_adamw_decays_apart_from_the_gradient():
                 "name": "adam",
                 "schedule": {"name": "cosine", "value": 1.0, "warmup": 1.5},
             },
-            r"expected 0 <= warmup < 1, got 1.5",
+            r"schedule.warmup: expected a number in \[0, 1\), found 1.5",
         ),
     ],
 )
@@ -161,9 +178,130 @@ def test_accumulated_steps_are_one_step_of_their_mean_gradient():
     assert float(rates(3)) == float(rates(0)) > float(rates(4))
 
 
+SHARE, NOT_NEGATIVE, POSITIVE = "in [0, 1)", ">= 0", "> 0"
+RANGES = [
+    ("sgd", "momentum", SHARE),
+    ("sgd", "weight_decay", NOT_NEGATIVE),
+    ("adam", "b1", SHARE),
+    ("adam", "b2", SHARE),
+    ("adam", "eps", POSITIVE),
+    ("adamw", "b1", SHARE),
+    ("adamw", "b2", SHARE),
+    ("adamw", "eps", POSITIVE),
+    ("adamw", "weight_decay", NOT_NEGATIVE),
+    ("lars", "momentum", SHARE),
+    ("lars", "weight_decay", NOT_NEGATIVE),
+    ("lars", "trust_coefficient", POSITIVE),
+    ("constant", "value", NOT_NEGATIVE),
+    ("cosine", "value", NOT_NEGATIVE),
+    ("cosine", "warmup", SHARE),
+    ("cosine", "end", NOT_NEGATIVE),
+]
+ANYTHING = (
+    st.floats()
+    | st.floats(-2, 2)
+    | st.integers(-3, 3)
+    | st.booleans()
+    | st.sampled_from(["0.1", None, [0.1]])
+)
+
+
+def section(name, field, value):
+    """The optimizer or the schedule `name`, with this value of one of its fields."""
+    if name in optim.OPTIMIZERS:
+        return {"name": name, field: value, "schedule": CONSTANT}
+    return {"name": "sgd", "schedule": {"name": name, "value": 0.1, field: value}}
+
+
+@pytest.mark.parametrize(("name", "field", "bounds"), RANGES)
+@settings(deadline=None)
+@given(value=ANYTHING)
+def test_a_number_outside_its_range_is_named(name, field, bounds, value):
+    inside = isinstance(value, int | float) and not isinstance(value, bool)
+    inside = inside and math.isfinite(value) and value >= 0
+    inside = inside and not (value == 0 and bounds == POSITIVE)
+    inside = inside and not (value >= 1 and bounds == SHARE)
+    spec = section(name, field, value)
+    if inside:
+        optim.build(spec, total_steps=10, batch_size=256)
+        return
+    with pytest.raises(InputError) as caught:
+        optim.build(spec, total_steps=10, batch_size=256)
+    field = field if name in optim.OPTIMIZERS else f"schedule.{field}"
+    kind = "a finite number" if value in (math.inf, -math.inf) else "a number"
+    assert str(caught.value) == (
+        f"config.optimizer.{field}: expected {kind} {bounds}, found {value!r}"
+    )
+
+
+def test_every_field_of_every_optimizer_is_checked():
+    known = {"total_steps", "schedule", *optim.FIELDS}
+    for factory in (*optim.OPTIMIZERS.values(), *optim.SCHEDULES.values()):
+        assert set(inspect.signature(factory).parameters) <= known
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        # epochs, where fractions of the run are meant
+        (
+            {"boundaries": [11, 66, 133]},
+            r"boundaries\[0\]: expected a number in \[0, 1\], found 11$",
+        ),
+        ({"boundaries": [-0.1, 0.3, 0.6]}, r"boundaries\[0\]: .* found -0.1$"),
+        ({"boundaries": [0.1, 0.6, 0.3]}, r"boundaries: expected ascending fractions"),
+        ({"boundaries": [0.3, 0.3, 0.6]}, r"boundaries: expected ascending fractions"),
+        ({"boundaries": 0.3}, r"boundaries: expected a sequence of numbers, found 0.3"),
+        (
+            {"values": [0.05, 0.01, -0.1, 0.0]},
+            r"values\[2\]: expected a number >= 0, found -0.1$",
+        ),
+        ({"values": "0.05"}, r"values: expected a sequence of numbers, found '0.05'"),
+        ({"boundaries": [0.5]}, r"values: expected one more .* found 4 and 1$"),
+    ],
+)
+def test_steps_are_checked(changes, message):
+    spec = {"name": "sgd", "schedule": WEARABLE | changes}
+    with pytest.raises(InputError, match=r"^config.optimizer.schedule." + message):
+        optim.build(spec, total_steps=200, batch_size=256)
+
+
+FRACTIONS = st.lists(st.floats(0, 1), min_size=1, max_size=4, unique=True).map(sorted)
+
+
+@settings(deadline=None)
+@given(boundaries=FRACTIONS, steps=st.integers(1, 300))
+def test_steps_that_pass_reach_their_last_rate(boundaries, steps):
+    """All boundaries are inside the run, so that its end has the last value."""
+    values = [0.1 * 0.5**i for i in range(len(boundaries) + 1)]
+    rate = {"name": "steps", "values": values, "boundaries": boundaries}
+    spec = {"name": "sgd", "schedule": rate}
+    _, schedule = optim.build(spec, total_steps=steps, batch_size=256)
+    assert float(schedule(jnp.int32(steps))) == np.float32(values[-1])
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_nesterov_is_true_or_false(value):
+    spec = {"name": "sgd", "nesterov": value, "schedule": CONSTANT}
+    with pytest.raises(InputError, match=r"nesterov: expected True or False, found"):
+        optim.build(spec, total_steps=10, batch_size=256)
+
+
+def test_no_more_steps_are_accumulated_than_there_are():
+    spec = {"name": "sgd", "accumulate": 50, "schedule": CONSTANT}
+    message = r"optimizer.accumulate: expected at most the 14 steps .* found 50$"
+    with pytest.raises(InputError, match=message):
+        optim.build(spec, total_steps=14, batch_size=256)
+    for enough in (0, 50):  # a stage of no epochs takes no step at all
+        optim.build(spec, total_steps=enough, batch_size=256)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ({"accumulate": 2.0}, r"accumulate: expected an integer >= 1, found 2.0"),
+        ({"accumulate": True}, r"accumulate: expected an integer >= 1, found True"),
+        ({"schedule": 0.1}, r"optimizer.schedule: expected a section with a name"),
         ({"accumulate": 0}, r"config.optimizer.accumulate: expected an integer >= 1"),
         (
             {"schedule": CONSTANT | {"scaling": "lineer"}},

@@ -1,0 +1,221 @@
+"""Every benchmark runs, at a tiny size: what it prints, not how fast it is."""
+
+import importlib
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from kdjax.training import host
+
+# wfdb 4.3 calls what pandas 3 deprecates, when it is imported and when it writes.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import wfdb
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:wfdb")
+
+HERE = Path(__file__).parent
+NUMBER = r"([\d.e+-]+)"
+
+
+@pytest.fixture(autouse=True)
+def this_process(monkeypatch):
+    """Benchmarks import one another by name; memory of this process stays glibc's."""
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.setattr(host, "keep_freed_memory", lambda: None)
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a benchmark's main: the lines that it prints below the machine's name."""
+
+    def run(name, *arguments):
+        importlib.import_module(name).main([*map(str, arguments)])
+        machine, *lines = capsys.readouterr().out.splitlines()
+        version = re.escape(jax.__version__)
+        assert re.fullmatch(rf"\S.*, \d+ threads, jax {version}, cpu", machine)
+        return lines
+
+    return run
+
+
+def assert_timed(lines, names, pattern=rf"(.*): {NUMBER} ms"):
+    """One line for each name, with positive numbers."""
+    found = [re.fullmatch(pattern, line) for line in lines]
+    assert all(found), lines
+    assert [match[1] for match in found] == names
+    assert all(float(value) > 0 for match in found for value in match.groups()[1:])
+
+
+@pytest.fixture(scope="module")
+def mitdb(tmp_path_factory):
+    """Four patients of 20 beats, every fourth ventricular, after MIT-BIH's files."""
+    folder = tmp_path_factory.mktemp("mitdb")
+    at = 200 + 300 * np.arange(20)
+    symbols = np.where(np.arange(20) % 4 == 3, "V", "N")
+    for seed, name in enumerate(("100", "101", "103", "105")):
+        rng = np.random.default_rng(seed)
+        distance = np.arange(at[-1] + 400)[:, None] - at
+        waves = np.exp(-((distance / np.where(symbols == "V", 20, 6)) ** 2) / 2)
+        x = waves @ rng.uniform(0.5, 1.5, (20, 2)) + rng.normal(
+            0, 0.01, (len(waves), 2)
+        )
+        wfdb.wrsamp(
+            name,
+            fs=360,
+            units=["mV", "mV"],
+            sig_name=["MLII", "V1"],
+            p_signal=x,
+            fmt=["16", "16"],
+            write_dir=str(folder),
+        )
+        wfdb.wrann(name, "atr", at, symbol=list(symbols), write_dir=str(folder))
+    return folder
+
+
+WEARABLE = [
+    "WRN10-1 step",
+    "KD WRN10-1 -> WRN10-1 step",
+    "KD WRN10-1 -> WRN10-1 epoch",
+]
+
+
+def test_wearable(run):
+    assert_timed(run("wearable", "--tiny", "--rounds=1"), WEARABLE)
+
+
+def test_simclr(run):
+    assert_timed(run("simclr", "--tiny", "--rounds=1"), ["SimCLR step, batch 8"])
+
+
+def test_simclr_of_images(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, count in (("data_batch_1.bin", 50), ("test_batch.bin", 10)):
+        records = rng.integers(0, 256, (count, 3073), np.uint8)
+        records[:, 0] = np.arange(count) % 10
+        records.tofile(tmp_path / name)
+    pattern = rf"(.*): {NUMBER} s, loss {NUMBER}, {NUMBER} MiB in all"
+    lines = run("simclr", "--tiny", f"--large={tmp_path}")
+    assert_timed(lines, ["batch 8 in 2 microbatches"] * 4, pattern)
+
+
+def test_beatgan(run, mitdb):
+    lines = run("beatgan", mitdb, "--tiny", "--rounds=1")
+    cutting = rf"(cutting) .*: {NUMBER} s; from the cache {NUMBER} ms"
+    assert_timed([lines.pop(4)], ["cutting"], cutting)
+    names = [
+        "scoring a beat, batch 1",
+        "scoring a beat, batch 16",
+        "tick_warp of a beat",
+        "time_warp of a beat",
+        "BeatGAN step, batch 16",
+    ]
+    assert_timed(lines, names)
+
+
+def test_contrastive(run, tmp_path):
+    figure = tmp_path / "figure.png"
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho \'{"ms": 2.5, "mib": 30.0}\'\n')
+    python.chmod(0o755)
+    shared = ("--tiny", f"--peer={python}", f"--figure={figure}")
+    lines = [line for line in run("contrastive", *shared) if "N" not in line[:25]]
+    pattern = rf" *(\S.*?) +(\d+) +{NUMBER} +{NUMBER} +\d+"
+    assert_timed(
+        [line for line in lines if "ratio" not in line],
+        [
+            "kdjax, chunk 512",
+            "kdjax, one tile",
+            "PyTorch",
+            "kdjax, chunk 512",
+            "PyTorch",
+        ],
+        pattern,
+    )
+    ratios = [line for line in lines if "ratio" in line]
+    assert_timed(ratios, ["ratio", "ratio"], rf" *(ratio) +(\d+) +{NUMBER}")
+    assert figure.stat().st_size > 10_000
+
+
+def test_contrastive_model(capsys):
+    importlib.import_module("contrastive").main(["--model"])
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert len(rows) == 12
+    assert all(float(value) > 0 for row in rows for value in row.split()[3:])
+
+
+def test_ecg_choices(run, mitdb):
+    lines = run("ecg_choices", mitdb, "--tiny")
+    assert len(lines) == 2 + 2 * 3 * 5  # leads, scales, components
+    cells = rf"{NUMBER} ± {NUMBER}"
+    for line in lines[2:]:
+        row = re.fullmatch(rf"\| MLII.* \| \d+( \| {cells}){{4}} \|", line)
+        assert row, line
+        assert all(0 <= float(value) <= 1 for value in re.findall(r"0\.\d+", line))
+
+
+@pytest.fixture
+def peers(tmp_path, monkeypatch):
+    """Programs that print as the peers do: {name: the lines it prints}."""
+    monkeypatch.setattr(importlib.import_module("stepping"), "PEERS", tmp_path)
+
+    def write(programs):
+        for name, lines in programs.items():
+            (tmp_path / name).write_text("".join(f"print({x!r})\n" for x in lines))
+
+    return write
+
+
+def test_a_peer_is_run_in_turn(peers, capsys, tmp_path):
+    stepping = importlib.import_module("stepping")
+    log = tmp_path / "log"
+    peers(
+        {"peer.py": ["torch net, batch 16: 9.00 ms", "torch net, batch 1 (3 p): 6 ms"]}
+    )
+    with (tmp_path / "peer.py").open("a") as program:
+        program.write(f"open({str(log)!r}, 'a').write('peer ')\n")
+
+    def measure():
+        with log.open("a") as file:
+            file.write("ours ")
+        return {1: 2.0, 3: 4.0, 5: 3.0}[len(log.read_text().split())]
+
+    case = stepping.Case("net", lambda: measure, ("peer.py", "torch net, batch 1"))
+    alone = case._replace(name="alone", peer=None, prepare=lambda: lambda: 0.5)
+    stepping.report([case, alone], rounds=3, peer=sys.executable)
+    assert log.read_text().split() == ["ours", "peer"] * 3
+    assert capsys.readouterr().out.splitlines() == [
+        "net: 3 (2, 4, 3) ms; peer 6 (6, 6, 6) ms; ratio 2 (3, 1.5, 2)",
+        "alone: 0.5 (0.5, 0.5, 0.5) ms",
+    ]
+
+
+def test_a_peer_that_prints_something_else_is_named(peers):
+    stepping = importlib.import_module("stepping")
+    peers({"peer.py": ["torch net, batch 10: 9.00 ms"]})
+    with pytest.raises(
+        SystemExit, match=r"peer.py: expected a line 'torch net, batch 1:"
+    ):
+        stepping.peer_ms(sys.executable, "peer.py", "torch net, batch 1", keep=True)
+
+
+def test_a_peer_keeps_its_memory_as_training_does(peers, tmp_path):
+    stepping = importlib.import_module("stepping")
+    (tmp_path / "peer.py").write_text(
+        "import os\nprint('found:', os.environ.get('MALLOC_MMAP_MAX_', '7'), 'ms')\n"
+    )
+    for keep, expected in ((True, 0), (False, 7)):
+        assert (
+            stepping.peer_ms(sys.executable, "peer.py", "found", keep=keep) == expected
+        )
+
+
+def test_every_benchmark_is_tested():
+    text = Path(__file__).read_text()
+    for path in HERE.glob("*.py"):
+        if path.stem not in ("stepping", Path(__file__).stem):
+            assert f'run("{path.stem}"' in text
