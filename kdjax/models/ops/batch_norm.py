@@ -176,7 +176,8 @@ class BatchNorm(nn.Module):
     """Batch norm over all axes but the last, with a ReLU after it unless told.
 
     Parameters `scale`, `bias` and statistics `mean`, `var` (biased) as flax's own,
-    moved by 0.1 a step. In training the batches of `devices` neighbours along the
+    moved by 0.1 a step. `scale` starts as `scale_init` gives it; without `center` there
+    is no `bias`. In training the batches of `devices` neighbours along the
     mapped axis `axis` are one batch (None: of all devices; 1: each on its own).
     The statistics kept are the same on every device: the means over all groups of the
     group's mean and of its variance. InputError if `devices` does not divide the axis.
@@ -187,12 +188,16 @@ class BatchNorm(nn.Module):
     relu: bool = True
     momentum: float = 0.9
     epsilon: float = 1e-5
+    center: bool = True
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
+        scale = self.param("scale", self.scale_init, shape)
+        bias = jnp.zeros(shape)
+        if self.center:
+            bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
