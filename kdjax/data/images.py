@@ -80,6 +80,10 @@ def image_folder(
     Validation: that fraction of each class of train/, drawn by `seed`. `x` is an
     `ImageFiles` of `size` x `size` pixels: nothing is decoded here, and the folders are
     listed once in a process.
+
+    Every image is the same centre square in training, too: what an augmentation crops
+    is cut out of it and enlarged. SimCLR and supervised ImageNet recipes crop the whole
+    image before they resize it.
     """
     require(size, 1, 2**14, where="config.data.size")
     folder = Path(root).expanduser().resolve()

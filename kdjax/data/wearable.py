@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import io
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from kdjax.data.dataset import (
     standardise,
     take,
 )
+from kdjax.data.text import read_table
 from kdjax.errors import InputError
 
 UCI_HAR_FOLDER = "UCI HAR Dataset"
@@ -151,29 +150,6 @@ def pamap2(
     return standardise(check(dataset, where=root))
 
 
-def _read_table(path: Path | zipfile.Path, *, columns: int) -> NDArray[np.float32]:
-    """Numbers in columns: [rows, columns]. InputError if the file is not that."""
-    try:
-        text = path.read_bytes()
-    except (FileNotFoundError, KeyError):
-        raise InputError(f"{path}: expected this file, found none") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    if not text or text.isspace():
-        raise InputError(f"{path}: expected {columns} columns, found an empty file")
-    try:
-        lines = io.BytesIO(text)
-        table = np.loadtxt(lines, np.float32, comments=None, ndmin=2, encoding="latin1")
-    except ValueError as error:
-        found = str(error).split(";")[0]
-        raise InputError(f"{path}: expected {columns} columns, {found}") from error
-    if table.shape[1] != columns:
-        raise InputError(
-            f"{path}: expected {columns} columns, found {table.shape[1]} columns"
-        )
-    return table
-
-
 def _uci_har_folder(root: Path) -> Path | zipfile.Path:
     for place in (root, root / UCI_HAR_FOLDER, root / f"{UCI_HAR_FOLDER}.zip"):
         folder: Path | zipfile.Path = place
@@ -198,7 +174,7 @@ def _read_uci_har(root: Path) -> tuple[Examples, Examples]:
 
 def _read_uci_har_part(folder: Path | zipfile.Path, part: str) -> Examples:
     labels = folder / part / f"y_{part}.txt"
-    y = _read_table(labels, columns=1)[:, 0]
+    y = read_table(labels, columns=1)[:, 0]
     n = len(y)
     activities = np.arange(1, len(UCI_HAR_CLASSES) + 1)
     if not np.isin(y, activities).all():
@@ -206,7 +182,7 @@ def _read_uci_har_part(folder: Path | zipfile.Path, part: str) -> Examples:
         raise InputError(f"{labels}: expected activities 1 to 6, found {wrong:g}")
 
     def read(path: Path | zipfile.Path, columns: int) -> NDArray[np.float32]:
-        table = _read_table(path, columns=columns)
+        table = read_table(path, columns=columns)
         if len(table) != n:
             raise InputError(
                 f"{path}: expected {n} rows, as in {labels.name}, found {len(table)}"
@@ -243,7 +219,7 @@ def _read_pamap2(root: Path) -> dict[int, Examples]:
 
 
 def _read_pamap2_file(path: Path, subject: int) -> Examples:
-    table = _read_table(path, columns=PAMAP2_COLUMNS)
+    table = read_table(path, columns=PAMAP2_COLUMNS)
     signal = table[:, PAMAP2_CHANNELS]
     signal[:, 0] = _fill_forward(signal[:, 0])
     signal = signal[::PAMAP2_EVERY]

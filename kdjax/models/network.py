@@ -18,8 +18,9 @@ class Head(nn.Module):
 
     Hidden layer i is `relu(norm_i(layer_i(x)))`. The last layer is a classifier,
     `classes`, with bias; or a projection, the next `layer` and its `norm` without a
-    ReLU, as SimCLR's. Layers have no bias where batch norm follows; without `norm` they
-    have one. The last layer computes in float32, the hidden ones in x's dtype.
+    ReLU or a bias, as SimCLR's. Layers have no bias where batch norm follows; without
+    `norm` they have one. The last layer computes in float32, the hidden ones in x's
+    dtype.
     """
 
     outputs: int
@@ -42,7 +43,8 @@ class Head(nn.Module):
         bias = not self.norm
         x = nn.Dense(width, use_bias=bias, dtype=x.dtype, name=f"layer{i}")(x)
         if self.norm:
-            return self.batch_norm(relu=relu, name=f"norm{i}")(x, train=train)
+            norm = self.batch_norm(relu=relu, center=relu, name=f"norm{i}")
+            return norm(x, train=train)
         return nn.relu(x) if relu else x
 
 

@@ -25,7 +25,7 @@ class BasicBlock(nn.Module):
         h = Conv(self.channels, 3, self.stride, name="conv1")(x)
         h = self.batch_norm(name="norm1")(h, train=train)
         h = Conv(self.channels, 3, name="conv2")(h)
-        h = self.batch_norm(relu=False, name="norm2")(h, train=train)
+        h = _last_norm(self.batch_norm, "norm2")(h, train=train)
         return nn.relu(_shortcut(x, h, self.stride, self.batch_norm, train) + h)
 
 
@@ -46,8 +46,13 @@ class Bottleneck(nn.Module):
         h = Conv(self.channels, 3, self.stride, name="conv2")(h)
         h = self.batch_norm(name="norm2")(h, train=train)
         h = Conv(4 * self.channels, 1, name="conv3")(h)
-        h = self.batch_norm(relu=False, name="norm3")(h, train=train)
+        h = _last_norm(self.batch_norm, "norm3")(h, train=train)
         return nn.relu(_shortcut(x, h, self.stride, self.batch_norm, train) + h)
+
+
+def _last_norm(batch_norm: Norm, name: str) -> BatchNorm:
+    """A block's last norm: its scale starts at 0, and so the block as its shortcut."""
+    return batch_norm(relu=False, scale_init=nn.initializers.zeros, name=name)
 
 
 def _shortcut(x: Array, h: Array, stride: int, batch_norm: Norm, train: bool) -> Array:
@@ -73,7 +78,9 @@ class ResNet(nn.Module):
 
     The stem "imagenet" is window 7, stride 2 and a max-pool of 3, stride 2; "cifar" is
     window 3, stride 1, for small images and short windows of time. All channels are
-    `width` times the paper's (SimCLR's 2x, 4x).
+    `width` times the paper's (SimCLR's 2x, 4x). The scale of each block's last batch
+    norm starts at 0, as SimCLR's (Goyal et al. 2017), so that the blocks start as their
+    shortcuts.
     Features: `stage1` to `stage4` (64, 128, 256, 512 channels, from depth 50 on 4 times
     as many) and `pooled`.
     """

@@ -96,6 +96,29 @@ def test_standardise_takes_flat_features():
     np.testing.assert_allclose(made.train.x.mean(0), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [1e20, -1e20, 3e38, 1e9])
+@pytest.mark.parametrize("shape", [(4, 3), (3,)])
+def test_standardise_refuses_a_value_that_blanks_its_channel(dataset, value, shape):
+    train = examples("train", n=60, shape=shape)
+    train.x[np.index_exp[7, 1, 2] if shape == (4, 3) else np.index_exp[7, 2]] = value
+    message = rf"^made up: train x: channel 2: .* found {value:g} in 'train/7'".replace(
+        "+", r"\+"
+    )
+    with pytest.raises(InputError, match=message):
+        ds.standardise(dataset._replace(train=train))
+
+
+def test_standardise_takes_large_values_and_rare_ones(dataset):
+    """All of a channel near 1e20, or hardly ever another value than 0."""
+    train = examples("train", n=60)
+    train.x[..., 1] *= 1e20
+    train.x[..., 2] = 0
+    train.x[5, 2, 2] = 1e20
+    made = ds.standardise(dataset._replace(train=train))
+    np.testing.assert_allclose(made.train.x.std((0, 1)), 1, atol=1e-5)
+    np.testing.assert_allclose(made.train.x.mean((0, 1)), 0, atol=1e-5)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 9), st.integers(1, 8), st.integers(0, 2**31), st.data())
 def test_groups_are_held_out_whole(groups, size, seed, draw):

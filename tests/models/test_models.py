@@ -205,6 +205,19 @@ def test_block_by_hand(rng, block, by_hand, outputs, stride, train):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("block", "channels"), [(BasicBlock, 4), (Bottleneck, 1)])
+def test_a_residual_block_starts_as_its_shortcut(rng, block, channels):
+    x = jnp.asarray(rng.uniform(0, 1, size=(2, 6, 4)), jnp.float32)
+    module = block(channels)
+    variables = module.init(jax.random.key(0), x, train=False)
+    y, _ = module.apply(variables, x, train=True, mutable=["batch_stats"])
+    np.testing.assert_array_equal(y, x)
+    wider = block(2 * channels, 2)
+    params = wider.init(jax.random.key(0), x, train=False)["params"]
+    zeros = [k for k, p in params.items() if "norm" in k and not p["scale"].any()]
+    assert zeros == [max(k for k in params if k.startswith("norm"))]
+
+
 @pytest.mark.parametrize("name", ["wide_resnet", "mlp"])
 def test_training_moves_the_statistics_and_evaluation_does_not(rng, name):
     model = models.build(name, classes=3, **({"depth": 10} if name != "mlp" else {}))

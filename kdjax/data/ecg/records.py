@@ -187,13 +187,42 @@ def read_header(path: Path) -> Any:
 
 
 def read_leads(path: Path, header: Any, leads: Sequence[str]) -> NDArray[np.float64]:
-    """The record's `leads`, all of them known to its header: [samples, leads]."""
-    columns = [header.sig_name.index(lead) for lead in leads]
+    """The record's `leads`, all of them known to its header: [samples, leads].
+
+    InputError if a lead in the same file is not what the header's checksum was made of.
+    """
+    wanted = [header.sig_name.index(lead) for lead in leads]
+    dats = {header.file_name[column] for column in wanted}
+    columns = [i for i, dat in enumerate(header.file_name) if dat in dats]
+    # Every sample as it was stored: these are what a checksum counts.
+    stored = {"physical": False, "smooth_frames": False}
     dat = signal_file(path, header, leads)
-    signal: NDArray[np.float64] = _read(
-        dat, "rdrecord", path, channels=columns
-    ).p_signal
-    return signal
+    record = _read(dat, "rdrecord", path, channels=columns, **stored)
+    for column, samples in zip(columns, record.e_d_signal, strict=True):
+        _check_sum(path, header, column, samples)
+    record.d_signal = record.smooth_frames("digital")
+    signal: NDArray[np.float64] = record.dac()
+    return signal.take([columns.index(column) for column in wanted], axis=1)
+
+
+def _check_sum(
+    path: Path, header: Any, column: int, samples: NDArray[np.integer]
+) -> None:
+    """InputError unless the sum of `samples`, in 16 bits, is the one in the header.
+
+    Nothing is checked where the header states no checksum, or 0, which programs write
+    that count none, nor in a lead with a skew, which wfdb has taken samples from.
+    """
+    expected = header.checksum[column]
+    if not expected or header.skew[column]:
+        return
+    found = int(samples.sum(dtype=np.int64))
+    if (found - expected) % 2**16:
+        raise InputError(
+            f"{path.with_name(header.file_name[column])}: lead "
+            f"{header.sig_name[column]}: damaged: expected the checksum "
+            f"{expected % 2**16}, as in {path.name}.hea, found {found % 2**16}"
+        )
 
 
 def signal_file(path: Path, header: Any, leads: Sequence[str]) -> Path:

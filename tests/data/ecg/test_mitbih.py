@@ -224,6 +224,72 @@ def test_damage_names_the_file(mitdb, name, damage, message):
     assert "\n" not in str(caught.value)
 
 
+def flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 64
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("at", "lead"), [(1000, "MLII"), (4002, "V1")])
+def test_a_flipped_bit_fails_the_checksum(mitdb, at, lead):
+    """Of any lead in the file, read or not."""
+    dat = mitdb / "101.dat"
+    flip(dat, at)
+    message = rf"^{dat}: lead {lead}: .* the checksum \d+, as in 101.hea, found \d+$"
+    with pytest.raises(InputError, match=message):
+        load(mitdb)
+
+
+@pytest.mark.parametrize("stated", [[], ["0", "0", "0"]], ids=["none", "0"])
+def test_a_header_without_a_checksum_is_believed(mitdb, stated):
+    """0 is what programs write that count none."""
+    path = mitdb / "101"
+    expected = records.read_leads(path, records.read_header(path), ("V1",))
+    hea = path.with_suffix(".hea")
+    first, *lines = hea.read_text().splitlines()
+    # Up to the zero of the converter; then first value, checksum, block size; the name.
+    signals = [[*line.split()[:5], *stated, line.split()[-1]] for line in lines]
+    hea.write_text("\n".join([first, *map(" ".join, signals)]))
+    flip(path.with_suffix(".dat"), 4002)
+    found = records.read_leads(path, records.read_header(path), ("V1",))
+    assert np.sum(found != expected) == 1
+
+
+def test_leads_in_files_of_their_own_are_checked_alone(tmp_path):
+    x = spikes(2)
+    write_record(tmp_path, "100", x=x)
+    expected = records.read_leads(
+        tmp_path / "100", records.read_header(tmp_path / "100"), ("V1", "MLII")
+    )
+    lines = ["101 2 360"]
+    for k, lead in enumerate(("MLII", "V1")):
+        write_record(tmp_path, f"20{k}", x=x[:, [k]], leads=(lead,))
+        lines += (tmp_path / f"20{k}.hea").read_text().splitlines()[1:]
+    path = tmp_path / "101"
+    path.with_suffix(".hea").write_text("\n".join(lines))
+    header = records.read_header(path)
+    got = records.read_leads(path, header, ("V1", "MLII"))
+    np.testing.assert_allclose(got, expected, atol=2e-4)
+    flip(tmp_path / "200.dat", 1000)
+    assert (records.read_leads(path, header, ("V1",)) == got[:, :1]).all()
+    with pytest.raises(InputError, match=r"200.dat: lead MLII: damaged"):
+        records.read_leads(path, header, ("V1", "MLII"))
+
+
+def test_damage_anywhere_in_a_record_of_mitbih_is_found(shared_data, tmp_path):
+    for suffix in (".dat", ".hea"):
+        content = (shared_data / "mitdb" / f"106{suffix}").read_bytes()
+        (tmp_path / f"106{suffix}").write_bytes(content)
+    path, dat = tmp_path / "106", tmp_path / "106.dat"
+    header, whole = records.read_header(path), dat.read_bytes()
+    assert len(records.read_leads(path, header, ("MLII",))) == 650_000
+    for at in np.random.default_rng(0).integers(len(whole), size=5):
+        dat.write_bytes(whole)
+        flip(dat, at)
+        with pytest.raises(InputError, match=r"106.dat: lead (MLII|V1): damaged"):
+            records.read_leads(path, header, ("MLII",))
+
+
 def test_no_beats_and_no_records_are_refused(tmp_path):
     write_record(tmp_path / "db", "100", symbols="++")
     with pytest.raises(InputError, match=r"db: expected beats, found none in 1 rec"):

@@ -287,7 +287,11 @@ def test_a_bad_record_is_said(tmp_path):
     )
     with pytest.raises(InputError, match=r"100: expected beats, found none .*\(of 1\)"):
         cut(read_recording(path, leads=("MLII",)))
-    path.with_name("100.dat").write_bytes(b"\0" * 999)
+    dat = path.with_name("100.dat")
+    dat.write_bytes(b"\1" + dat.read_bytes()[1:])
+    with pytest.raises(InputError, match=r"100.dat: lead MLII: .* the checksum"):
+        read_recording(path, leads=("V1",))
+    dat.write_bytes(b"\0" * 999)
     with pytest.raises(InputError, match=r"100.dat: damaged or cut short"):
         read_recording(path, leads=("MLII",))
     hea.unlink()

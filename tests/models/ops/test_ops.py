@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from kdjax.errors import InputError
-from kdjax.models.ops.batch_norm import BatchNorm
+from kdjax.models.ops.batch_norm import (
+    BatchNorm,
+    _checked,
+    _shifted_by_example,
+    normalize,
+)
 from kdjax.models.ops.convolution import convolve
 
 
@@ -229,3 +234,95 @@ def test_batch_norm_of_bfloat16_keeps_float32_statistics(rng):
     assert stats["mean"].dtype == stats["var"].dtype == jnp.float32
     mean = np.asarray(x, "f4").mean((0, 1))
     np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-5, atol=1e-7)
+
+
+def by_definition(x, scale, bias, dy):
+    """Batch norm and a ReLU in float64: (y, mean, var), (dx, d_scale, d_bias)."""
+    x, scale, bias, dy = (np.asarray(a, "f8") for a in (x, scale, bias, dy))
+    axes = tuple(range(x.ndim - 1))
+    mean, var = x.mean(axes), x.var(axes)
+    inverse = 1 / np.sqrt(var + 1e-5)
+    hat = (x - mean) * inverse
+    before = scale * hat + bias
+    dy = np.where(before > 0, dy, 0)
+    dx = scale * inverse * (dy - dy.mean(axes) - hat * (dy * hat).mean(axes))
+    gradient = dx, (dy * hat).sum(axes), dy.sum(axes)
+    return (np.maximum(before, 0), mean, var), gradient
+
+
+def far_from_zero(rng, shape, ratio):
+    """Channels of deviations .01, 1 and 100, each with a mean of `ratio` of them.
+
+    Biases of +-6 deviations: rounding does not change which side of 0 a value is on.
+    """
+    deviation = np.array([0.01, 1, 100])
+    x = (ratio + rng.normal(size=shape)) * deviation
+    scale, bias = rng.uniform(0.5, 1, 3), np.array([6, -6, 6])
+    dy = rng.normal(size=shape)
+    return tuple(jnp.asarray(a, jnp.float32) for a in (x, scale, bias, dy))
+
+
+@pytest.mark.parametrize("ratio", [0, 3, 30, 1e3, 1e4])
+@pytest.mark.parametrize("moments", [_checked, _shifted_by_example])
+@pytest.mark.parametrize("shape", [(64, 3), (32, 40, 3), (8, 16, 16, 3)])
+def test_the_variance_is_right_at_any_mean(rng, shape, moments, ratio):
+    """On CPU, and on accelerators."""
+    x = far_from_zero(rng, shape, ratio)[0]
+    mean, var = jax.jit(moments)(x)
+    exact = np.asarray(x, "f8")
+    axes = tuple(range(x.ndim - 1))
+    np.testing.assert_allclose(var, exact.var(axes), rtol=1e-5)
+    np.testing.assert_allclose(
+        (mean - exact.mean(axes)) / exact.std(axes), 0, atol=1e-6 + 2e-7 * ratio
+    )
+
+
+@pytest.mark.parametrize(("ratio", "close"), [(3, 5e-6), (1e3, 5e-4), (1e4, 5e-3)])
+def test_batch_norm_and_its_gradient_at_a_large_mean(rng, ratio, close):
+    x, scale, bias, dy = far_from_zero(rng, (32, 40, 3), ratio)
+
+    def ours(x, scale, bias):
+        return normalize(x, scale, bias, None, None, True, 1e-5)
+
+    got, backward = jax.vjp(ours, x, scale, bias)
+    want, gradient = by_definition(x, scale, bias, dy)
+    zero = jnp.zeros(3)
+    for a, b in zip(
+        (*got, *backward((dy, zero, zero))), (*want, *gradient), strict=True
+    ):
+        assert_near(a, b, close)
+
+
+def assert_near(got, want, close):
+    """Errors are counted in the channel's largest value."""
+    largest = abs(want).max(tuple(range(want.ndim - 1)))
+    largest = np.where(largest > 0, largest, 1)
+    np.testing.assert_allclose(np.asarray(got) / largest, want / largest, 0, close)
+
+
+@pytest.mark.parametrize("devices", [None, 2])
+def test_devices_far_apart_are_merged_exactly(rng, devices):
+    """Four devices of their own mean, in one group or in two."""
+    x, scale, bias, dy = far_from_zero(rng, (4, 8, 10, 3), 1e3)
+    x = x * (1 + 1e-3 * jnp.arange(4).reshape(4, 1, 1, 1))
+
+    def shard(x, dy):
+        def ours(x, scale, bias):
+            return normalize(x, scale, bias, "shards", devices, True, 1e-5)
+
+        got, backward = jax.vjp(ours, x, scale, bias)
+        return got, backward((dy, jnp.zeros(3), jnp.zeros(3)))
+
+    (y, mean, var), gradient = jax.vmap(shard, axis_name="shards")(x, dy)
+    size = devices or 4
+    for first in range(0, 4, size):
+        group = slice(first, first + size)
+        whole_x, whole_dy = (np.reshape(a[group], (-1, 10, 3)) for a in (x, dy))
+        want, (dx, *d_params) = by_definition(whole_x, scale, bias, whole_dy)
+        assert_near(np.reshape(y[group], whole_x.shape), want[0], 1e-4)
+        assert_near(np.reshape(gradient[0][group], dx.shape), dx, 1e-4)
+        for got, total in zip(gradient[1:], d_params, strict=True):
+            assert_near(np.sum(got[group], 0), total, 1e-3)
+        for k in range(first, first + size):
+            assert_near(mean[k], want[1], 1e-6)
+            assert_near(var[k], want[2], 1e-4)
