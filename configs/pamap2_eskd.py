@@ -1,4 +1,4 @@
-"""Wearable ESKD on PAMAP2: the stages of har_eskd.py, one subject left out.
+"""Wearable ESKD on PAMAP2: the stages of har_augment.py, one subject left out.
 
     bash launch/local.sh configs/pamap2_eskd.py --config.data.root=FOLDER
     bash launch/local.sh configs/pamap2_eskd.py --config.data.root=... \
@@ -12,11 +12,11 @@ are the wearable papers' (Jeon et al. 2021): a GPU's work, or days of two cores.
 
 from ml_collections import ConfigDict
 
-from configs import common, har_eskd
+from configs import common, har_augment
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    config = har_eskd.get_config(arg)
+    config = har_augment.get_config(arg)
     config.data = {
         "name": "pamap2",
         "root": "data/PAMAP2_Dataset",
