@@ -7,7 +7,7 @@ FOLDER has train/<class>/*.JPEG and val/<class>/*.JPEG. These are the defaults o
 authors' code, whose README reports about 64.5 % top-1 for the linear probe (Chen et al.
 2020), after 6 hours on 32 TPU v3. It has not been run here; `:smoke` takes a few small
 steps of the same program. A device of P holds 4096 / P images, two views of each: with
-few devices set `--config.stages.pretrain.contrast.pieces`.
+few devices set `--config.stages.pretrain.contrast.microbatches`.
 """
 
 from ml_collections import ConfigDict
@@ -46,7 +46,7 @@ def get_config(arg: str = "") -> ConfigDict:
         optimizer=common.lars(value=0.3, scaling="linear"),
         temperature=0.1,
     )
-    pretrain["contrast"] |= {"ring": False, "pieces": 1}
+    pretrain["contrast"] |= {"ring": False, "microbatches": 1}
     config.stages = {
         "pretrain": pretrain,
         **common.probes("pretrain", names=("linear",)),
