@@ -105,28 +105,30 @@ def probes(
 
 
 def fine_tune(
-    share: int, *, keep: int, training: dict[str, Any]
+    per_cent: int, *, keep: int, training: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """From `share` per cent of the labels: the pretrained network, and a new one."""
+    """From `per_cent` of the labels: the pretrained network, and a new one."""
     common = {
-        "data": {"label_fraction": share / 100},
+        "data": {"label_fraction": per_cent / 100},
         "model": {"projection": {"keep": keep}},
-        "training": training,
+        # A stage with `start` would have stream 1, one without 0. Both have 1 here: the
+        # same order of examples and the same new head, so only the start differs.
+        "training": training | {"stream": 1},
     }
     start = {"start": {"stage": "pretrain"} | LAST}
-    return {f"fine_tune_{share}": common | start, f"scratch_{share}": common}
+    return {f"fine_tune_{per_cent}": common | start, f"scratch_{per_cent}": common}
 
 
 def distill(
-    share: int, *, student: dict[str, Any], training: dict[str, Any]
+    per_cent: int, *, student: dict[str, Any], training: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """`student` taught by the fine-tuned network on all examples; and on its own."""
-    common = {"data": {"label_fraction": share / 100}, "model": student}
+    common = {"data": {"label_fraction": per_cent / 100}, "model": student}
     return {
-        f"student_{share}": common | {"training": training},
-        f"distill_{share}": common
+        f"student_{per_cent}": common | {"training": training},
+        f"distill_{per_cent}": common
         | {
-            "teacher": {"stage": f"fine_tune_{share}"} | LAST,
+            "teacher": {"stage": f"fine_tune_{per_cent}"} | LAST,
             "unlabelled": True,
             "losses": {
                 "cross_entropy": {"weight": 0.0},

@@ -8,7 +8,7 @@ optimiser are those of the command in the authors' README (google-research/simcl
 which reports about 64.5 % top-1 for the linear probe (Chen et al. 2020), after 6 hours
 on 32 TPU v3. It has not been run here; `:smoke` takes a few small steps of the same
 program. A device of P holds 4096 / P images, two views of each: with few devices set
-`--config.stages.pretrain.contrast.pieces`.
+`--config.stages.pretrain.contrast.microbatches`.
 
 The same as theirs: ResNet-50 with the stride in the window of 3 and the last scale of
 each block 0 at first; batch norm over all devices, momentum .9, epsilon 1e-5; two
@@ -65,7 +65,7 @@ def get_config(arg: str = "") -> ConfigDict:
         optimizer=common.lars(value=0.3, scaling="linear"),
         temperature=0.1,
     )
-    pretrain["contrast"] |= {"ring": False, "pieces": 1}
+    pretrain["contrast"] |= {"ring": False, "microbatches": 1}
     config.stages = {
         "pretrain": pretrain,
         **common.probes("pretrain", names=("linear",)),

@@ -28,7 +28,8 @@ def get_config() -> ConfigDict:
     few = {
         "data": {"label_fraction": 0.05},
         "model": {"projection": {"keep": 0}},
-        "training": {"epochs": 5, "batch_size": 16},
+        # the stream of `fine_tune`, which goes on from another: so of `scratch` too
+        "training": {"epochs": 5, "batch_size": 16, "stream": 1},
     }
     config.stages = {
         "pretrain": {
@@ -38,7 +39,11 @@ def get_config() -> ConfigDict:
             "training": {"epochs": 3, "select": "loss"},
             "contrast": {"temperature": 0.2},
         },
-        "linear": probe | {"probe": {"name": "linear"}},
+        "linear": probe
+        | {
+            "probe": {"name": "linear"},
+            "training": {"epochs": 6, "select": "ece"},  # best is not last
+        },
         "knn": solved | {"probe": {"name": "knn"}, "embeddings": True},
         "ridge": solved | {"probe": {"name": "ridge"}},
         "fine_tune": few | {"start": {"stage": "pretrain"} | last},

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import functools
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
+from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 from jaxtyping import Array, Float, Int
+from numpy.typing import NDArray
 
+from kdjax import files
 from kdjax.data.dataset import UNLABELLED, Dataset
+from kdjax.errors import InputError
 from kdjax.stages import batches, networks
 from kdjax.training.host import compile_once
 
 Tree = Any
+Solved = dict[str, NDArray[Any]]
 BATCH = 512  # examples encoded at once
+FROZEN = "frozen.npz"
 
 
 class Features(NamedTuple):
@@ -55,6 +63,16 @@ def frozen(
     return networks.Trained(module, dataset.classes, initial, model or {})
 
 
+def shape(module: nn.Module, example: Array) -> tuple[int, ...]:
+    """The shape of the representations of `example` [n, ...]; nothing is computed."""
+
+    def represent(rng: Array) -> Array:
+        outputs, _ = module.init_with_output(rng, example, train=False)
+        return networks.representation(outputs)
+
+    return jax.eval_shape(represent, jax.random.key(0)).shape
+
+
 def encode(
     module: nn.Module,
     model: Tree,
@@ -74,13 +92,55 @@ def encode(
     parts: dict[str, list[np.ndarray]] = {}
     for name, source in sources.items():
         for batch in source.batches(BATCH, epoch=None):
-            found = np.asarray(represent(model, resident, batch))
-            parts.setdefault(name, []).append(found[batch["mask"] > 0])
+            x = np.asarray(represent(model, resident, batch))
+            parts.setdefault(name, []).append(x[batch["mask"] > 0])
     y, train = constants["y"], sources["train"].size
     return Features(
-        x=np.concatenate([part for found in parts.values() for part in found]),
+        x=np.concatenate([part for split in parts.values() for part in split]),
         y=y,
         train=slice(train),
         labelled=np.flatnonzero(y[:train] != UNLABELLED),
         validation=slice(train, train + sources["validation"].size),
     )
+
+
+def write_frozen(folder: Path, encoder: Tree, solved: Solved) -> None:
+    """Writes a frozen network, and what was solved on its representations, to FROZEN.
+
+    So a stage needs no other stage's folder to be used.
+    """
+    tree = {"encoder": encoder, "solved": solved}
+    arrays: dict[str, Any] = {_name(p): x for p, x in tree_leaves_with_path(tree)}
+    files.write(folder / FROZEN, lambda file: np.savez(file, **arrays))
+
+
+def read_frozen(folder: Path, encoder: Tree) -> tuple[Tree, Solved]:
+    """(encoder, solved) of FROZEN as NumPy; `encoder` is a pytree of its shapes.
+
+    InputError if the file is absent or damaged, or of a network of other shapes.
+    """
+    path = folder / FROZEN
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: expected a frozen network ({error})") from error
+
+    def choose(place: tuple[Any, ...], leaf: Any) -> NDArray[Any]:
+        name = _name(place)
+        if name not in arrays or arrays[name].shape != leaf.shape:
+            other = arrays[name].shape if name in arrays else "none"
+            raise InputError(f"{path}: {name}: expected {leaf.shape}, found {other}")
+        return arrays[name]
+
+    solved = {
+        name.removeprefix("solved/"): array
+        for name, array in arrays.items()
+        if name.startswith("solved/")
+    }
+    return tree_map_with_path(choose, {"encoder": encoder})["encoder"], solved
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """`encoder/params/Dense_0/kernel`: an array's name in FROZEN."""
+    return keystr(path, simple=True, separator="/")

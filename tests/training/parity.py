@@ -86,7 +86,7 @@ def make_beatgan():
 
 
 class Case(NamedTuple):
-    """`compared`: figures; `runs`: (mapper, devices); `ways`: other tasks of the same
+    """`compared`: metrics; `runs`: (mapper, devices); `ways`: other tasks of the same
     result, by name, run on the most devices."""
 
     make: Callable[[], Any]
@@ -124,18 +124,18 @@ def plain(function, *, donate=False):
 
 
 def train(task, devices, case):
-    """(model, figures of the validation split in ragged batches, last loss)"""
+    """(model, metrics of the validation split in ragged batches, last loss)"""
     constants = devices.replicate((task.constants(), jax.random.key(1)))
     state = devices.replicate(task.init(jax.random.key(0)))
     step = loop.compiled_step(task, devices)
     for batch in islice(
         task.data["train"].batches(case.batch_size, epoch=1), case.steps
     ):
-        state, metrics = step(state, constants, devices.shard(batch))
+        state, logged = step(state, constants, devices.shard(batch))
     training = loop.Training(epochs=1, batch_size=case.batch_size, eval_batch_size=24)
     scores = loop.compiled_scores(task, training, devices, constants)
-    figures = scores(model_of(state), "validation")
-    return parallel.to_host(model_of(state)), figures, float(metrics["loss"])
+    metrics = scores(model_of(state), "validation")
+    return parallel.to_host(model_of(state)), metrics, float(logged["loss"])
 
 
 def main():
@@ -158,22 +158,22 @@ def main():
 
 
 def compare(name, task, mapper, count, case, expected):
-    """Prints how far a task on several devices is from what one device found."""
-    found = train(task, parallel.make(mapper, devices=count), case)
+    """Prints how far a task on several devices is from the same on one device."""
+    got = train(task, parallel.make(mapper, devices=count), case)
     difference = jax.tree.map(
-        lambda a, b: float(np.max(np.abs(a - b))), expected[0], found[0]
+        lambda a, b: float(np.max(np.abs(a - b))), expected[0], got[0]
     )
     row = {
         "task": name,
         "mapper": mapper,
         "devices": count,
         "parameters": max(jax.tree.leaves(difference)),
-        "loss": abs(expected[2] - found[2]),
+        "loss": abs(expected[2] - got[2]),
         "figures": max(
-            float(np.max(np.abs(np.subtract(expected[1][k], found[1][k]))))
+            float(np.max(np.abs(np.subtract(expected[1][k], got[1][k]))))
             for k in case.compared
         ),
-        "examples": found[1]["examples"] == task.data["validation"].size,
+        "examples": got[1]["examples"] == task.data["validation"].size,
     }
     print(json.dumps(row))
 

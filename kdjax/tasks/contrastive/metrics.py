@@ -93,9 +93,11 @@ def effective_rank(moments: np.ndarray) -> float:
 
 
 def moments(x: Float[Array, "n dim"], mask: Float[Array, " n"]) -> tuple[Array, Array]:
+    """(sum of x x^T over the examples, [dim, dim], and their count)."""
     x = x.astype(jnp.float32)
     return (x * mask[:, None]).T @ x, jnp.sum(mask)
 
 
 def unit(z: Float[Array, "n dim"]) -> Float[Array, "n dim"]:
+    """The vectors at length 1."""
     return z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-12)

@@ -1,14 +1,13 @@
-"""Probes: how well a frozen network's representations tell the classes apart.
+"""The task `probe`: how well a frozen network's representations tell classes apart.
 
-The representations of all examples are computed once, without augmentation; then a
-linear classifier is trained on them, or a ridge regression solved, or the nearest
-labelled neighbours vote.
+The representations of all examples are computed once, without augmentation; then one of
+`readouts.PROBES` reads them: a linear classifier is trained on them, or a ridge
+regression solved, or the nearest labelled neighbours vote.
 """
 
 from __future__ import annotations
 
 import functools
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,28 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.tree_util import keystr, tree_map_with_path
 from jaxtyping import Array
 
-from kdjax import files, losses
-from kdjax.data.dataset import Dataset
-from kdjax.errors import InputError, call, lookup, split_name
+from kdjax import losses
+from kdjax.errors import InputError
 from kdjax.stages import batches, networks, representations
-from kdjax.stages import predictor as predictors
-from kdjax.stages.predictor import Predictor
+from kdjax.stages.predictor import Predictor, of_stage
 from kdjax.stages.record import Stage
-from kdjax.stages.representations import Features
-from kdjax.tasks.contrastive.readouts import PROBES, Probe
+from kdjax.stages.representations import FROZEN, Features, Solved
+from kdjax.tasks.contrastive import readouts
+from kdjax.tasks.contrastive.embeddings import EMBEDDINGS, write_embeddings
+from kdjax.tasks.contrastive.readouts import Probe
 from kdjax.training import metrics, optim
 from kdjax.training.checkpoint import load_model
 from kdjax.training.loop import Task, Training
 from kdjax.training.state import TrainState, create_state, gradient_step
 
 Tree = Any
+ARTEFACTS = {
+    FROZEN: "the network that a probe reads, and what the probe solved at once",
+    EMBEDDINGS: "the test examples in two principal components of the representations",
+}
 
 
 def make(
@@ -53,7 +54,7 @@ def make(
 
     Args:
       data: fields of kdjax.data.load. The labels that are known are fitted to.
-      probe: {"name": a key of probes.PROBES, **its fields}.
+      probe: {"name": a key of readouts.PROBES, **its fields}.
       encoder: {"folder", "checkpoint"} of the stage whose network is frozen. Without
         it: `model` as it is initialised by `seed`, the control.
       optimizer: fields of kdjax.training.optim.build, for what is trained.
@@ -63,111 +64,83 @@ def make(
     Raises InputError on anything in the config or the data that does not fit.
     """
     dataset = batches.load(data, seed)
-    name, fields = split_name(probe, where="config.probe")
-    factory = lookup(name, PROBES, where="config.probe.name")
-    reader: Probe = call(factory, fields, where="config.probe", classes=dataset.classes)
-    if reader.module is None and training.epochs:
+    chosen = readouts.build(probe, dataset.classes)
+    if chosen.module is None and training.epochs:
         raise InputError(
-            f"config.training.epochs: expected 0, for the probe {name!r} is not "
-            f"trained; got {training.epochs}"
+            f"config.training.epochs: expected 0, for the probe {probe['name']!r} is "
+            f"not trained; got {training.epochs}"
         )
     frozen = representations.frozen(encoder, model, dataset, seed)
-    known = batches.labelled(dataset)
     sources, _ = batches.inputs(
-        dataset, seed, train=known, read_files=False, stream=training.stream
+        dataset,
+        seed,
+        train=batches.labelled(dataset),
+        read_files=False,
+        stream=training.stream,
     )
+    tx, schedule = optax.identity(), optax.constant_schedule(0.0)
+    if chosen.module is not None:
+        tx, schedule = optim.build(
+            optimizer or {},
+            total_steps=training.total_steps(sources["train"].size),
+            batch_size=training.batch_size,
+        )
 
     @functools.cache
     def encode() -> Features:
         return representations.encode(frozen.module, frozen.load(), dataset, seed)
 
     @functools.cache
-    def solve() -> dict[str, np.ndarray]:
-        return reader.fit(encode())
+    def solve() -> Solved:
+        return chosen.fit(encode())
 
-    tx, schedule = optax.identity(), optax.constant_schedule(0.0)
-    if reader.module is not None:
-        tx, schedule = optim.build(
-            optimizer or {},
-            total_steps=training.total_steps(sources["train"].size),
-            batch_size=training.batch_size,
-        )
+    def finish(models: Mapping[str, Tree], folder: Path) -> None:
+        representations.write_frozen(folder, frozen.load(), solve())
+        if embeddings:
+            write_embeddings(folder, dataset.test, encode())
+
+    example = batches.first(dataset)
     return Task(
-        init=functools.partial(
-            _init, reader, frozen.module, batches.first(dataset), tx
-        ),
-        step=gradient_step(_loss_fn(reader), tx, schedule),
-        evaluate=functools.partial(_evaluate, reader),
+        init=functools.partial(_init, chosen, frozen.module, example, tx),
+        step=gradient_step(_loss_fn(chosen), tx, schedule),
+        evaluate=functools.partial(_evaluate, chosen),
         summarize=metrics.classification_metrics,
         metrics=metrics.CLASSIFICATION,
         data=sources,
-        constants=lambda: {
-            "x": encode().x,
-            "y": encode().y,
-            "solved": solve(),
-        },
-        finish=functools.partial(
-            _finish,
-            dataset,
-            encode,
-            lambda: {"encoder": frozen.load(), "solved": solve()},
-            embeddings,
-        ),
+        constants=lambda: {"x": encode().x, "y": encode().y, "solved": solve()},
+        finish=finish,
         about=batches.about(dataset, sources)
         | {"encoder": {"model": frozen.spec, "classes": frozen.classes}},
     )
 
 
 def predictor(stage: Stage, checkpoint: str) -> Predictor:
-    """Probabilities [n, classes] of raw examples, by the frozen encoder and the probe.
+    """Probabilities [n, classes] of raw examples, by the frozen network and the probe.
 
     Those of `ridge` are its targets' estimates put through a softmax: only their order
-    means something.
+    means something. Nothing but the stage's own folder is read.
     """
-    classes = tuple(stage.record["classes"])
-    known = stage.record["encoder"]
-    encoder = networks.build(known["model"], tuple(known["classes"]))
-    name, fields = split_name(stage.config["probe"], where="config.probe")
-    reader: Probe = lookup(name, PROBES, where="config.probe.name")(
-        **fields, classes=classes
+    record = stage.record
+    # the settings, for a probe's defaults may change with kdjax
+    chosen = readouts.build(record["settings"]["config.probe"], record["classes"])
+    read = record["encoder"]
+    encoder = networks.build(read["model"], tuple(read["classes"]))
+    example = jnp.zeros((1, *record["input"]["shape"]))
+    network, solved = representations.read_frozen(
+        stage.folder, networks.shapes(encoder, example)
     )
-    example = jnp.zeros((1, *stage.record["input"]["shape"]))
-    model: dict[str, Any] = _read_frozen(stage, networks.shapes(encoder, example))
-    model["probe"] = {"params": {}, "model_state": {}}
-    if reader.module is not None:
-        width = jax.eval_shape(
-            lambda m, x: networks.representation(networks.predict(encoder, m, x)),
-            model["encoder"],
-            example,
-        )
-        template = networks.shapes(reader.module, jnp.zeros(width.shape))
-        model["probe"] = load_model(stage.folder, checkpoint, template)
+    trained: Tree = {"params": {}, "model_state": {}}
+    if chosen.module is not None:
+        seen = jnp.zeros(representations.shape(encoder, example))
+        template = networks.shapes(chosen.module, seen)
+        trained = load_model(stage.folder, checkpoint, template)
 
     def forward(model: Tree, x: Array) -> Array:
-        outputs = networks.predict(encoder, model["encoder"], x)
-        seen = networks.representation(outputs)
-        return jax.nn.softmax(reader.logits(model["probe"], model["solved"], seen))
+        seen = networks.representation(networks.predict(encoder, model["encoder"], x))
+        return jax.nn.softmax(chosen.logits(model["probe"], model["solved"], seen))
 
-    return predictors.of_stage(stage, "probabilities", model, forward)
-
-
-def _read_frozen(stage: Stage, encoder: Tree) -> dict[str, Any]:
-    """{"encoder", "solved"} of what `_finish` wrote, the encoder's shapes given."""
-    path = stage.folder / FROZEN
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        places = tree_map_with_path(lambda place, _: f"encoder{keystr(place)}", encoder)
-        return {
-            "encoder": jax.tree.map(lambda place: arrays[place], places),
-            "solved": {
-                key.removeprefix("solved/"): array
-                for key, array in arrays.items()
-                if key.startswith("solved/")
-            },
-        }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected the frozen encoder ({error})") from error
+    model = {"encoder": network, "solved": solved, "probe": trained}
+    return of_stage(stage, "probabilities", model, forward)
 
 
 def _init(
@@ -179,13 +152,8 @@ def _init(
 ) -> TrainState:
     if probe.module is None:
         return TrainState(jnp.zeros((), jnp.int32), {}, {}, tx.init({}))
-
-    def represent(rng: Array) -> Array:
-        outputs, _ = encoder.init_with_output(rng, example, train=False)
-        return networks.representation(outputs)
-
-    shape = jax.eval_shape(represent, rng).shape
-    return create_state(probe.module.init(rng, jnp.zeros(shape), train=False), tx)
+    seen = jnp.zeros(representations.shape(encoder, example))
+    return create_state(probe.module.init(rng, seen, train=False), tx)
 
 
 def _loss_fn(probe: Probe) -> Callable[..., Any]:
@@ -210,39 +178,3 @@ def _evaluate(
     x, labels = constants["x"][batch["index"]], constants["y"][batch["index"]]
     logits = probe.logits(model, constants["solved"], x)
     return metrics.classification_sums(logits, labels, batch["mask"])
-
-
-FROZEN = "frozen.npz"
-EMBEDDINGS = "embeddings.npz"
-ARTEFACTS = {
-    FROZEN: "the encoder that a probe reads, and what the probe solved at once",
-    EMBEDDINGS: "the test examples in two principal components of the representations",
-}
-
-
-def _finish(
-    dataset: Dataset,
-    encode: Callable[[], Features],
-    frozen: Callable[[], dict[str, Any]],
-    embeddings: bool,
-    reached: Mapping[str, Tree],
-    folder: Path,
-) -> None:
-    parts = frozen()
-    encoder = jax.tree_util.tree_leaves_with_path(parts["encoder"])
-    arrays: dict[str, Any] = {f"encoder{keystr(path)}": x for path, x in encoder}
-    arrays |= {f"solved/{name}": array for name, array in parts["solved"].items()}
-    files.write(folder / FROZEN, lambda file: np.savez(file, **arrays))
-    if not embeddings:
-        return
-    from sklearn.decomposition import PCA  # imported here: it takes a second
-
-    features, test = encode(), len(dataset.test.y)
-    pca = PCA(2, random_state=0).fit(features.x[features.train])
-    shown: dict[str, Any] = {
-        "key": dataset.test.key,
-        "label": dataset.test.y,
-        "position": pca.transform(features.x[-test:]).astype(np.float32),
-        "explained": pca.explained_variance_ratio_.astype(np.float32),
-    }
-    files.write(folder / EMBEDDINGS, lambda file: np.savez(file, **shown))

@@ -1,6 +1,7 @@
-"""Readouts: the probes by name, and what each solves at once.
+"""Readouts: the probes by name, each a way to read classes from representations.
 
-config.probe = {"name": "knn", "neighbours": 20}
+In `config.probe = {"name": "knn", "neighbours": 20}` the name is a key of PROBES, at
+the end, and the other fields are arguments of the function there.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from kdjax.errors import InputError
-from kdjax.models import build
+from kdjax import models
+from kdjax.errors import InputError, call, lookup, split_name
 from kdjax.stages import networks
 from kdjax.stages.representations import Features
 from kdjax.tasks.contrastive.metrics import unit
@@ -24,9 +25,9 @@ Tree = Any
 
 
 class Probe(NamedTuple):
-    """A way to read representations.
+    """A way to read classes from representations.
 
-    module: what is trained on them, or None.
+    module: what is trained on them, or None where all is solved at once.
     fit: Features -> what `logits` needs beside the model, solved at once.
     logits: (model, solved, x [n, width]) -> [n, classes].
     """
@@ -36,9 +37,17 @@ class Probe(NamedTuple):
     logits: Callable[[Tree, Mapping[str, Array], Array], Array]
 
 
+def build(section: Mapping[str, Any], classes: Sequence[str]) -> Probe:
+    """The probe that a config's section `probe` names; InputError if there is none."""
+    name, fields = split_name(section, where="config.probe")
+    make = lookup(name, PROBES, where="config.probe.name")
+    probe: Probe = call(make, fields, where="config.probe", classes=classes)
+    return probe
+
+
 def linear(*, classes: Sequence[str]) -> Probe:
     """A linear classifier of standardised features, trained by `optimizer`."""
-    module = build("mlp", classes=len(classes), widths=())
+    module = models.build("mlp", classes=len(classes), widths=())
 
     def logits(model: Tree, solved: Mapping[str, Array], x: Array) -> Array:
         return networks.predict(
@@ -49,7 +58,9 @@ def linear(*, classes: Sequence[str]) -> Probe:
 
 
 def ridge(
-    *, classes: Sequence[str], penalties: Sequence[float] = (0.1, 1, 10, 100, 1e3, 1e4)
+    *,
+    classes: Sequence[str],
+    penalties: Sequence[float | int] = (0.1, 1, 10, 100, 1e3, 1e4),
 ) -> Probe:
     """Least squares to one-hot labels with a penalty on standardised features.
 
@@ -64,12 +75,12 @@ def ridge(
         scale = _scale(features)
         x = (features.x - scale["mean"]) / scale["std"]
         targets = np.eye(len(classes), dtype=np.float32)[features.y[features.labelled]]
-        truth, found = features.y[features.validation], []
+        truth, tried = features.y[features.validation], []
         for penalty in penalties:
             model = Ridge(alpha=penalty).fit(x[features.labelled], targets)
             guess = model.predict(x[features.validation]).argmax(axis=1)
-            found.append((np.mean(guess == truth), model))
-        best = max(found, key=lambda pair: pair[0])[1]
+            tried.append((np.mean(guess == truth), model))
+        best = max(tried, key=lambda pair: pair[0])[1]
         return scale | {
             "kernel": best.coef_.T.astype(np.float32),
             "bias": best.intercept_.astype(np.float32),
@@ -109,8 +120,8 @@ def knn(
         nearest = min(neighbours, solved["bank"].shape[0])
         cosine, rows = jax.lax.top_k(similar, nearest)
         weights = jax.nn.softmax(cosine / temperature)
-        shares = jnp.einsum("nk,nkc->nc", weights, solved["votes"][rows])
-        return jnp.log(jnp.maximum(shares, 1e-6))
+        fractions = jnp.einsum("nk,nkc->nc", weights, solved["votes"][rows])
+        return jnp.log(jnp.maximum(fractions, 1e-6))
 
     return Probe(None, fit, logits)
 

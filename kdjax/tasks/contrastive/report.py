@@ -1,15 +1,10 @@
-"""What the report says of contrastive stages: their metrics, and maps of embeddings."""
+"""The report's part on contrastive stages: a table of metrics, maps of embeddings."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from kdjax.errors import InputError
 from kdjax.report import drawing
 from kdjax.report.runs import (
     Experiment,
@@ -21,16 +16,8 @@ from kdjax.report.runs import (
     stages_with,
 )
 from kdjax.report.tables import COSTS, cost_cells, spread
+from kdjax.tasks.contrastive.embeddings import EMBEDDINGS, read_embeddings
 from kdjax.tasks.contrastive.metrics import METRICS
-
-
-class Embeddings(NamedTuple):
-    """Test examples in two principal components, [n, 2], their labels, and the share of
-    the training representations' variance in each."""
-
-    position: np.ndarray
-    label: np.ndarray
-    explained: np.ndarray
 
 
 def contrastive_section(experiment: Experiment) -> str:
@@ -81,51 +68,37 @@ def embedded(experiment: Experiment) -> list[Run]:
     """The first finished run of each stage that stored embeddings."""
     runs = (stage_runs(experiment, stage) for stage in experiment.stages)
     stored = [
-        [run for run in found if (run.folder / "embeddings.npz").exists()]
-        for found in runs
+        [run for run in finished if run.file(EMBEDDINGS).exists()] for finished in runs
     ]
-    return [found[0] for found in stored if found]
+    return [finished[0] for finished in stored if finished]
 
 
-def read_embeddings(path: Path, classes: int) -> Embeddings:
-    """embeddings.npz; InputError if it is damaged."""
-    try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            found = Embeddings(*(stored[name] for name in Embeddings._fields))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: expected arrays {', '.join(Embeddings._fields)}, found {error}"
-        ) from error
-    if found.position.shape != (found.label.size, 2) or found.label.max() >= classes:
-        raise InputError(
-            f"{path}: expected positions ({found.label.size}, 2) of {classes} classes, "
-            f"found {found.position.shape} of {found.label.max() + 1}"
-        )
-    return found
+def encoder_of(run: Run) -> str:
+    """The stage whose encoder a probe read, by name; else "untrained encoder"."""
+    read = run.reads.get("encoder")
+    return read["stage"] if read else "untrained encoder"
 
 
 def embedding_figure(experiment: Experiment, place: Place) -> None:
-    """A map of each stage's stored embeddings, where there are some."""
+    """A map of each encoder whose stage stored embeddings, where there are some."""
     if runs := embedded(experiment):
         caption = (
-            f"The test examples' representations in two principal components, seed"
-            f" {runs[0].seed}, coloured by class."
+            "The test examples' representations in two principal components, a panel an"
+            f" encoder, {_seeds(runs)}, coloured by class."
         )
         embedding_maps(experiment, runs, place("embeddings", caption))
 
 
-SECTIONS = (contrastive_section,)
-FIGURES = (embedding_figure,)
-
-
 def embedding_maps(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
-    """Each run's test examples in two principal components, coloured by class."""
+    """Each run's test examples in two principal components, coloured by class.
+
+    A panel is titled by the encoder that the run read.
+    """
     figure, axes = drawing.grid(len(runs), columns=3, width=3.9, height=3.7)
     for axis, run in zip(axes, runs, strict=True):
-        found = read_embeddings(run.folder / "embeddings.npz", len(run.classes))
+        stored = read_embeddings(run.file(EMBEDDINGS), len(run.classes))
         for label, name in enumerate(run.classes):
-            rows = found.position[found.label == label]
+            rows = stored.position[stored.label == label]
             axis.scatter(
                 rows[:, 0],
                 rows[:, 1],
@@ -135,10 +108,10 @@ def embedding_maps(experiment: Experiment, runs: Sequence[Run], path: Path) -> N
                 color=drawing.class_colour(label, len(run.classes)),
                 label=name,
             )
-        first, second = 100 * found.explained
+        first, second = 100 * stored.explained
         axis.set_xlabel(f"component 1 ({first:.0f} % of variance)")
         axis.set_ylabel(f"component 2 ({second:.0f} %)")
-        axis.set_title(drawing.wrapped(run.stage), fontsize=10)
+        axis.set_title(drawing.wrapped(encoder_of(run)), fontsize=10)
         axis.set_xticks([])
         axis.set_yticks([])
     handles, names = axes[0].get_legend_handles_labels()
@@ -153,7 +126,15 @@ def embedding_maps(experiment: Experiment, runs: Sequence[Run], path: Path) -> N
         )
     stages = [run.stage for run in runs]
     what = "Test representations, two principal components"
-    drawing.title(
-        figure, f"{what} — {data_names(experiment, stages)}, seed {runs[0].seed}"
-    )
+    drawing.title(figure, f"{what} — {data_names(experiment, stages)}, {_seeds(runs)}")
     drawing.write(figure, path)
+
+
+def _seeds(runs: Sequence[Run]) -> str:
+    """`seed 0`, or `seeds 0, 1` where the runs differ in theirs."""
+    seeds = sorted({run.seed for run in runs})
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+SECTIONS = (contrastive_section,)
+FIGURES = (embedding_figure,)

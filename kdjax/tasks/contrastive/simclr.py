@@ -1,4 +1,4 @@
-"""SimCLR pretraining: two views of every example agree, and differ from all others.
+"""The task `simclr`: two views of every example agree, and differ from all others.
 
 Chen et al. 2020, "A simple framework for contrastive learning of visual
 representations" and "Big self-supervised models are strong semi-supervised learners".
@@ -23,8 +23,7 @@ from kdjax import files, losses
 from kdjax.data.dataset import require
 from kdjax.errors import InputError, call
 from kdjax.stages import batches, networks
-from kdjax.stages import predictor as predictors
-from kdjax.stages.predictor import Predictor
+from kdjax.stages.predictor import Predictor, of_stage
 from kdjax.stages.record import Stage
 from kdjax.tasks.contrastive import metrics
 from kdjax.tasks.contrastive.metrics import contrastive_sums, moments, unit
@@ -41,13 +40,13 @@ class Contrast(NamedTuple):
     """The config's `contrast` section.
 
     temperature, chunk_size, ring: those of losses.nt_xent.
-    microbatches: encode each device's part of the batch in so many parts, one after
-      another, and back again: the gradient is that of the whole batch's loss, and the
-      memory that of one part and of all projections. Each is encoded twice. Batch norm
-      sees a microbatch at a time (over all devices), so with it the result is that of
-      batch norm over smaller batches; with `frozen_statistics` or without batch norm it
-      is the same as in one. Gao et al. 2021, "Scaling deep contrastive learning
-      batch size under memory limited setup".
+    microbatches: how many each device's part of the batch is cut into, to be encoded
+      one after another: the gradient is that of the whole batch's loss, and the memory
+      that of one microbatch and of all projections. Each is encoded twice, and batch
+      norm sees one at a time (over all devices), so with it the result is that of batch
+      norm over smaller batches; with `frozen_statistics` or without batch norm it is
+      the same as in one. Gao et al. 2021, "Scaling deep contrastive learning batch size
+      under memory limited setup".
     frozen_statistics: batch norm normalises by its running statistics, which stay.
     """
 
@@ -127,7 +126,7 @@ def predictor(stage: Stage, checkpoint: str) -> Predictor:
         return networks.representation(networks.predict(module, model, x))
 
     model = networks.model_of_stage(stage, checkpoint, module)
-    return predictors.of_stage(stage, "embeddings", model, forward)
+    return of_stage(stage, "embeddings", model, forward)
 
 
 def _check(settings: Contrast, training: Training) -> None:
@@ -221,7 +220,7 @@ def _evaluate(
     for key in jax.random.split(jax.random.key(0)):
         view = views(augmentations.example_keys(key, batch["index"]), x)
         outputs.append(networks.predict(module, model, view))
-    z1, z2 = (unit(found.logits) for found in outputs)
+    z1, z2 = (unit(output.logits) for output in outputs)
     loss = losses.nt_xent(
         z1,
         z2,

@@ -9,69 +9,98 @@ import pytest
 
 from kdjax import experiment
 
-CONFIG = Path(__file__).resolve().parents[2] / "small_simclr.py"
+TESTS = Path(__file__).resolve().parents[2]
+CONFIG, CONFIGS = TESTS / "small_simclr.py", TESTS.parent / "configs"
 FLAG = f"--config={CONFIG}"
-SMALL = runpy.run_path(str(CONFIG))
 STAGES = {"pretrain", "linear", "knn", "ridge", "random_knn"}
 STAGES |= {"fine_tune", "scratch", "distill"}
 
 
-def small():
-    return json.loads(SMALL["get_config"]().to_json())
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("finished")
-    experiment.run(small(), workdir)
-    return workdir
-
-
 def results(workdir):
     """{stage: results.json} and {stage: the digests of its last checkpoint}."""
-    found, digests = {}, {}
+    stages, digests = {}, {}
     for path in sorted(workdir.glob("seed_0/*/results.json")):
         stage = path.parent.name
-        found[stage] = json.loads(path.read_text())
+        stages[stage] = json.loads(path.read_text())
         steps = [int(p.name) for p in path.parent.glob("checkpoints/last/*")]
         if steps:
             newest = path.parent / "checkpoints" / "last" / str(max(steps))
             meta = json.loads((newest / "meta" / "metadata").read_text())
             digests[stage] = meta["digests"]
-    return found, digests
+    return stages, digests
+
+
+def reached(stages):
+    """Of {stage: results.json} all but when and how long."""
+    when = ("seconds", "environment", "resumed")
+    return {
+        stage: {k: v for k, v in record.items() if k not in when}
+        for stage, record in stages.items()
+    }
 
 
 def test_accuracy_of_the_test_split(finished):
     """Ten digits: chance is .1; the controls have no pretraining."""
-    found, digests = results(finished)
-    assert set(found) == STAGES
+    stages, digests = results(finished)
+    assert set(stages) == STAGES
     assert set(digests) == {"pretrain", "linear", "fine_tune", "scratch", "distill"}
-    last = {stage: at["checkpoints"]["last"]["test"] for stage, at in found.items()}
+    last = {stage: at["checkpoints"]["last"]["test"] for stage, at in stages.items()}
     for stage in ("linear", "knn", "ridge", "random_knn"):
         assert last[stage]["accuracy"] > 0.6, stage
     for stage in ("fine_tune", "distill"):
         assert last[stage]["accuracy"] > 0.3, stage
     assert not last["pretrain"]["collapsed"]
-    assert found["fine_tune"]["start"] == {"stage": "pretrain", "checkpoint": "last"}
-    assert found["scratch"]["start"] is None
-    sizes = {stage: at["examples"] for stage, at in found.items()}
+    reads = {stage: at["reads"] for stage, at in stages.items()}
+    start = reads["fine_tune"]["start"]
+    assert (start["stage"], start["checkpoint"]) == ("pretrain", "last")
+    assert start["model"] == digests["pretrain"]["model"]
+    assert reads["scratch"] == reads["random_knn"] == {}
+    assert reads["knn"]["encoder"] == start
+    sizes = {stage: at["examples"] for stage, at in stages.items()}
     assert sizes["fine_tune"]["train"] == sizes["fine_tune"]["labelled"] < 60
     assert sizes["distill"]["train"] == sizes["pretrain"]["train"] > 900
+
+
+def test_a_stage_and_its_control_share_their_random_numbers(finished):
+    """Compared by seed, they differ in where they start alone."""
+    stages, _ = results(finished)
+    streams = {
+        stage: record["settings"]["config.training"]["stream"]
+        for stage, record in stages.items()
+    }
+    assert streams["fine_tune"] == streams["scratch"] == 1
+    assert streams["pretrain"] == streams["linear"] == streams["distill"] == 0
+
+
+@pytest.mark.parametrize("name", ["simclr_digits", "simclr_har"])
+def test_so_do_the_pairs_of_the_configs(name):
+    get_config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]
+    stages = json.loads(get_config().to_json_best_effort())["stages"]
+    pairs = [stage.removeprefix("fine_tune_") for stage in stages if "tune" in stage]
+    assert pairs
+    for per_cent in pairs:
+        pretrained, new = stages[f"fine_tune_{per_cent}"], stages[f"scratch_{per_cent}"]
+        assert pretrained["training"]["stream"] == 1
+        assert pretrained.pop("start") == {"stage": "pretrain", "checkpoint": "last"}
+        assert pretrained == new
 
 
 def test_the_report_has_every_stage_the_table_and_the_map(finished):
     text = (finished / "report.md").read_text()
     for stage in STAGES:
         assert f"| {stage} |" in text, stage
-    _, section = text.split("## Contrastive pretraining")
-    assert "| pretrain |" in section.split("\n## ")[0]
-    assert "| knn |" not in section.split("\n## ")[0]
+    before, after = text.split("## Contrastive pretraining")
+    assert "| pretrain |" in after.split("\n## ")[0]
+    assert "| knn |" not in after.split("\n## ")[0]
+    accuracies = before.split("## Results")[1]
+    assert "| knn |" in accuracies
+    assert "| pretrain |" not in accuracies
     assert "](figures/embeddings.png)" in text
     assert (finished / "figures" / "embeddings.png").stat().st_size > 10_000
     assert "Collapsed" not in text
 
 
-def test_cut_in_pretraining_it_ends_with_the_same_bits(finished, tmp_path):
+def test_cut_in_pretraining_it_ends_with_the_same_bits(small, finished, tmp_path):
     """As a kill after the second of three epochs leaves it."""
     workdir = tmp_path / "w"
     shutil.copytree(finished, workdir)
@@ -86,11 +115,14 @@ def test_cut_in_pretraining_it_ends_with_the_same_bits(finished, tmp_path):
     log = seed / "pretrain" / "metrics.jsonl"
     whole = log.read_text()
     experiment.run(small(), workdir)
-    assert results(workdir) == results(finished)
+    (again, digests), (once, expected) = results(workdir), results(finished)
+    assert digests == expected
+    assert reached(again) == reached(once)
+    assert [stage for stage in again if "resumed" in again[stage]] == ["pretrain"]
     assert log.read_text() == whole
 
 
-def test_a_stage_added_later_reads_what_is_there(finished, tmp_path):
+def test_a_stage_added_later_reads_what_is_there(small, finished, tmp_path):
     workdir = tmp_path / "w"
     shutil.copytree(finished, workdir)
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("results.json")}

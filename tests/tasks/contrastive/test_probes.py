@@ -8,7 +8,7 @@ import pytest
 
 from kdjax import data
 from kdjax.errors import InputError
-from kdjax.stages import networks
+from kdjax.stages import networks, representations
 from kdjax.tasks.contrastive import probes, readouts
 from kdjax.training import loop, parallel
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
@@ -40,7 +40,7 @@ def digits():
 @pytest.fixture(scope="module")
 def features(digits):
     """The representations of all digits by the untrained network, [1797, 32]."""
-    module = networks.network(MODEL, digits.classes)
+    module = networks.build(MODEL, digits.classes)
     x = jnp.concatenate([digits.train.x, digits.validation.x, digits.test.x])
     variables = module.init(jax.random.key(0), x[:1], train=False)
     return np.asarray(module.apply(variables, x, train=False).features["hidden1"])
@@ -52,8 +52,7 @@ def task():
 
 
 def test_features_are_those_of_the_network(task, features):
-    found = task.constants()
-    np.testing.assert_allclose(found["x"], features, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(task.constants()["x"], features, rtol=1e-5, atol=1e-6)
 
 
 def test_labels_do_not_change_the_features(task):
@@ -64,7 +63,7 @@ def test_labels_do_not_change_the_features(task):
 
 def test_an_encoder_is_read_from_its_checkpoint(tmp_path, digits):
     config = {"data": DIGITS, "model": MODEL, "seed": 0}
-    module = networks.network(MODEL, digits.classes)
+    module = networks.build(MODEL, digits.classes)
     init = networks.fresh(module, jnp.asarray(digits.train.x[:1]), optax.sgd(0.1))
     state = init(jax.random.key(7))
     checkpoints, progress = Checkpoints(tmp_path), Progress(1, 1, 0.5, 1, 1)
@@ -81,7 +80,7 @@ def test_an_encoder_is_read_from_its_checkpoint(tmp_path, digits):
         rtol=1e-5,
         atol=1e-6,
     )
-    assert task.about["start"] == {"stage": tmp_path.name, "checkpoint": "last"}
+    assert task.about["encoder"] == {"model": MODEL, "classes": digits.classes}
 
 
 # --- what they solve -----------------------------------------------------------------
@@ -95,21 +94,21 @@ def made_up(*, unlabelled=0):
     x[np.arange(90), y] += 1.5
     y[:unlabelled] = data.UNLABELLED
     labelled = np.arange(unlabelled, 60)
-    return readouts.Features(x, y, slice(60), labelled, slice(60, 90))
+    return representations.Features(x, y, slice(60), labelled, slice(60, 90))
 
 
-def read(reader, known, x):
+def read(probe, known, x):
     """The probe's logits of representations x."""
-    solved = jax.tree.map(jnp.asarray, reader.fit(known))
-    return np.asarray(reader.logits({}, solved, jnp.asarray(x)))
+    solved = jax.tree.map(jnp.asarray, probe.fit(known))
+    return np.asarray(probe.logits({}, solved, jnp.asarray(x)))
 
 
 def test_neighbours_vote_as_by_brute_force():
     known = made_up(unlabelled=15)
-    reader = readouts.knn(classes=CLASSES, neighbours=7, temperature=0.5)
-    found = read(reader, known, known.x[60:])
+    probe = readouts.knn(classes=CLASSES, neighbours=7, temperature=0.5)
+    read_off = read(probe, known, known.x[60:])
     unit = known.x / np.linalg.norm(known.x, axis=1, keepdims=True)
-    for row, logits in zip(unit[60:], found, strict=True):
+    for row, logits in zip(unit[60:], read_off, strict=True):
         cosine = unit[15:60] @ row
         votes = np.zeros(3)
         for i in np.argsort(-cosine)[:7]:
@@ -120,9 +119,9 @@ def test_neighbours_vote_as_by_brute_force():
 
 def test_fewer_labels_than_neighbours_all_vote():
     known = made_up(unlabelled=57)
-    reader = readouts.knn(classes=CLASSES, neighbours=20)
-    found = np.exp(read(reader, known, known.x[60:]))
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    probe = readouts.knn(classes=CLASSES, neighbours=20)
+    votes = np.exp(read(probe, known, known.x[60:]))
+    np.testing.assert_allclose(votes.sum(axis=1), 1, rtol=1e-5)
 
 
 def ridge_by_hand(known, penalty):
@@ -142,9 +141,10 @@ def ridge_by_hand(known, penalty):
 @pytest.mark.parametrize("unlabelled", [0, 30])
 def test_ridge_is_its_closed_form(unlabelled):
     known = made_up(unlabelled=unlabelled)
-    reader = readouts.ridge(classes=CLASSES, penalties=(10.0,))
-    found = read(reader, known, known.x)
-    np.testing.assert_allclose(found, ridge_by_hand(known, 10.0), rtol=1e-3, atol=1e-5)
+    probe = readouts.ridge(classes=CLASSES, penalties=(10.0,))
+    logits = read(probe, known, known.x)
+    expected = ridge_by_hand(known, 10.0)
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_the_penalty_is_chosen_on_validation():
@@ -153,7 +153,7 @@ def test_the_penalty_is_chosen_on_validation():
     y = (np.arange(120) % 3).astype(np.int32)
     x = rng.normal(size=(120, 30)).astype(np.float32)
     x[np.arange(120), y] += 1.0
-    known = readouts.Features(x, y, slice(30), np.arange(30), slice(30, 120))
+    known = representations.Features(x, y, slice(30), np.arange(30), slice(30, 120))
     penalties = (1e-3, 10.0, 1e6)
     right = [
         np.mean(ridge_by_hand(known, a)[known.validation].argmax(1) == y[30:])
@@ -161,9 +161,10 @@ def test_the_penalty_is_chosen_on_validation():
     ]
     assert len(set(right)) == 3, "each penalty must have its own accuracy"
     best = penalties[int(np.argmax(right))]
-    reader = readouts.ridge(classes=CLASSES, penalties=penalties)
-    found = read(reader, known, x)
-    np.testing.assert_allclose(found, ridge_by_hand(known, best), rtol=1e-3, atol=1e-5)
+    probe = readouts.ridge(classes=CLASSES, penalties=penalties)
+    logits = read(probe, known, x)
+    expected = ridge_by_hand(known, best)
+    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-5)
 
 
 # --- whole stages --------------------------------------------------------------------
@@ -173,9 +174,9 @@ def test_a_linear_probe_of_a_random_network_learns(tmp_path):
     """Ten digits: chance is .1."""
     training = loop.Training(epochs=3, batch_size=32, eval_epochs=3)
     task = make("linear", training=training, optimizer=SGD)
-    found = run(task, training, tmp_path)["last"]["test"]
-    assert found["accuracy"] > 0.7
-    assert found["examples"] == task.data["test"].size
+    reached = run(task, training, tmp_path)["last"]["test"]
+    assert reached["accuracy"] > 0.7
+    assert reached["examples"] == task.data["test"].size
     assert not (tmp_path / "embeddings.npz").exists()
 
 
@@ -199,9 +200,9 @@ def test_only_labelled_rows_are_used(name):
 def test_embeddings_are_the_principal_components_of_the_test_split(
     tmp_path, digits, features
 ):
-    found = run(make(embeddings=True), SOLVED, tmp_path)
-    assert found["last"] == found["best"]
-    assert found["last"]["test"]["accuracy"] > 0.7
+    reached = run(make(embeddings=True), SOLVED, tmp_path)
+    assert reached["last"] == reached["best"]
+    assert reached["last"]["test"]["accuracy"] > 0.7
     n = len(digits.train.y)
     with np.load(tmp_path / "embeddings.npz", allow_pickle=False) as stored:
         np.testing.assert_array_equal(stored["key"], digits.test.key)
@@ -212,8 +213,8 @@ def test_embeddings_are_the_principal_components_of_the_test_split(
     expected = (features[-len(digits.test.y) :] - mean) @ axes[:2].T
     for one, other in zip(position.T, expected.T, strict=True):
         np.testing.assert_allclose(one * np.sign(one @ other), other, atol=1e-3)
-    share = np.square(singular) / np.sum(np.square(singular))
-    np.testing.assert_allclose(explained, share[:2], rtol=1e-4)
+    fraction = np.square(singular) / np.sum(np.square(singular))
+    np.testing.assert_allclose(explained, fraction[:2], rtol=1e-4)
 
 
 # --- what is refused -----------------------------------------------------------------
@@ -234,10 +235,6 @@ OTHER = {"folder": "w/pretrain", "config": {"data": WAVES, "model": MODEL, "seed
             {"training": loop.Training(epochs=3, batch_size=32)},
             "config.training.epochs: expected 0, .*'knn' is not trained; got 3",
         ),
-        (
-            {"training": loop.Training(epochs=0, batch_size=32, select="loos")},
-            r"config.training.select: .*'loos' .*'loss'",
-        ),
         ({"encoder": OTHER}, r"config.encoder: the encoder takes .*\(32, 3\), .*\(8,"),
         ({"encoder": {"checkpoint": "last"}}, "config.encoder.stage: missing"),
         ({"encoder": {"folder": "none"}}, "none/config.json: no such file"),
@@ -248,3 +245,11 @@ OTHER = {"folder": "w/pretrain", "config": {"data": WAVES, "model": MODEL, "seed
 def test_what_does_not_fit_is_named(changes, message):
     with pytest.raises(InputError, match=message):
         make(**changes)
+
+
+def test_best_is_chosen_by_one_of_its_own_metrics(task):
+    training = loop.Training(epochs=0, batch_size=32, select="loos")
+    with pytest.raises(
+        InputError, match=r"config\.training\.select: .*'loos' .*'loss'"
+    ):
+        training.check_metric(task.metrics)

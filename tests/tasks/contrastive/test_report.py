@@ -1,25 +1,39 @@
 """What the report says of contrastive stages, from a fabricated workdir."""
 
 import json
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from kdjax.errors import InputError
-from kdjax.report import document, runs
-from kdjax.tasks.contrastive import report
+from kdjax.report import document, drawing, runs
+from kdjax.stages.record import FORMAT
+from kdjax.tasks.contrastive import SYSTEM, report
+from kdjax.tasks.contrastive.embeddings import read_embeddings
+from kdjax.training.metrics import CLASSIFICATION
 
-HELPERS = runpy.run_path(
-    str(Path(__file__).resolve().parents[2] / "report" / "test_document.py")
-)
-CLASSES = HELPERS["CLASSES"]
+CLASSES = ("walking", "walking upstairs", "sitting", "standing")
 LOSS = {0: 4.0, 1: 4.5, 2: 5.0}
+PROBED = {"knn": "pretrain", "random_knn": None, "supervised_knn": "supervised"}
+COST = {"parameters": 63020, "flops": 2_500_000.0, "kib": 247.5, "ms": 1.25}
+ENVIRONMENT = {
+    "kdjax": "0.2",
+    "python": "3.11",
+    "versions": {"jax": "0.10", "flax": "0.12", "numpy": "2.3"},
+    "commit": None,
+    "clean": None,
+    "platform": "cpu",
+    "device": "cpu",
+    "devices": 1,
+    "processor": "a processor",
+    "threads": 2,
+    "date": "2026-01-01T00:00:00+00:00",
+}
 
 
 def contrasted(seed, *, collapsed=False):
-    """The figures of one split of a contrastive stage."""
+    """The metrics of one split of a contrastive stage."""
     return {
         "loss": LOSS[seed],
         "retrieval": 0.5,
@@ -32,21 +46,51 @@ def contrasted(seed, *, collapsed=False):
     }
 
 
-def fabricate(workdir, *, collapsed=()):
-    """Two classifying stages and `pretrain`, three seeds of each."""
-    stages = {"pretrain": 0.5, "knn": 0.9, "scratch": 0.8}
-    HELPERS["fabricate"](workdir, stages=stages)
+def classified(accuracy):
+    """The metrics of one split of a stage that knows classes."""
+    return {"loss": 0.5, "accuracy": accuracy, "macro_f1": accuracy, "ece": 0.02}
+
+
+def write_stage(folder, values, metric, *, task, encoder=None):
+    at = {"epoch": 6, "step": 240, "validation": values, "test": values}
+    read = {"stage": encoder, "checkpoint": "last"}
+    content = {
+        "format": FORMAT,
+        "stage": folder.name,
+        "seed": int(folder.parent.name.removeprefix("seed_")),
+        "task": task,
+        "data": "UCI HAR (rebuilt)",
+        "synthetic": False,
+        "classes": list(CLASSES),
+        "examples": {"train": 5504, "validation": 1700, "test": 2893},
+        "checkpoints": {"last": at, "best": at},
+        "selection": {"metric": metric.name, "rule": metric.chosen_as},
+        "metrics": {metric.name: metric.label},
+        "reads": {"encoder": read} if encoder else {},
+        "environment": ENVIRONMENT,
+    }
+    folder.mkdir(parents=True)
+    line = {"kind": "validation", "epoch": 6, "step": 240} | values
+    (folder / "results.json").write_text(json.dumps(content))
+    (folder / "cost.json").write_text(json.dumps(COST))
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+
+
+def fabricate(workdir, *, collapsed=(), contrastive=True):
+    """Probes, `scratch`, and `pretrain` unless told otherwise, three seeds of each."""
+    names = [*PROBED, "scratch", *(["pretrain"] if contrastive else [])]
+    config = {"seeds": list(LOSS), "stages": {name: {} for name in names}}
+    (workdir / "config.json").write_text(json.dumps(config))
+    accuracy, loss = CLASSIFICATION["accuracy"], report.METRICS["loss"]
     for seed in LOSS:
-        folder = workdir / f"seed_{seed}" / "pretrain"
-        figures = contrasted(seed, collapsed=seed in collapsed)
-        at = {"epoch": 6, "step": 240, "validation": figures, "test": figures}
-        HELPERS["edit"](
-            folder / "results.json",
-            checkpoints={"last": at, "best": at},
-            selection={"metric": "loss", "mode": "min"},
-        )
-        line = {"kind": "validation", "epoch": 6, "step": 240} | figures
-        (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+        place = workdir / f"seed_{seed}"
+        for name, encoder in PROBED.items():
+            fields = {"task": "probe", "encoder": encoder}
+            write_stage(place / name, classified(0.9), accuracy, **fields)
+        write_stage(place / "scratch", classified(0.8), accuracy, task="distill")
+        if contrastive:
+            values = contrasted(seed, collapsed=seed in collapsed)
+            write_stage(place / "pretrain", values, loss, task="simclr")
     return workdir
 
 
@@ -70,22 +114,22 @@ def test_the_table_has_the_mean_over_seeds(tmp_path):
     assert section.startswith("## Contrastive pretraining\n")
     rows = [line for line in section.splitlines() if line.startswith("| ")]
     heading, row = rows
-    assert heading.count("|") == row.count("|") == 8
+    assert heading.count("|") == row.count("|") == 12
     # 4.303 * .5 / sqrt(3) is the half interval of 4, 4.5, 5 with two degrees of freedom
     assert row.startswith("| pretrain | 4.50 ± 1.24 | 50.0 ± 0.0 | 0.260 ± 0.025 |")
+    assert row.endswith("| 63,020 | 2.5 | 1.25 | 248 |"), "what it costs"
     assert "Collapsed" not in section
 
 
 def test_a_collapsed_seed_is_said(tmp_path):
     experiment = runs.read_experiment(fabricate(tmp_path, collapsed=(1,)))
     section = report.contrastive_section(experiment)
-    (line,) = [found for found in section.splitlines() if found.startswith(">")]
+    (line,) = [line for line in section.splitlines() if line.startswith(">")]
     assert line.startswith("> **Collapsed**: `pretrain`, seed 1: ")
 
 
 def test_nothing_where_nothing_is_contrastive(tmp_path):
-    HELPERS["fabricate"](tmp_path, stages={"scratch": 0.8}, seeds=(0,))
-    experiment = runs.read_experiment(tmp_path)
+    experiment = runs.read_experiment(fabricate(tmp_path, contrastive=False))
     assert report.contrastive_section(experiment) == ""
     assert report.embedded(experiment) == []
 
@@ -94,41 +138,75 @@ def test_the_first_finished_seed_of_a_stage_is_shown(tmp_path):
     fabricate(tmp_path)
     for seed in (1, 2):
         embeddings(tmp_path / f"seed_{seed}" / "knn")
-    embeddings(tmp_path / "seed_0" / "scratch")
-    found = report.embedded(runs.read_experiment(tmp_path))
-    assert {(run.stage, run.seed) for run in found} == {("knn", 1), ("scratch", 0)}
+    embeddings(tmp_path / "seed_0" / "random_knn")
+    shown = report.embedded(runs.read_experiment(tmp_path))
+    assert {(run.stage, run.seed) for run in shown} == {("knn", 1), ("random_knn", 0)}
 
 
 def test_the_report_shows_the_section_and_the_map(tmp_path):
     fabricate(tmp_path)
     embeddings(tmp_path / "seed_0" / "knn")
-    text = document.write_report(tmp_path).read_text()
-    assert "## Contrastive pretraining" in text
+    system = {
+        "metrics": SYSTEM.metrics,
+        "sections": SYSTEM.sections,
+        "figures": SYSTEM.figures,
+    }
+    text = document.write_report(tmp_path, **system).read_text()
+    headings = ("## Results", "## Contrastive pretraining", "## Comparisons")
+    places = [text.index(heading) for heading in headings]
+    assert places == sorted(places)
+    results, contrastive = text[places[0] : places[1]], text[places[1] : places[2]]
+    assert "| pretrain |" in contrastive, "it has no accuracy"
+    assert "| pretrain |" not in results
+    assert "| knn |" in results
+    assert "| knn |" not in contrastive
     assert "](figures/embeddings.png)" in text
-    width, height = HELPERS["png_size"](tmp_path / "figures" / "embeddings.png")
+    height, width, _ = imread(tmp_path / "figures" / "embeddings.png").shape
     assert 300 < width < 4000
     assert 300 < height < 4000
 
 
 def test_maps_side_by_side_are_wider_than_one(tmp_path):
     fabricate(tmp_path)
-    for stage in ("knn", "scratch"):
+    for stage in ("knn", "random_knn"):
         embeddings(tmp_path / "seed_0" / stage)
     experiment = runs.read_experiment(tmp_path)
-    found = report.embedded(experiment)
-    sizes = []
+    shown = report.embedded(experiment)
+    widths = []
     for count in (1, 2):
         path = tmp_path / f"{count}.png"
-        report.embedding_maps(experiment, found[:count], path)
-        sizes.append(HELPERS["png_size"](path))
-    assert sizes[1][0] > sizes[0][0]
+        report.embedding_maps(experiment, shown[:count], path)
+        widths.append(imread(path).shape[1])
+    assert widths[1] > widths[0]
+
+
+def test_a_map_is_titled_by_the_encoder_that_was_read(tmp_path, monkeypatch):
+    """And the seeds are all named, where one stage lacks the first."""
+    fabricate(tmp_path)
+    for stage, seed in zip(PROBED, (1, 0, 0), strict=True):
+        embeddings(tmp_path / f"seed_{seed}" / stage)
+    drawn = []
+    monkeypatch.setattr(drawing, "write", lambda figure, path: drawn.append(figure))
+    experiment = runs.read_experiment(tmp_path)
+    captions = []
+
+    def place(name, caption):
+        captions.append(caption)
+        return tmp_path / name
+
+    report.embedding_figure(experiment, place)
+    (figure,), (caption,) = drawn, captions
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["pretrain", "untrained encoder", "supervised"]
+    assert "seeds 0, 1" in caption
+    assert "seeds 0, 1" in figure.get_suptitle().replace("\n", " ")
 
 
 def test_embeddings_are_read_as_stored(tmp_path):
-    found = report.read_embeddings(embeddings(tmp_path), len(CLASSES))
-    assert found.position.shape == (80, 2)
-    np.testing.assert_array_equal(found.label, np.arange(80) % len(CLASSES))
-    np.testing.assert_allclose(found.explained, [0.4, 0.2])
+    stored = read_embeddings(embeddings(tmp_path), len(CLASSES))
+    assert stored.position.shape == (80, 2)
+    np.testing.assert_array_equal(stored.label, np.arange(80) % len(CLASSES))
+    np.testing.assert_allclose(stored.explained, [0.4, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +223,7 @@ def test_embeddings_are_read_as_stored(tmp_path):
 def test_wrong_embeddings_are_named(tmp_path, changes, message):
     path = embeddings(tmp_path, **changes)
     with pytest.raises(InputError, match=message) as error:
-        report.read_embeddings(path, len(CLASSES))
+        read_embeddings(path, len(CLASSES))
     assert str(error.value).startswith(f"{path}: ")
 
 
@@ -154,4 +232,4 @@ def test_damaged_embeddings_are_named(tmp_path, kept):
     path = embeddings(tmp_path)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(InputError, match=r"embeddings\.npz: expected arrays"):
-        report.read_embeddings(path, len(CLASSES))
+        read_embeddings(path, len(CLASSES))

@@ -104,33 +104,33 @@ def test_pretraining_learns(tmp_path):
     [(MODEL, {"frozen_statistics": True}), (projection(norm=False), {})],
     ids=["frozen statistics", "no batch norm"],
 )
-def test_pieces_give_the_gradient_of_the_whole(model, contrast):
+def test_microbatches_give_the_gradient_of_the_whole(model, contrast):
     """And frozen statistics stay."""
     one, _ = one_step(make(model=model, contrast=contrast))
-    for pieces in (2, 4):
-        task = make(model=model, contrast=contrast | {"pieces": pieces})
-        found, metrics = one_step(task)
+    for microbatches in (2, 4):
+        task = make(model=model, contrast=contrast | {"microbatches": microbatches})
+        cut_up, metrics = one_step(task)
         assert metrics["grad_norm"] > 0.1
-        assert furthest(one["params"], found["params"]) < 1e-5
+        assert furthest(one["params"], cut_up["params"]) < 1e-5
         start = task.init(jax.random.key(0))
         jax.tree.map(
-            np.testing.assert_array_equal, found["model_state"], start.model_state
+            np.testing.assert_array_equal, cut_up["model_state"], start.model_state
         )
 
 
-def test_pieces_are_another_step_where_batch_norm_sees_them(whole):
-    found, _ = one_step(make(contrast={"pieces": 2}))
-    assert furthest(whole[0]["params"], found["params"]) > 1e-3
-    statistics = [model["model_state"]["batch_stats"] for model in (whole[0], found)]
-    assert furthest(*statistics) > 1e-2, "it moves once a piece"
+def test_microbatches_are_another_step_where_batch_norm_sees_them(whole):
+    cut_up, _ = one_step(make(contrast={"microbatches": 2}))
+    assert furthest(whole[0]["params"], cut_up["params"]) > 1e-3
+    statistics = [model["model_state"]["batch_stats"] for model in (whole[0], cut_up)]
+    assert furthest(*statistics) > 1e-2, "it moves once a microbatch"
 
 
 @pytest.mark.parametrize(
     "options", [{"chunk_size": 7}, {"chunk_size": 5, "ring": True}], ids=str
 )
 def test_chunks_ring_and_devices_do_not_change_the_step(whole, options):
-    found, metrics = one_step(make(contrast=options), devices=2)
-    assert furthest(whole[0], found) < 1e-5
+    model, metrics = one_step(make(contrast=options), devices=2)
+    assert furthest(whole[0], model) < 1e-5
     for name in ("loss", "alignment", "grad_norm"):
         np.testing.assert_allclose(metrics[name], whole[1][name], rtol=1e-5)
 
@@ -160,31 +160,31 @@ def test_bfloat16_gives_a_finite_float32_loss(whole):
 
 @pytest.fixture(scope="module")
 def scored():
-    """eval_batch_size -> the validation figures of a new network."""
+    """eval_batch_size -> the validation metrics of a new network."""
     task = make()
     constants = DEVICE.replicate((task.constants(), jax.random.key(0)))
     model = model_of(task.init(jax.random.key(0)))
 
-    def figures(size):
+    def of_batches(size):
         chosen = training(eval_batch_size=size)
         return loop.compiled_scores(task, chosen, DEVICE, constants)(
             model, "validation"
         )
 
-    return figures, task.data["validation"].size
+    return of_batches, task.data["validation"].size
 
 
 def test_padding_does_not_count(scored):
-    figures, n = scored
-    exact, padded = figures(n), figures(n + 37)
+    of_batches, n = scored
+    exact, padded = of_batches(n), of_batches(n + 37)
     assert exact["examples"] == padded["examples"] == n
-    for name in metrics.SCORES:
+    for name in metrics.METRICS:
         np.testing.assert_allclose(exact[name], padded[name], rtol=1e-4, err_msg=name)
 
 
 def test_what_is_of_single_examples_is_the_same_in_ragged_batches(scored):
-    figures, n = scored
-    whole, ragged = figures(n), figures(50)
+    of_batches, n = scored
+    whole, ragged = of_batches(n), of_batches(50)
     assert n % 50
     assert whole["examples"] == ragged["examples"] == n
     for name in ("alignment", "rank", "projection_rank"):
@@ -206,11 +206,11 @@ def test_contrastive_sums_are_their_formulas(devices):
     mask = np.array([1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 0], np.float32)
 
     def sums(_, __, batch):
-        found = metrics.contrastive_sums(batch["z1"], batch["z2"], batch["mask"])
-        return jax.lax.psum(found, parallel.AXIS)
+        part = metrics.contrastive_sums(batch["z1"], batch["z2"], batch["mask"])
+        return jax.lax.psum(part, parallel.AXIS)
 
     batch = cut({"z1": z1, "z2": z2, "mask": mask}, devices)
-    found = mapped(sums)(0, 0, batch)
+    total = mapped(sums)(0, 0, batch)
     a, b = z1[mask > 0].astype(np.float64), z2[mask > 0].astype(np.float64)
     n = len(a)
     distances = np.sum((a[:, None] - a[None]) ** 2, axis=-1)
@@ -221,47 +221,47 @@ def test_contrastive_sums_are_their_formulas(devices):
         "retrieval": (np.sum((a @ b.T).argmax(1) == np.arange(n)), n),
         "projection_moments": (a.T @ a, n),
     }
-    assert set(found) == set(expected)
+    assert set(total) == set(expected)
     assert 3 <= expected["retrieval"][0] < n
     for name, value in expected.items():
-        for got, want in zip(found[name], value, strict=True):
+        for got, want in zip(total[name], value, strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-def figures_of(z):
-    """The figures of representations and projections z, both views the same."""
+def summary_of(z):
+    """The metrics of representations and projections z, both views the same."""
     z = jnp.asarray(z)
     mask = jnp.ones(len(z))
 
     def sums(_, __, z):
-        found = metrics.contrastive_sums(z, z, mask)
+        part = metrics.contrastive_sums(z, z, mask)
         loss = losses.nt_xent(z, z, temperature=0.5)
-        found |= {
+        part |= {
             "loss": (loss * len(z), jnp.sum(mask)),
-            "moments": found["projection_moments"],
+            "moments": part["projection_moments"],
         }
-        return jax.lax.psum(found, parallel.AXIS)
+        return jax.lax.psum(part, parallel.AXIS)
 
-    return metrics.figures(jax.device_get(mapped(sums)(0, 0, z[None])))
+    return metrics.summarize(jax.device_get(mapped(sums)(0, 0, z[None])))
 
 
 def test_identical_projections_are_collapsed():
-    found = figures_of(np.tile(vectors(1, 6), (20, 1)))
-    assert found["collapsed"]
-    assert found["projection_rank"] == pytest.approx(1, abs=0.02)
-    assert found["uniformity"] == pytest.approx(0, abs=1e-5)
-    assert found["alignment"] == 0
-    assert found["retrieval"] == pytest.approx(1 / 20)
-    assert found["loss"] == pytest.approx(np.log(39), rel=1e-5)
+    summary = summary_of(np.tile(vectors(1, 6), (20, 1)))
+    assert summary["collapsed"]
+    assert summary["projection_rank"] == pytest.approx(1, abs=0.02)
+    assert summary["uniformity"] == pytest.approx(0, abs=1e-5)
+    assert summary["alignment"] == 0
+    assert summary["retrieval"] == pytest.approx(1 / 20)
+    assert summary["loss"] == pytest.approx(np.log(39), rel=1e-5)
 
 
 def test_spread_projections_are_not():
-    found = figures_of(vectors(200, 6))
-    assert not found["collapsed"]
-    assert found["projection_rank"] > 5
-    assert found["uniformity"] < -2
-    assert found["retrieval"] == 1
-    assert found["examples"] == 200
+    summary = summary_of(vectors(200, 6))
+    assert not summary["collapsed"]
+    assert summary["projection_rank"] > 5
+    assert summary["uniformity"] < -2
+    assert summary["retrieval"] == 1
+    assert summary["examples"] == 200
 
 
 @pytest.mark.parametrize(
@@ -278,8 +278,7 @@ def test_spread_projections_are_not():
     ids=["one direction", "all alike", "two of three", "nothing", "3 to 1", "nan"],
 )
 def test_effective_rank_of_known_moments(moments, rank):
-    found = metrics.effective_rank(moments)
-    np.testing.assert_allclose(found, rank, rtol=1e-6)
+    np.testing.assert_allclose(metrics.effective_rank(moments), rank, rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=50)
@@ -291,11 +290,11 @@ def test_effective_rank_of_known_moments(moments, rank):
 )
 def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
     x = scale * np.random.default_rng(seed).normal(size=(rows, dim))
-    found = metrics.effective_rank(x.T @ x)
-    assert 1 - 1e-9 <= found <= min(rows, dim) * (1 + 1e-4)
+    rank = metrics.effective_rank(x.T @ x)
+    assert 1 - 1e-9 <= rank <= min(rows, dim) * (1 + 1e-4)
     turned = np.linalg.qr(np.random.default_rng(seed + 1).normal(size=(dim, dim)))[0]
     other = metrics.effective_rank(turned.T @ x.T @ x @ turned)
-    assert other == pytest.approx(found, rel=1e-4)
+    assert other == pytest.approx(rank, rel=1e-4)
 
 
 # --- what is refused -----------------------------------------------------------------
@@ -316,9 +315,12 @@ def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
             "temperature: expected a number, found '1'",
         ),
         ({"contrast": {"chunk_size": 0}}, "chunk_size: expected 1 to .*, found 0"),
-        ({"contrast": {"pieces": 0}}, "pieces: expected 1 to .*, found 0"),
+        (
+            {"contrast": {"microbatches": 0}},
+            "microbatches: expected 1 to .*, found 0",
+        ),
         ({"contrast": {"ring": 1}}, "ring: expected True or False, found 1"),
-        ({"contrast": {"pieces": None}}, "pieces"),
+        ({"contrast": {"microbatches": None}}, "microbatches"),
         ({"contrast": {"temprature": 1}}, r"temprature: unknown .*'temperature'"),
         ({"batch_size": 1}, "batch_size: expected 2 or more, .* got 1"),
         ({"augment": {"name": "color_jitter", "strenth": 1.0}}, "'strength'"),
@@ -326,7 +328,6 @@ def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
             {"augment": {"name": "rotation"}},
             r"config.augment: rotation takes \[n, time",
         ),
-        ({"training": training(select="accuracy")}, "config.training.select: .*'accu"),
         ({"optimizer": {"name": "lras", "schedule": CONSTANT}}, "'lars'"),
         ({"model": projection(outputs=0)}, "projection.outputs"),
         ({"model": MODEL | {"dtype": "float16"}}, "'float16'"),
@@ -337,8 +338,19 @@ def test_what_does_not_fit_is_named(changes, message):
         make(**changes)
 
 
-def test_pieces_that_do_not_divide_a_devices_part():
-    task = make(contrast={"pieces": 16})
-    training(batch_size=32).check_devices(2, pieces=task.pieces)
-    with pytest.raises(InputError, match=r"32 is not .* by 4 devices x 16 pieces"):
-        training(batch_size=32).check_devices(4, pieces=task.pieces)
+def test_best_is_chosen_by_one_of_its_own_metrics():
+    task = make()
+    directions = {"loss": False, "retrieval": True, "alignment": False}
+    for name, higher in directions.items():
+        metric = training(select=name).check_metric(task.metrics)
+        assert metric.higher_is_better is higher
+    with pytest.raises(InputError, match=r"config\.training\.select: .*'accuracy'"):
+        training(select="accuracy").check_metric(task.metrics)
+
+
+def test_microbatches_that_do_not_divide_a_devices_part():
+    count = make(contrast={"microbatches": 16}).microbatches
+    training(batch_size=32).check_devices(2, microbatches=count)
+    message = r"32 is not .* by 4 devices x 16 microbatches"
+    with pytest.raises(InputError, match=message):
+        training(batch_size=32).check_devices(4, microbatches=count)
