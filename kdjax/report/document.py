@@ -6,6 +6,7 @@ report; the last section says with what they were made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -74,6 +75,25 @@ def write_report(
     path = workdir / "report.md"
     files.write_text(path, "\n\n".join(part for part in parts if part) + "\n")
     return path
+
+
+def made_of(
+    workdir: Path,
+    *,
+    metrics: Mapping[str, Metric] = CLASSIFICATION,
+    sections: Sequence[Section] = (),
+) -> str:
+    """The report's tables, for another document: headings in bold, provenance last."""
+    experiment = read_experiment(workdir, metrics)
+    parts = (
+        results_section(experiment),
+        *(section(experiment) for section in sections),
+        comparison_section(experiment, compare(experiment, planned_pairs(experiment))),
+        gaps_section(experiment),
+        provenance_section(experiment),
+    )
+    text = "\n\n".join(part for part in parts if part)
+    return re.sub(r"^#+ (.*)$", r"**\1**", text, flags=re.MULTILINE) + "\n"
 
 
 def title(experiment: Experiment) -> str:

@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 
+from kdjax import table
 from kdjax.data.soft_labels import SoftLabels
 from kdjax.errors import InputError
 from kdjax.report import comparisons, document, figures, runs
@@ -403,3 +404,21 @@ def test_one_seed_of_one_synthetic_stage(tmp_path):
     assert (
         "±" not in text.split("## Comparisons")[0].split("|---|--:|--:|--:|--:|--:")[1]
     )
+
+
+def test_tables_are_put_between_their_marks(tmp_path):
+    workdir = fabricate(tmp_path / "har", seeds=range(5))
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- table har -->\nold\n<!-- end -->\nb\n")
+    for _ in range(2):
+        table.put(table.tables(workdir), page, "har")
+    text = page.read_text()
+    assert text.startswith("a\n<!-- table har -->\n\n**Results**")
+    assert text.endswith("<!-- end -->\nb\n")
+    assert "old" not in text
+    assert text.count("| eskd | scratch | 5 |") == 1
+    assert "kdjax 0.2.0 at 012345678, jax 0.10.2" in text
+    before = page.read_text()
+    with pytest.raises(InputError, match="expected the lines '<!-- table other -->'"):
+        table.put("x", page, "other")
+    assert page.read_text() == before

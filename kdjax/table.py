@@ -1,0 +1,70 @@
+"""Prints a run's tables as Markdown, and under them with what they were made.
+
+    python -m kdjax.table --workdir=RUN [--into=FILE [--name=NAME]]
+
+With --into the text between the lines `<!-- table NAME -->` and `<!-- end -->` of a
+Markdown file is replaced; NAME is the last part of RUN unless it is given. So what a
+document says of a run is always what a command made of its records.
+
+Exit codes: 0 done; 2 the input is wrong, said in one line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from kdjax import command, files
+from kdjax.errors import InputError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run.")
+_INTO = flags.DEFINE_string("into", None, "The Markdown file to put the tables into.")
+_NAME = flags.DEFINE_string("name", None, "Of the place there. Default: RUN's name.")
+
+
+def tables(workdir: Path) -> str:
+    """The tables of a run's report, and its provenance, as Markdown."""
+    from kdjax.report.document import made_of
+    from kdjax.tasks import ALL
+
+    return made_of(workdir, metrics=ALL.metrics, sections=ALL.sections)
+
+
+def put(text: str, path: Path, name: str) -> None:
+    """Replaces what stands between a Markdown file's marks of `name`.
+
+    InputError unless the file has these two marks, in this order.
+    """
+    begin, end = f"<!-- table {name} -->\n", "<!-- end -->\n"
+    try:
+        whole = path.read_text()
+    except OSError as error:
+        raise InputError(f"--into: {path}: cannot be read ({error})") from error
+    before, found, rest = whole.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise InputError(
+            f"--into: {path}: expected the lines {begin.strip()!r} and {end.strip()!r}"
+        )
+    files.write_text(path, f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def run() -> None:
+    """Parses the command line and exits with the code of the run."""
+    command.run(_table, interrupted="the file is as it was")
+
+
+def _table() -> None:
+    if _WORKDIR.value is None:
+        raise InputError("--workdir: missing, and it has no default")
+    workdir = Path(_WORKDIR.value)
+    text = tables(workdir)
+    if _INTO.value is None:
+        print(text)
+    else:
+        put(text, Path(_INTO.value), _NAME.value or workdir.resolve().name)
+
+
+if __name__ == "__main__":
+    run()
