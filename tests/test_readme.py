@@ -1,7 +1,9 @@
-"""The README says only what is there."""
+"""The README and its sisters say only what is there."""
 
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -16,18 +18,49 @@ def test_the_example_of_one_loss_runs():
     assert float(names["loss"]) > 0
 
 
-def test_every_path_it_names_exists():
-    named = re.findall(
-        r"(?:configs|launch|tests|kdjax|\.readme)/[\w/]*\.(?:py|sh|png)", TEXT
-    )
-    assert len(named) > 10
-    missing = [name for name in named if not (ROOT / name).exists()]
-    assert not missing
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "configs/README.md",
+    "tests/benchmarks/README.md",
+)
+HINT = "a page and the code differ: mend whichever is wrong (see CONTRIBUTING.md)"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_a_page_names_exists(page):
+    text = (ROOT / page).read_text()
+    pattern = r"(?:configs|launch|tests|kdjax|\.readme)/[\w/]*\.(?:py|sh|png|md)"
+    code = re.sub(r"```python.*?```", "", text, flags=re.DOTALL)  # has files to be made
+    missing = [name for name in re.findall(pattern, code) if not (ROOT / name).exists()]
+    assert not missing, HINT
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert all(((ROOT / page).parent / link).exists() for link in links), HINT
+
+
+def test_the_readme_fits_on_a_few_screens():
+    assert len(TEXT.splitlines()) <= 160
+
+
+def test_every_config_is_in_the_table_of_configs():
+    text = (ROOT / "configs" / "README.md").read_text()
+    named = set(re.findall(r"^\| `(\w+\.py)` \|", text, re.MULTILINE))
+    files = {path.name for path in (ROOT / "configs").glob("*_*.py")}
+    assert named == files, HINT
+
+
+def test_tables_between_marks_say_with_what_they_were_made():
+    text = (ROOT / "configs" / "README.md").read_text()
+    tables = re.findall(r"<!-- table (\w+) -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    assert len(tables) == text.count("<!-- table ") == text.count("<!-- end -->")
+    for name, table in tables:
+        assert re.search(r"kdjax [\d.]+ at \w{9}, jax [\d.]+", table), name
+        assert re.search(r"\d threads; \d{4}-\d\d-\d\d", table), name
 
 
 def test_every_name_in_its_tables_exists():
     from kdjax import augment, data, losses, models
-    from kdjax.tasks import TASKS
+    from kdjax.tasks import ALL
     from kdjax.tasks.anomaly import detectors
     from kdjax.tasks.contrastive import readouts
     from kdjax.tasks.distillation import terms
@@ -37,14 +70,17 @@ def test_every_name_in_its_tables_exists():
         "kdjax.data": data.LOADERS,
         "kdjax.models": models.MODELS | models.GANS,
         "kdjax.augment": augment.AUGMENTATIONS,
-        "kdjax.tasks": TASKS,
         "kdjax.tasks.anomaly.detectors": detectors.DETECTORS,
         "kdjax.tasks.contrastive.readouts": readouts.PROBES,
-        "kdjax.tasks.distillation.terms": terms.TERMS,
         "kdjax.training.optim": optim.OPTIMIZERS | optim.SCHEDULES,
     }
     for module, table in tables.items():
         (row,) = re.findall(rf"\| `{re.escape(module)}`: (.*) \|", TEXT)
-        assert set(re.findall(r"`(\w+)`", row)) - {"schedule"} == set(table), module
+        names = set(re.findall(r"`(\w+)`", row)) - {"schedule"}
+        assert names == set(table), f"{module}: {HINT}"
+    (row,) = re.findall(r"\| `task` \| (.*): `make`", TEXT)
+    assert set(re.findall(r"`(\w+)`", row)) == set(ALL.tasks), HINT
+    (row,) = re.findall(r"`kdjax.tasks.distillation.terms`: (.*), or", TEXT)
+    assert set(re.findall(r"`(\w+)`", row)) == set(terms.TERMS), HINT
     for name in losses.__all__:
-        assert f"`{name}`" in TEXT
+        assert f"`{name}`" in TEXT, HINT
