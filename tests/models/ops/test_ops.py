@@ -326,3 +326,14 @@ def test_devices_far_apart_are_merged_exactly(rng, devices):
         for k in range(first, first + size):
             assert_near(mean[k], want[1], 1e-6)
             assert_near(var[k], want[2], 1e-4)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_statistics_of_all_devices_are_seen_to_be_the_same(rng, devices):
+    """`out_axes` None is refused for what may differ from device to device."""
+    x = jnp.asarray(rng.normal(size=(devices, 2, 6, 5)), jnp.float32)
+    state = variables(5, rng)
+    synced = partial(apply, BatchNorm(axis="shards"), False, state)
+    y, stats = jax.vmap(synced, axis_name="shards", out_axes=(0, None))(x)
+    assert y.shape == x.shape
+    assert stats["mean"].shape == stats["var"].shape == (5,)
