@@ -39,6 +39,23 @@ class Stage(NamedTuple):
     config: Mapping[str, Any]
     record: Mapping[str, Any]
 
+    def section(self, name: str) -> dict[str, Any]:
+        """A section of the config with the defaults that the stage was made with.
+
+        kdjax's own may change; what was trained does not.
+        """
+        return _section(self.record["settings"], f"config.{name}")
+
+
+def _section(settings: Settings, where: str) -> dict[str, Any]:
+    """The fields of a section, its own sections inside it again."""
+    fields = dict(settings.get(where, {}))
+    for key in settings:
+        parent, _, name = key.rpartition(".")
+        if parent == where:
+            fields[name] = _section(settings, key)
+    return fields
+
 
 def read_stage(folder: Path) -> Stage:
     """What a stage's folder holds; InputError if it is no stage, or of kdjax 0.1."""

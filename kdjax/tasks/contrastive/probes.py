@@ -122,7 +122,7 @@ def predictor(stage: Stage, checkpoint: str) -> Predictor:
     """
     record = stage.record
     # the settings, for a probe's defaults may change with kdjax
-    chosen = readouts.build(record["settings"]["config.probe"], record["classes"])
+    chosen = readouts.build(stage.section("probe"), record["classes"])
     read = record["encoder"]
     encoder = networks.build(read["model"], tuple(read["classes"]))
     example = jnp.zeros((1, *record["input"]["shape"]))

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from kdjax import models
-from kdjax.errors import InputError, call, lookup, split_name
+from kdjax.errors import InputError, call, lookup, recorded_settings, split_name
 from kdjax.stages import networks
 from kdjax.stages.representations import Features
 from kdjax.tasks.contrastive.metrics import unit
@@ -47,7 +47,8 @@ def build(section: Mapping[str, Any], classes: Sequence[str]) -> Probe:
 
 def linear(*, classes: Sequence[str]) -> Probe:
     """A linear classifier of standardised features, trained by `optimizer`."""
-    module = models.build("mlp", classes=len(classes), widths=())
+    with recorded_settings():  # it is no `model` section's
+        module = models.build("mlp", classes=len(classes), widths=())
 
     def logits(model: Tree, solved: Mapping[str, Array], x: Array) -> Array:
         return networks.predict(

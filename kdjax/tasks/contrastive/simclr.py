@@ -120,7 +120,7 @@ def make(
 
 def predictor(stage: Stage, checkpoint: str) -> Predictor:
     """Embeddings [n, width] of raw examples: the encoder's representations."""
-    module = networks.build(stage.config["model"], tuple(stage.record["classes"]))
+    module = networks.build(stage.section("model"), tuple(stage.record["classes"]))
 
     def forward(model: Tree, x: Array) -> Array:
         return networks.representation(networks.predict(module, model, x))

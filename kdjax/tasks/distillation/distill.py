@@ -118,7 +118,7 @@ def make(
 
 def predictor(stage: Stage, checkpoint: str) -> Predictor:
     """Probabilities [n, classes] of raw examples."""
-    module = networks.build(stage.config["model"], tuple(stage.record["classes"]))
+    module = networks.build(stage.section("model"), tuple(stage.record["classes"]))
 
     def forward(model: Tree, x: Array) -> Array:
         return jax.nn.softmax(networks.predict(module, model, x).logits)
