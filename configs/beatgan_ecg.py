@@ -4,6 +4,7 @@
     bash launch/local.sh configs/beatgan_ecg.py:smoke --config.data.root=MITDB_FOLDER
 
 With --config.losses.adversarial.weight=0.02 it finds more (see the README's figures).
+`autoencoder` is its generator trained alone, `pca` the simplest detector there is.
 
 As published, for comparison with the paper's figures only, since each patient's beats
 are in training and test alike and the epoch is chosen on labelled anomalies:
@@ -21,7 +22,30 @@ from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    config, smoke = common.start(arg, seeds=3)
-    common.ecg(config, smoke, epochs=10)
-    config.stages = {"beatgan": {}}
+    config, smoke = common.start(arg, seeds=5)
+    config.task = "beatgan"
+    config.losses = {"adversarial": {"weight": 1.0}}
+    config.data = {
+        "name": "mitbih",
+        "root": "data/mitdb",
+        "protocol": "patient",
+        "fold": 0,
+        "leads": ("MLII",),
+    }
+    config.model = {"name": "beatgan", "latent": 50, "width": 2 if smoke else 32}
+    config.training = {
+        "epochs": 1 if smoke else 10,
+        "batch_size": 512 if smoke else 64,
+        "select": "loss",
+    }
+    config.optimizer = common.beatgan_adam()
+    config.stages = {
+        "beatgan": {},
+        "autoencoder": {"task": "autoencoder", "losses": None},
+        "pca": common.PCA,
+    }
+    config.report = {
+        "order": ("beatgan", "autoencoder", "pca"),
+        "comparisons": (("beatgan", "autoencoder"), ("beatgan", "pca")),
+    }
     return config

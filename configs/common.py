@@ -138,30 +138,20 @@ def distill(
     }
 
 
-# --- BeatGAN -------------------------------------------------------------------------
+# --- anomaly detection ---------------------------------------------------------------
+
+# A stage of a detector that is fitted, not trained; "detector" says which.
+SOLVED: dict[str, Any] = {
+    "task": "detector",
+    "losses": None,
+    "model": None,
+    "optimizer": None,
+    "training": {"epochs": 0},
+}
+PCA: dict[str, Any] = SOLVED | {"detector": {"name": "pca"}}
 
 
 def beatgan_adam(value: float = 1e-4) -> dict[str, Any]:
     """BeatGAN's Adam: a constant rate, and half the usual memory of the gradient."""
     schedule = {"name": "constant", "value": value}
     return {"name": "adam", "b1": 0.5, "schedule": schedule}
-
-
-def ecg(config: ConfigDict, smoke: bool, *, epochs: int) -> None:
-    """The sections of BeatGAN on MIT-BIH."""
-    config.task = "beatgan"
-    config.losses = {"adversarial": {"weight": 1.0}}
-    config.data = {
-        "name": "mitbih",
-        "root": "data/mitdb",
-        "protocol": "patient",
-        "fold": 0,
-        "leads": ("MLII",),
-    }
-    config.model = {"name": "beatgan", "latent": 50, "width": 2 if smoke else 32}
-    config.training = {
-        "epochs": 1 if smoke else epochs,
-        "batch_size": 512 if smoke else 64,
-        "select": "loss",
-    }
-    config.optimizer = beatgan_adam()

@@ -3,31 +3,26 @@
     bash launch/local.sh configs/si_beatgan_ecg.py --config.data.root=MITDB_FOLDER
     bash launch/local.sh configs/si_beatgan_ecg.py:smoke --config.data.root=MITDB_FOLDER
 
-Patients are disjoint, and the epoch is chosen by how well normal beats are rebuilt. All
-that goes on from `baseline` trains as long again: `retrained` without any new term is
-the control of the others. `si` lets the discriminator teach itself (FRSKD) and the
-generator learn from the baseline's reconstructions; `si_simclr_2` adds the contrast of
-two views to that sum, and `si_simclr_1` also takes the encoder from `pretrain`, which
-has learnt by contrast alone.
+Patients are disjoint, and the epoch is chosen by how well normal beats are
+reconstructed. All that goes on from `baseline` trains as long again: `retrained`
+without any new term is the control of the others. `si` lets the discriminator teach
+itself (FRSKD) and the generator learn from the baseline's reconstructions;
+`si_simclr_2` adds the contrast of two views to that sum, and `si_simclr_1` also takes
+the encoder from `pretrain`, which has learnt by contrast alone.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import beatgan_ecg, common
 
 VIEWS = {"name": "simclr_series", "crop_fraction": 0.2, "segments": 1}
-SOLVED = {
-    "task": "detector",
-    "losses": None,
-    "model": None,
-    "optimizer": None,
-    "training": {"epochs": 0},
-}
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    config, smoke = common.start(arg, seeds=3)
-    common.ecg(config, smoke, epochs=3)
+    config = beatgan_ecg.get_config(arg)
+    smoke = arg == "smoke"
+    config.seeds = (0,) if smoke else (0, 1, 2)
+    config.training.epochs = 1 if smoke else 3
     config.data.normal_only = True
     last = {"checkpoint": "last"}
     self_teacher = {"width": 16 if smoke else 64}
@@ -63,12 +58,12 @@ def get_config(arg: str = "") -> ConfigDict:
             temperature=0.1,
         )
         | {"model": {"name": "beat_encoder", "width": width, "projection": projection}},
-        "simclr_knn": SOLVED
+        "simclr_knn": common.SOLVED
         | {"detector": {"name": "knn"}, "encoder": {"stage": "pretrain"} | last},
-        "pca": SOLVED | {"detector": {"name": "pca"}},
-        "pca_10": SOLVED | {"detector": {"name": "pca", "components": 10}},
-        "isolation_forest": SOLVED | {"detector": {"name": "isolation_forest"}},
-        "one_class_svm": SOLVED | {"detector": {"name": "one_class_svm"}},
+        "pca": common.PCA,
+        "pca_10": common.SOLVED | {"detector": {"name": "pca", "components": 10}},
+        "isolation_forest": common.SOLVED | {"detector": {"name": "isolation_forest"}},
+        "one_class_svm": common.SOLVED | {"detector": {"name": "one_class_svm"}},
     }
     stages = ("retrained", "si", "si_simclr_1", "si_simclr_2")
     config.report = {

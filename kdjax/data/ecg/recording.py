@@ -28,7 +28,8 @@ class Recording(NamedTuple):
     `signal` float64 [samples, leads] at `rate` Hz, `leads` their names; `beat` int64
     [n], the samples of the R peaks, and `time` float64 [n], when they are, in seconds;
     `begin`, when the first sample is. `resampled` and `peak` are `signal` and `beat` at
-    360 Hz. `notes`: what was changed or supposed.
+    360 Hz. `notes`: what was changed or supposed. `unit`: of the first lead, such as
+    mV, "" where the file does not say.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Recording(NamedTuple):
     resampled: NDArray[np.float64]
     peak: NDArray[np.int64]
     notes: tuple[str, ...]
+    unit: str
 
 
 class _File(NamedTuple):
@@ -52,6 +54,7 @@ class _File(NamedTuple):
     beat: NDArray[np.int64] | None
     time: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
+    unit: str = ""
 
 
 class Cut(NamedTuple):
@@ -67,14 +70,18 @@ class Cut(NamedTuple):
     row: NDArray[np.int64]
     notes: tuple[str, ...]
 
-    def batches(self, size: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """(place of the first, beats [size or fewer, 320, leads]), made one by one."""
+    def batches(self, size: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """(place of the first, `raw_beats` of `size` or fewer), made one by one."""
         for first in range(0, len(self.start), size):
-            yield first, self.beats(np.s_[first : first + size])
+            yield first, self.raw_beats(np.s_[first : first + size])
+
+    def raw_beats(self, which: slice | NDArray[np.intp]) -> NDArray[np.float64]:
+        """Some of the beats, [n, 320, leads], filtered but not scaled."""
+        return self.windows[self.start[which]]
 
     def beats(self, which: slice | NDArray[np.intp]) -> NDArray[np.float32]:
         """Some of the beats, [n, 320, leads], scaled as `records.read_beats` does."""
-        return range_of_example(self.windows[self.start[which]])
+        return range_of_example(self.raw_beats(which))
 
 
 def read_recording(
@@ -127,7 +134,8 @@ def _at_360(path: Path, found: _File) -> Recording:
     time = beat / rate if found.time is None else found.time[beat]
     begin = 0.0 if found.time is None else float(found.time[0])
     return Recording(
-        path, rate, found.leads, found.signal, beat, time, begin, raw, peak, notes
+        *(path, rate, found.leads, found.signal, beat, time, begin, raw, peak, notes),
+        unit=found.unit,
     )
 
 
@@ -163,14 +171,15 @@ def _read_record(path: Path, leads: Sequence[str]) -> _File:
     header = records.read_header(path)
     names = _choose(tuple(header.sig_name), leads, where=f"{path}.hea")
     signal = records.read_leads(path, header, names)
+    unit = header.units[header.sig_name.index(names[0])] or ""
     if not path.with_name(f"{path.name}.atr").exists():
-        return _File(header.fs, names, signal, None)
+        return _File(header.fs, names, signal, None, unit=unit)
     sample, symbol = records.read_annotations(path)
     beat = sample[np.isin(symbol, BEAT_SYMBOLS)]
     if not len(beat):
         notes = (f"no beat among the {len(sample)} annotations of its .atr",)
-        return _File(header.fs, names, signal, None, notes=notes)
-    return _File(header.fs, names, signal, beat)
+        return _File(header.fs, names, signal, None, notes=notes, unit=unit)
+    return _File(header.fs, names, signal, beat, unit=unit)
 
 
 def _read_csv(path: Path, leads: Sequence[str], rate: int | float | None) -> _File:

@@ -1,4 +1,4 @@
-"""BeatGAN's generator without its adversary: an autoencoder of normal examples."""
+"""The autoencoder baseline: BeatGAN's generator trained alone, on normal examples."""
 
 from __future__ import annotations
 
@@ -35,37 +35,43 @@ def make(
 
     Raises InputError on anything in the config or the data that does not fit.
     """
-    found = scoring.inputs(data, training, seed)
+    inputs = scoring.inputs(data, training, seed)
     generator = scoring.gan(model).generator
     tx, schedule = optim.build(
         optimizer,
-        total_steps=training.total_steps(found.sources["train"].size),
+        total_steps=training.total_steps(inputs.sources["train"].size),
         batch_size=training.batch_size,
     )
-    example = batches.first(found.dataset)
+    example = batches.first(inputs.dataset)
     networks.shapes(generator, example)  # an InputError if they do not fit
     view = augmentations.build(augment)
     batches.check_view(view, example, where="config.augment")
-    rebuild = functools.partial(reconstruct, generator)
-    score = scoring.squared_error(rebuild)
+    reconstruct_by = functools.partial(reconstruct, generator)
+    score = scoring.squared_error(reconstruct_by)
     return Task(
         init=networks.fresh(generator, example, tx),
         step=gradient_step(_loss_fn(generator, view), tx, schedule),
         evaluate=functools.partial(scoring.evaluate, score),
-        summarize=scoring.summarize(found.dataset),
+        summarize=scoring.summarize(inputs.dataset),
         metrics=metrics.METRICS,
-        data=found.sources,
-        constants=found.constants,
-        finish=functools.partial(scoring.finish, score, rebuild, found.dataset),
-        about=scoring.about(found),
+        data=inputs.sources,
+        constants=inputs.constants,
+        finish=functools.partial(
+            scoring.finish,
+            score,
+            reconstruct_by,
+            inputs.dataset,
+            training.eval_batch_size,
+        ),
+        about=scoring.about(inputs),
     )
 
 
 def reconstruct(generator: nn.Module, model: Tree, x: Array) -> Array:
     """The reconstruction, with the running statistics."""
     variables = {"params": model["params"], **model["model_state"]}
-    found: Array = generator.apply(variables, x, train=False)[0]
-    return found
+    reconstruction: Array = generator.apply(variables, x, train=False)[0]
+    return reconstruction
 
 
 def predictor(stage: Stage, checkpoint: str) -> Predictor:
@@ -81,12 +87,12 @@ def _loss_fn(generator: nn.Module, view: augmentations.Augment) -> Callable[...,
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
         keys = augmentations.example_keys(rng, batch["index"])
         x = view(keys, batches.gather(constants, batch))
-        (rebuilt, _), model_state = generator.apply(
+        (reconstruction, _), model_state = generator.apply(
             {"params": params, **state.model_state},
             x,
             train=True,
             mutable=list(state.model_state),
         )
-        return jnp.mean(jnp.square(rebuilt - x)), (model_state, {})
+        return jnp.mean(jnp.square(reconstruction - x)), (model_state, {})
 
     return loss_fn

@@ -1,7 +1,7 @@
-"""Detectors of anomalies that are solved, not trained: the baselines.
+"""The task of the baselines: detectors that are fitted in closed form, not trained.
 
-They are fitted to the normal training examples, flattened, or to what a frozen network
-says of them; every example's score is computed once.
+They see the normal training examples, flattened, or a frozen network's representations
+of them; every example's score is computed once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def make(
 
     Raises InputError on anything in the config or the data that does not fit.
     """
-    found = scoring.inputs(data, training, seed)
+    inputs = scoring.inputs(data, training, seed)
     name, fields = split_name(detector, where="config.detector")
     factory = lookup(name, DETECTORS, where="config.detector.name")
     fit: Detector = call(factory, fields, where="config.detector", seed=seed)
@@ -59,21 +59,21 @@ def make(
         )
     read = None
     if encoder is not None:
-        read = networks.read(encoder, found.dataset, where="config.encoder")
-    solve = functools.cache(functools.partial(_solve, found.dataset, fit, read, seed))
-    labels = {"y": _rows(found.dataset, "y")}
+        read = networks.read(encoder, inputs.dataset, where="config.encoder")
+    solve = functools.cache(functools.partial(_solve, inputs.dataset, fit, read, seed))
+    labels = {"y": _rows(inputs.dataset, "y")}
     return Task(
         init=_init,
         step=_untrained,
         evaluate=lambda model, batch, constants: scoring.sums(
             constants["score"][batch["index"]], batch, constants
         ),
-        summarize=scoring.summarize(found.dataset),
+        summarize=scoring.summarize(inputs.dataset),
         metrics=metrics.METRICS,
-        data=found.sources,
+        data=inputs.sources,
         constants=lambda: labels | {"score": solve()[1]},
-        finish=functools.partial(_finish, found.dataset, solve),
-        about=scoring.about(found),
+        finish=functools.partial(_finish, inputs.dataset, solve),
+        about=scoring.about(inputs),
     )
 
 
@@ -112,14 +112,14 @@ def _finish(
     fitted, scores = solve()
     held = scores[len(dataset.train.y) :]
 
-    def rebuilt(x: np.ndarray) -> np.ndarray:
+    def reconstruct(x: np.ndarray) -> np.ndarray:
         flat = x.reshape(len(x), -1)
-        return np.asarray(fitted.rebuild(flat), np.float32).reshape(x.shape)
+        return np.asarray(fitted.reconstruct(flat), np.float32).reshape(x.shape)
 
     scoring.write(
         folder,
         dataset,
         dict.fromkeys(reached, held),
-        rebuilt if fitted.rebuild is not None else None,
+        reconstruct if fitted.reconstruct is not None else None,
     )
     files.write_json(folder / "detector.json", fitted.about)

@@ -1,5 +1,6 @@
-"""BeatGAN: an autoencoder that must also match a discriminator's features, learnt from
-normal examples; what it cannot rebuild is abnormal.
+"""BeatGAN: an autoencoder of normal examples, trained against a discriminator.
+
+It must match the discriminator's features too; what it reconstructs badly is abnormal.
 
 Every step trains the discriminator, then the generator with the updated discriminator.
 Beside the plain losses the discriminator may teach itself (FRSKD), agree with itself on
@@ -76,18 +77,18 @@ def make(
 
     Raises InputError on anything in the config or the data that does not fit.
     """
-    found = scoring.inputs(data, training, seed)
+    inputs = scoring.inputs(data, training, seed)
     terms = _terms(losses or {})
     module = scoring.gan(model)
     _check_parts(module, terms, teacher)
     tx, schedule = optim.build(
         optimizer,
-        total_steps=training.total_steps(found.sources["train"].size),
+        total_steps=training.total_steps(inputs.sources["train"].size),
         batch_size=training.batch_size,
     )
-    example = batches.first(found.dataset)
+    example = batches.first(inputs.dataset)
     networks.shapes(module, example)  # an InputError if they do not fit
-    frozen = teacher and _read(teacher, found.dataset, where="config.teacher")
+    frozen = teacher and _read(teacher, inputs.dataset, where="config.teacher")
     contrast = terms.contrastive
     what = Networks(
         module,
@@ -97,28 +98,30 @@ def make(
         and _view(contrast.augment, example, where="config.losses.contrastive.augment"),
         cast(BeatGAN, frozen.module) if frozen else None,
     )
-    rebuild = functools.partial(reconstruct, module)
-    score = scoring.squared_error(rebuild)
+    reconstruct_by = functools.partial(reconstruct, module)
+    score = scoring.squared_error(reconstruct_by)
     return Task(
-        init=_init(module, found.dataset, tx, start, encoder),
+        init=_init(module, inputs.dataset, tx, start, encoder),
         step=step(what, tx, schedule),
         evaluate=functools.partial(scoring.evaluate, score),
-        summarize=scoring.summarize(found.dataset),
+        summarize=scoring.summarize(inputs.dataset),
         metrics=metrics.METRICS,
-        data=found.sources,
+        data=inputs.sources,
         constants=lambda: (
-            found.constants() | {"teacher": frozen.load() if frozen else {}}
+            inputs.constants() | {"teacher": frozen.load() if frozen else {}}
         ),
-        finish=functools.partial(_finish, score, rebuild, found.dataset),
-        about=scoring.about(found),
+        finish=functools.partial(
+            _finish, score, reconstruct_by, inputs.dataset, training.eval_batch_size
+        ),
+        about=scoring.about(inputs),
     )
 
 
 def reconstruct(module: BeatGAN, model: Tree, x: Array) -> Array:
     """The generator's reconstruction, with the running statistics."""
     own = variables("generator", model["params"], model["model_state"])
-    found: Array = module.generator.apply(own, x, train=False)[0]
-    return found
+    reconstruction: Array = module.generator.apply(own, x, train=False)[0]
+    return reconstruction
 
 
 def predictor(stage: Stage, checkpoint: str) -> Predictor:
@@ -135,7 +138,7 @@ def _terms(sections: Mapping[str, Mapping[str, Any] | None]) -> Terms:
         "contrastive": Contrastive,
         "reconstruction": Reconstruction,
     }
-    found: dict[str, Any] = {}
+    terms: dict[str, Any] = {}
     for name, fields in sections.items():
         where = f"config.losses.{name}"
         kind = lookup(name, kinds, where="config.losses")
@@ -143,21 +146,21 @@ def _terms(sections: Mapping[str, Mapping[str, Any] | None]) -> Terms:
             if name == "adversarial":
                 raise InputError(f"{where}: expected its fields, got None (weight 0?)")
             continue
-        found[name] = call(kind, fields, where=where)
-        for field, value in found[name]._asdict().items():
+        terms[name] = call(kind, fields, where=where)
+        for field, value in terms[name]._asdict().items():
             if field == "augment":
                 continue
             low = "above 0" if field == "temperature" else "of 0 or more"
-            right = isinstance(value, int | float) and not isinstance(value, bool)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
             if (
-                not right
+                not number
                 or not 0 <= value < math.inf
                 or (field == "temperature" and value == 0)
             ):
                 raise InputError(
                     f"{where}.{field}: expected a number {low}, got {value!r}"
                 )
-    return Terms(**found)
+    return Terms(**terms)
 
 
 def _check_parts(
@@ -196,12 +199,13 @@ def _read(spec: Mapping[str, Any], dataset: Dataset, *, where: str) -> networks.
 
 def _finish(
     score: scoring.Score,
-    rebuild: scoring.Rebuild,
+    reconstruct_by: scoring.Reconstruct,
     dataset: Dataset,
+    batch_size: int,
     reached: Mapping[str, Tree],
     folder: Path,
 ) -> None:
-    """`anomaly.finish`, of the generator alone: it is all that scores."""
+    """`scoring.finish` of the generator alone: it is all that scores."""
     alone = {
         kind: {
             "params": split_sides(model["params"])["generator"],
@@ -212,7 +216,7 @@ def _finish(
         }
         for kind, model in reached.items()
     }
-    scoring.finish(score, rebuild, dataset, alone, folder)
+    scoring.finish(score, reconstruct_by, dataset, batch_size, alone, folder)
 
 
 def _init(
@@ -259,12 +263,12 @@ def _with_encoder(
     return lambda rng: _replaced(init(rng), begin.load())
 
 
-def _replaced(state: TrainState, found: Tree) -> TrainState:
-    """The state with what `found` has of the discriminator's variables."""
+def _replaced(state: TrainState, encoder: Tree) -> TrainState:
+    """The state with what `encoder` has of the discriminator's variables."""
     name = "discriminator"
     own = variables(name, state.params, state.model_state)
     fresh = {"params": own.pop("params"), "model_state": own}
-    part = networks.overlay(found, fresh, where="config.encoder")
+    part = networks.overlay(encoder, fresh, where="config.encoder")
     model_state = {
         kind: parts | {name: part["model_state"][kind]}
         for kind, parts in state.model_state.items()

@@ -1,4 +1,4 @@
-"""BeatGAN's step: the discriminator learns, then the generator against it."""
+"""BeatGAN's training step: the discriminator learns, then the generator against it."""
 
 from __future__ import annotations
 
@@ -228,32 +228,32 @@ def discriminator_loss(
     module, settings = networks.module, networks.terms.self_distillation
     judged: list[Outputs] = []
     for examples_ in (x, lax.stop_gradient(made)):
-        found, model_state = _apply(
+        outputs, model_state = _apply(
             module.discriminator, "discriminator", params, model_state, examples_
         )
-        judged.append(found)
-    loss = losses.beatgan_discriminator_loss(*(found.logits for found in judged))
+        judged.append(outputs)
+    loss = losses.beatgan_discriminator_loss(*(outputs.logits for outputs in judged))
     metrics = {"discriminator": loss}
     if settings is None or module.self_teacher is None:
         return loss, (model_state, metrics)
     refined: list[Outputs] = []
-    for found in judged:
+    for outputs in judged:
         taught, model_state = _apply(
             module.self_teacher,
             "self_teacher",
             params,
             model_state,
-            maps(found.features),
+            maps(outputs.features),
         )
         refined.append(taught)
-    own = losses.beatgan_discriminator_loss(*(found.logits for found in refined))
+    own = losses.beatgan_discriminator_loss(*(outputs.logits for outputs in refined))
     divergence, attention = jnp.zeros(()), jnp.zeros(())
-    for found, taught in zip(judged, refined, strict=True):
+    for outputs, taught in zip(judged, refined, strict=True):
         divergence += losses.bernoulli_kl(
-            found.logits, taught.logits, temperature=settings.temperature
+            outputs.logits, taught.logits, temperature=settings.temperature
         )
         for name, better in taught.features.items():
-            attention += losses.attention_transfer_loss(found.features[name], better)
+            attention += losses.attention_transfer_loss(outputs.features[name], better)
     metrics |= {
         "self_teacher": own,
         "distillation": divergence,
@@ -274,14 +274,14 @@ def contrastive_loss(
     module, settings = networks.module, networks.terms.contrastive
     assert settings is not None
     assert module.projection is not None
-    found, _ = _apply(
+    outputs, _ = _apply(
         module.discriminator,
         "discriminator",
         params,
         model_state,
         jnp.concatenate([one, other]),
     )
-    seen = representation(found)
+    seen = representation(outputs)
     z, _ = _apply(module.projection, "projection", params, model_state, seen)
     z1, z2 = jnp.split(z, 2)
     return losses.nt_xent(z1, z2, temperature=settings.temperature, axis_name=AXIS)
@@ -302,10 +302,10 @@ def generator_loss(
     module, terms = networks.module, networks.terms
     features = []
     for examples_ in (made, x):
-        found, model_state = _apply(
+        outputs, model_state = _apply(
             module.discriminator, "discriminator", params, model_state, examples_
         )
-        features.append(found.features["features"])
+        features.append(outputs.features["features"])
     fake, real = features
     loss = losses.beatgan_generator_loss(
         x, made, real, fake, adversarial_weight=terms.adversarial.weight
@@ -338,9 +338,9 @@ def _apply(
 ) -> tuple[Any, Tree]:
     """(outputs, model_state with this part's new batch statistics), in training."""
     own = variables(name, params, model_state)
-    found, moved = part.apply(own, x, train=True, mutable=list(model_state))
+    outputs, moved = part.apply(own, x, train=True, mutable=list(model_state))
     merged = {
         kind: parts | ({name: moved[kind]} if kind in moved else {})
         for kind, parts in model_state.items()
     }
-    return found, merged
+    return outputs, merged

@@ -1,7 +1,7 @@
-"""Pictures of detectors' scores over a test split, for the report.
+"""The report's figures of a detector: ROC curves, score histograms, heat maps.
 
 They are of the first finished seed of each stage that stored what they need, at the
-headline checkpoint; the rebuilt examples are `last`'s.
+headline checkpoint; reconstructions are `last`'s.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 
 from kdjax.report import drawing
 from kdjax.report.runs import Experiment, Place, Run, data_names, stage_runs
+from kdjax.tasks.anomaly.figures import heat_map
 from kdjax.tasks.anomaly.metrics import NORMAL, ordered
-from kdjax.tasks.anomaly.pictures import heat_map
 from kdjax.tasks.anomaly.report import FALSE_ALARMS, detectors, flagged
-from kdjax.tasks.anomaly.stored import Scores, Shown, read_scores, read_shown
+from kdjax.tasks.anomaly.scoring import Scores, Shown, read_scores, read_shown
 
 HISTOGRAMS, LINES, HEAT_MAPS = 6, 8, 3  # stages at most
 _BINS = 40
@@ -28,12 +28,12 @@ Stored = TypeVar("Stored", Scores, Shown)
 
 
 def draw(experiment: Experiment, path: Place) -> None:
-    """Draws what the detectors stored, each picture at `path(name, caption)`."""
+    """Draws what the detectors stored, each figure at `path(name, caption)`."""
     scored = _first(experiment, read_scores)
     if scored:
         caption = (
-            "Abnormal test examples found against false alarms, and precision against"
-            f" recall, one seed a stage{_cut(scored, LINES)}."
+            "Recall against false alarms (ROC), and precision against recall, on the"
+            f" test split, one seed a stage{_cut(scored, LINES)}."
         )
         at = path("detection_curves", caption)
         detection_curves(experiment, scored[:LINES], at)
@@ -47,8 +47,8 @@ def draw(experiment: Experiment, path: Place) -> None:
     for run, shown in _first(experiment, read_shown)[:HEAT_MAPS]:
         caption = (
             f"What `{run.stage}` misses: test examples of each class, from the highest"
-            " score (left) to the class's median, as `last` rebuilds them. Below each"
-            " its squared error per tick."
+            " score (left) to the class's median, with `last`'s reconstructions. Below"
+            " each its squared error per tick."
         )
         at = path(f"heat_map_{run.stage}", caption)
         shown_examples(experiment, run, shown, at)
@@ -60,7 +60,7 @@ def detection_curves(
     """ROC and precision-recall curves of abnormal against normal, a line a run."""
     from sklearn import metrics  # imported here: it takes a second
 
-    checkpoint, shares = experiment.settings.checkpoint, []
+    checkpoint, fractions = experiment.settings.checkpoint, []
     figure, (roc, recall) = drawing.grid(2, columns=2, width=4.6, height=4.4)
     for place, (run, stored) in enumerate(scored):
         test = stored.split == "test"
@@ -74,16 +74,16 @@ def detection_curves(
         false, true, _ = metrics.roc_curve(abnormal, score)
         name = f"{run.stage} ({metrics.auc(false, true):.3f})"
         roc.plot(100 * false, 100 * true, label=name, **style)
-        precision, found, _ = metrics.precision_recall_curve(abnormal, score)
-        recall.step(100 * found, 100 * precision, where="post", **style)
-        shares.append(100 * float(abnormal.mean()))
+        precision, at, _ = metrics.precision_recall_curve(abnormal, score)
+        recall.step(100 * at, 100 * precision, where="post", **style)
+        fractions.append(100 * float(abnormal.mean()))
     chance: dict[str, Any] = {"color": "0.4", "linewidth": 1.0, "linestyle": ":"}
     roc.plot([0, 100], [0, 100], **chance)
-    for share in set(shares):
-        recall.axhline(share, **chance)
+    for fraction in set(fractions):
+        recall.axhline(fraction, **chance)
     roc.set_xlabel("false alarms (% of normal)")
-    roc.set_ylabel("found (% of abnormal)")
-    recall.set_xlabel("found (% of abnormal)")
+    roc.set_ylabel("recall (% of abnormal)")
+    recall.set_xlabel("recall (% of abnormal)")
     recall.set_ylabel("abnormal among flagged (%)")
     for axis in (roc, recall):
         axis.set_xlim(-1, 101)
@@ -125,7 +125,7 @@ def shown_examples(experiment: Experiment, run: Run, shown: Shown, path: Path) -
     heat_map(
         path,
         beats=shown.x,
-        rebuilt=shown.rebuilt,
+        reconstruction=shown.reconstruction,
         titles=[
             f"{run.classes[label]}, score {score:.3g}"
             for label, score in zip(shown.label, shown.score, strict=True)
@@ -146,8 +146,8 @@ def _histogram(
         low, high = low - 0.5, low + 0.5
     log = low > 0 and high / low > _WIDE
     edges = (np.geomspace if log else np.linspace)(low, high, _BINS + 1)
-    found = np.unique(label).tolist()
-    for row, y in enumerate(found):
+    present = np.unique(label).tolist()
+    for row, y in enumerate(present):
         counts, _ = np.histogram(np.clip(score[label == y], low, high), edges)
         colour = drawing.PALETTE[y % len(drawing.PALETTE)]
         axis.stairs(
@@ -159,10 +159,10 @@ def _histogram(
             alpha=0.75,
         )
         axis.axhline(-row, color="0.6", linewidth=0.8)
-    names = [f"{classes[y]} ({np.sum(label == y):,})" for y in found]
-    axis.set_yticks(0.3 - np.arange(len(found)), names)
+    names = [f"{classes[y]} ({np.sum(label == y):,})" for y in present]
+    axis.set_yticks(0.3 - np.arange(len(present)), names)
     axis.tick_params(axis="y", length=0)
-    axis.set_ylim(-len(found) + 0.95, 0.95)
+    axis.set_ylim(-len(present) + 0.95, 0.95)
     if log:
         axis.set_xscale("log")
     axis.grid(axis="x", alpha=0.25)
@@ -172,18 +172,19 @@ def _first(
     experiment: Experiment, read: Callable[[Run], Stored | None]
 ) -> list[tuple[Run, Stored]]:
     """The first run of each detector that stored what `read` reads, with it."""
-    found = []
+    first = []
     for stage in detectors(experiment):
         for run in stage_runs(experiment, stage):
             stored = read(run)
             if stored is not None:
-                found.append((run, stored))
+                first.append((run, stored))
                 break
-    return found
+    return first
 
 
-def _cut(scored: Sequence[Any], most: int) -> str:
-    return f"; the first {most} of {len(scored)} stages" if len(scored) > most else ""
+def _cut(scored: Sequence[Any], limit: int) -> str:
+    stages = len(scored)
+    return f"; the first {limit} of {stages} stages" if stages > limit else ""
 
 
 def _title(figure: Any, what: str, experiment: Experiment, runs: Sequence[Run]) -> None:

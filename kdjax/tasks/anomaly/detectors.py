@@ -1,4 +1,4 @@
-"""The detectors by name, on scikit-learn: each gives (normal, validation) -> `Fitted`.
+"""The baselines by name, on scikit-learn: each gives (normal, validation) -> `Fitted`.
 
 config.detector = {"name": "pca", "components": 10}
 """
@@ -17,11 +17,11 @@ WHERE = "config.detector"
 
 
 class Fitted(NamedTuple):
-    """score: x [n, width] -> [n], higher where it is less normal; rebuild: x -> x, for
-    detectors that have one; about: what was chosen in fitting."""
+    """score: x [n, width] -> [n], higher where it is less normal; reconstruct: x -> x,
+    for detectors that have one; about: what was chosen in fitting."""
 
     score: Callable[[np.ndarray], np.ndarray]
-    rebuild: Callable[[np.ndarray], np.ndarray] | None
+    reconstruct: Callable[[np.ndarray], np.ndarray] | None
     about: dict[str, Any]
 
 
@@ -34,11 +34,11 @@ def pca(
     components: int | None = None,
     unexplained: float | int = 0.05,
 ) -> Detector:
-    """The mean square of what the first principal components do not rebuild.
+    """The mean squared error of the reconstruction from the first principal components.
 
-    `components` None: the fewest that leave at most the share `unexplained` of the
+    `components` None: the fewest that leave at most the fraction `unexplained` of the
     normal validation examples' variance (their error about the training mean); the
-    error itself always falls with more of them. `rebuild` is the projection.
+    error itself always falls with more of them.
     """
     if components is not None:
         require(components, 1, 2**31 - 1, where=f"{WHERE}.components")
@@ -49,13 +49,13 @@ def pca(
     def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
         model, left = _principal(normal, validation, components, unexplained)
 
-        def rebuild(x: np.ndarray) -> np.ndarray:
+        def reconstruct(x: np.ndarray) -> np.ndarray:
             return model.inverse_transform(model.transform(x))
 
         def score(x: np.ndarray) -> np.ndarray:
-            return np.square(x - rebuild(x)).mean(axis=1)
+            return np.square(x - reconstruct(x)).mean(axis=1)
 
-        return Fitted(score, rebuild, left)
+        return Fitted(score, reconstruct, left)
 
     return fit
 
@@ -87,18 +87,18 @@ def one_class_svm(
     seed: int,
     unexplained: float | int = 0.05,
     nu: float | int = 0.05,
-    most: int = 5_000,
+    max_samples: int = 5_000,
 ) -> Detector:
     """Schoelkopf et al. 2001, with an RBF kernel, on `pca`'s components.
 
     They are scaled to unit variance, and the kernel is exp(-d^2 / their number). The
     score is -log of the machine's sum of kernels, which goes on rising where the sum
-    itself is too small for a float. Fitted to `most` of the normal examples, drawn by
-    the seed, for its cost is quadratic in them.
+    itself is too small for a float. Fitted to `max_samples` of the normal examples,
+    drawn by the seed, for its cost is quadratic in them.
     """
     require(unexplained, 0.0, 1.0, where=f"{WHERE}.unexplained")
     require(nu, 1e-6, 1.0, where=f"{WHERE}.nu")
-    require(most, 2, 2**31 - 1, where=f"{WHERE}.most")
+    require(max_samples, 2, 2**31 - 1, where=f"{WHERE}.max_samples")
 
     def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
         from scipy.spatial.distance import cdist
@@ -114,7 +114,7 @@ def one_class_svm(
 
         gamma = 1 / len(scale)
         machine = OneClassSVM(nu=nu, gamma=gamma)
-        machine.fit(prepared(_drawn(normal, most, seed)))
+        machine.fit(prepared(_drawn(normal, max_samples, seed)))
 
         def score(x: np.ndarray) -> np.ndarray:
             apart = cdist(prepared(x), machine.support_vectors_, "sqeuclidean")
@@ -125,19 +125,19 @@ def one_class_svm(
     return fit
 
 
-def knn(*, seed: int, neighbours: int = 5, most: int = 10_000) -> Detector:
-    """The mean distance to the nearest of `most` normal examples, as unit vectors.
+def knn(*, seed: int, neighbours: int = 5, max_samples: int = 10_000) -> Detector:
+    """The mean distance to the nearest of `max_samples` normal ones, as unit vectors.
 
     The bank is drawn by the seed. On a contrastive encoder's representations: Sun et
     al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
     """
     require(neighbours, 1, 2**31 - 1, where=f"{WHERE}.neighbours")
-    require(most, 1, 2**31 - 1, where=f"{WHERE}.most")
+    require(max_samples, 1, 2**31 - 1, where=f"{WHERE}.max_samples")
 
     def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
         from sklearn.neighbors import NearestNeighbors
 
-        bank = _unit(_drawn(normal, most, seed))
+        bank = _unit(_drawn(normal, max_samples, seed))
         search = NearestNeighbors(n_neighbors=min(neighbours, len(bank))).fit(bank)
         return Fitted(
             lambda x: search.kneighbors(_unit(x))[0].mean(axis=1),
@@ -157,20 +157,20 @@ def _principal(
     """scikit-learn's PCA, cut to so many components, and what they leave."""
     from sklearn.decomposition import PCA
 
-    most = min(len(normal) - 1, normal.shape[1])
-    if most < 1:
+    rank = min(len(normal) - 1, normal.shape[1])
+    if rank < 1:
         raise InputError(
             f"config.data: expected two normal examples or more, found {len(normal)}"
         )
     if components is not None:
-        require(components, 1, most, where=f"{WHERE}.components")
+        require(components, 1, rank, where=f"{WHERE}.components")
     model = PCA(components, svd_solver="full").fit(normal)
     centred = validation - model.mean_
     explained = np.cumsum(np.square(centred @ model.components_.T).sum(axis=0))
     left = 1 - explained / max(np.square(centred).sum(), 1e-30)
     if components is None:
         enough = np.flatnonzero(left <= unexplained)
-        components = int(enough[0]) + 1 if len(enough) else most
+        components = int(enough[0]) + 1 if len(enough) else rank
         model = PCA(components, svd_solver="full").fit(normal)
     return model, {
         "components": components,
@@ -178,10 +178,10 @@ def _principal(
     }
 
 
-def _drawn(x: np.ndarray, most: int, seed: int) -> np.ndarray:
-    if len(x) <= most:
+def _drawn(x: np.ndarray, max_samples: int, seed: int) -> np.ndarray:
+    if len(x) <= max_samples:
         return x
-    rows = np.random.default_rng(seed).choice(len(x), most, replace=False)
+    rows = np.random.default_rng(seed).choice(len(x), max_samples, replace=False)
     return x[np.sort(rows)]
 
 

@@ -1,4 +1,4 @@
-"""Anomaly metrics: how well a score tells abnormal examples from normal ones."""
+"""The metrics of anomaly detection: AUC, average precision, best F1, thresholds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdjax.training.metrics import Metric, by_name
 
 NORMAL = 0  # the class that a detector learns from
 METRICS = by_name(
-    Metric("loss", "mean score of the normal validation examples", False),
+    Metric("loss", "mean score of the normal examples", False),
     Metric("auc", "AUC", True, headline=True),
     Metric("average_precision", "average precision", True),
     Metric("best_f1", "best F1", True),
@@ -104,14 +104,14 @@ def auc(normal: Float[np.ndarray, " n"], abnormal: Float[np.ndarray, " m"]) -> f
 
 
 def threshold(normal: Float[np.ndarray, " n"], false_alarms: float) -> float:
-    """The lowest of these scores that at most the share `false_alarms` of them exceeds.
+    """The lowest of these scores that at most the fraction `false_alarms` exceeds.
 
     Flag what is above it. A score that is not a number counts as the largest. n > 0;
-    InputError unless the share is between 0 and 1.
+    InputError unless the fraction is between 0 and 1.
     """
     if not 0 < false_alarms < 1:
         raise InputError(
-            f"false alarms: expected a share between 0 and 1, got {false_alarms}"
+            f"false alarms: expected a fraction between 0 and 1, got {false_alarms}"
         )
     ranked = np.sort(np.where(np.isnan(normal), np.inf, normal))
     allowed = int(false_alarms * len(ranked) + 1e-9)  # .29 of 100 is 28.999...
@@ -124,17 +124,18 @@ def relative(
 ) -> Float[np.ndarray, " n"]:
     """Each score divided by the first quartile of all scores of its group, a patient.
 
-    A detector rebuilds one patient's normal beats worse than another's, and a threshold
-    for all mixes them up. No label is used, but the patient's whole recording; where
-    more than three in four beats are abnormal, they become the norm. Scores: squared
-    errors or distances, never negative; a quartile of 0 counts as the least positive.
+    A detector reconstructs one patient's normal beats worse than another's, and one
+    threshold for all mixes them up. No label is used, but the patient's whole
+    recording; where more than three in four beats are abnormal, they become the norm.
+    Scores: squared errors or distances, never negative; a quartile of 0 counts as the
+    least positive.
     """
-    found = np.asarray(score, np.float64).copy()
+    scaled = np.asarray(score, np.float64).copy()
     tiny = float(np.finfo(np.float32).tiny)
     for one in np.unique(group):
         own = group == one
-        found[own] /= max(float(np.quantile(ordered(found[own]), 0.25)), tiny)
-    return found
+        scaled[own] /= max(float(np.quantile(ordered(scaled[own]), 0.25)), tiny)
+    return scaled
 
 
 def flags(score: Float[np.ndarray, " n"], limit: float) -> np.ndarray:

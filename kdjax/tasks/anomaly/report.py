@@ -1,4 +1,4 @@
-"""What the report says of detectors: how well their scores tell abnormal examples."""
+"""The report's section on anomaly detection: tables by stage, class and patient."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from kdjax.tasks.anomaly.metrics import (
     relative,
     threshold,
 )
-from kdjax.tasks.anomaly.stored import Scores, read_scores
+from kdjax.tasks.anomaly.scoring import Scores, read_scores
 
-FALSE_ALARMS = 0.05  # the share of the normal validation examples that is flagged
+FALSE_ALARMS = 0.05  # the fraction of the normal validation examples that is flagged
 
 
 class Flagged(NamedTuple):
-    """The threshold, and the shares of the abnormal and the normal test examples
+    """The threshold, and the fractions of the abnormal and the normal test examples
     whose score is above it."""
 
     threshold: float
@@ -77,11 +77,11 @@ def _chosen_by_labels(run: Run) -> bool:
     return run.selection["metric"] != "loss" and epochs > 0
 
 
-def flagged(found: Scores, checkpoint: str) -> Flagged | None:
+def flagged(stored: Scores, checkpoint: str) -> Flagged | None:
     """Recall and false alarms at the score that `FALSE_ALARMS` of the normal validation
     examples exceed; None without these, or without either kind of test example."""
-    score, normal = getattr(found, checkpoint), found.label == NORMAL
-    held, test = found.split == "validation", found.split == "test"
+    score, normal = getattr(stored, checkpoint), stored.label == NORMAL
+    held, test = stored.split == "validation", stored.split == "test"
     if not all(rows.any() for rows in (held & normal, test & normal, test & ~normal)):
         return None
     limit = threshold(score[held & normal], FALSE_ALARMS)
@@ -90,34 +90,34 @@ def flagged(found: Scores, checkpoint: str) -> Flagged | None:
     return Flagged(limit, recall, float(above[test & normal].mean()))
 
 
-def patient_aucs(found: Scores, checkpoint: str) -> dict[int, float]:
+def patient_aucs(stored: Scores, checkpoint: str) -> dict[int, float]:
     """AUC of each group of the test split that has examples of both kinds."""
-    score, test = getattr(found, checkpoint), found.split == "test"
-    normal = found.label == NORMAL
-    both = np.intersect1d(found.group[test & normal], found.group[test & ~normal])
+    score, test = getattr(stored, checkpoint), stored.split == "test"
+    normal = stored.label == NORMAL
+    both = np.intersect1d(stored.group[test & normal], stored.group[test & ~normal])
     aucs = {}
     for group in both.tolist():
-        own = test & (found.group == group)
+        own = test & (stored.group == group)
         aucs[group] = auc(score[own & normal], score[own & ~normal])
     return aucs
 
 
-def relative_to_patients(found: Scores) -> Scores | None:
+def relative_to_patients(stored: Scores) -> Scores | None:
     """The same with scores relative to their group's; None where any is negative, and
     so neither an error nor a distance."""
-    if (found.last < 0).any() or (found.best < 0).any():
+    if (stored.last < 0).any() or (stored.best < 0).any():
         return None
-    last, best = (relative(score, found.group) for score in (found.last, found.best))
-    return found._replace(last=last, best=best)
+    last, best = (relative(score, stored.group) for score in (stored.last, stored.best))
+    return stored._replace(last=last, best=best)
 
 
-def metrics_of_test(found: Scores, checkpoint: str) -> dict[str, float]:
+def metrics_of_test(stored: Scores, checkpoint: str) -> dict[str, float]:
     """`detection`'s metrics of the test split, {} unless it has both kinds."""
-    test = found.split == "test"
-    abnormal = found.label[test] != NORMAL
+    test = stored.split == "test"
+    abnormal = stored.label[test] != NORMAL
     if abnormal.all() or not abnormal.any():
         return {}
-    return detection(abnormal, getattr(found, checkpoint)[test])
+    return detection(abnormal, getattr(stored, checkpoint)[test])
 
 
 def _detection(experiment: Experiment) -> str:
@@ -133,12 +133,13 @@ def _detection(experiment: Experiment) -> str:
         " seeds ± half the width of Student's 95 % interval (none from a single seed)."
         f" All but the AUCs are those of `{checkpoint}`. AUC: how often an abnormal"
         " example's score is above a normal one's; .5 is chance. Average precision and"
-        " F1 grow with the share of abnormal examples. **Best F1 flatters**: its"
-        " threshold is chosen on the test labels. Recall and false alarms: the shares"
-        " of the abnormal and of the normal test examples above a threshold that needs"
-        f" no abnormal one, the score that {100 * FALSE_ALARMS:g} % of the normal"
-        " *validation* examples exceed. MFLOPs: one forward pass of one example; ms:"
-        " its median at batch 1; KiB: float32 parameters and batch statistics.",
+        " F1 grow with the fraction of abnormal examples. **Best F1 flatters**: its"
+        " threshold is chosen on the test labels. Recall and false alarms: the"
+        " fractions of the abnormal and of the normal test examples above a threshold"
+        f" that needs no abnormal one, the score that {100 * FALSE_ALARMS:g} % of the"
+        " normal *validation* examples exceed. MFLOPs: one forward pass of one"
+        " example; ms: its median at batch 1; KiB: float32 parameters and batch"
+        " statistics.",
         "",
         *_head(columns),
     ]
@@ -163,8 +164,8 @@ def _detection(experiment: Experiment) -> str:
 
 
 def _flagged(run: Run, checkpoint: str) -> Flagged | None:
-    found = read_scores(run)
-    return None if found is None else flagged(found, checkpoint)
+    stored = read_scores(run)
+    return None if stored is None else flagged(stored, checkpoint)
 
 
 def _classes(experiment: Experiment) -> str:
@@ -187,8 +188,8 @@ def _classes(experiment: Experiment) -> str:
         "",
         *_head(heading),
     ]
-    for stage, found in by_stage.items():
-        cells = [spread(one[name] for one in found if name in one) for name in known]
+    for stage, aucs in by_stage.items():
+        cells = [spread(one[name] for one in aucs if name in one) for name in known]
         lines.append(f"| {stage} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -197,14 +198,14 @@ def _counts(runs: Sequence[Run]) -> dict[str, str]:
     """Test examples of each abnormal class, by its name."""
     sizes: dict[str, set[int]] = {}
     for run in runs:
-        found = read_scores(run)
-        if found is not None:
+        stored = read_scores(run)
+        if stored is not None:
             of_class = np.bincount(
-                found.label[found.split == "test"], minlength=len(run.classes)
+                stored.label[stored.split == "test"], minlength=len(run.classes)
             )
             for name, size in zip(run.classes, of_class.tolist(), strict=True):
                 sizes.setdefault(name, set()).add(size)
-    return {name: number_range(found) for name, found in sizes.items()}
+    return {name: number_range(counts) for name, counts in sizes.items()}
 
 
 def _patients(experiment: Experiment) -> str:
@@ -214,7 +215,7 @@ def _patients(experiment: Experiment) -> str:
         read = [read_scores(run) for run in stage_runs(experiment, stage)]
         stored = [one for one in read if one is not None]
         aucs = [patient_aucs(one, checkpoint) for one in stored]
-        seeds = [list(found.values()) for found in aucs if found]
+        seeds = [list(one.values()) for one in aucs if one]
         every = [value for seed in seeds for value in seed]
         cells = [NONE] * 8
         if every:
@@ -237,7 +238,7 @@ def _patients(experiment: Experiment) -> str:
         f" examples, at `{checkpoint}`: the median over patients, mean over seeds ±;"
         " the range and the count below .5 are over patients and seeds. A patient with"
         " few abnormal examples has a noisy AUC. **Relative** AUC and what follows: the"
-        " figures above again, each score divided by the first quartile of its"
+        " metrics above again, each score divided by the first quartile of its"
         " patient's, which takes the whole recording but no label; none for scores that"
         " can be negative.",
         "",
@@ -254,7 +255,7 @@ def _relative_cells(stored: Sequence[Scores], checkpoint: str) -> list[str]:
     above = [one for one in (flagged(k, checkpoint) for k in known) if one is not None]
     return [
         *(
-            spread(figures[metric] for figures in at if figures)
+            spread(values[metric] for values in at if values)
             for metric in ("auc", "average_precision")
         ),
         spread(one.recall for one in above),

@@ -1,6 +1,6 @@
-"""Anomaly scores: how a detector's data are read, its examples scored, and both kept.
+"""What all anomaly detectors share: their data, and the files of scores they leave.
 
-A detector learns from normal examples, and every example gets a score.
+A detector learns from normal examples, and gives every example a score.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,9 @@ from jaxtyping import Array, Float
 
 from kdjax import files, models
 from kdjax.data.dataset import Dataset, Examples, as_float, concatenate
+from kdjax.data.ecg.records import DAMAGED
 from kdjax.errors import InputError, split_name
+from kdjax.report.runs import Run
 from kdjax.stages import batches
 from kdjax.stages import predictor as predictors
 from kdjax.stages.predictor import Predictor, in_batches
@@ -30,7 +32,6 @@ from kdjax.training.loop import Source, Training
 from kdjax.training.parallel import AXIS
 
 Tree = Any
-BATCH = 512  # examples scored at once when done
 SHOWN = 3  # examples of each class kept to be drawn
 SCORES, EXAMPLES = "scores.npz", "examples.npz"
 ARTEFACTS = {
@@ -80,13 +81,13 @@ def inputs(data: Mapping[str, Any], training: Training, seed: int) -> DetectorIn
     return DetectorInputs(dataset, sources, constants)
 
 
-def about(found: DetectorInputs) -> dict[str, Any]:
+def about(inputs: DetectorInputs) -> dict[str, Any]:
     """What results.json says of the data."""
-    said = batches.about(found.dataset, found.sources)
+    described = batches.about(inputs.dataset, inputs.sources)
     for split in ("validation", "test"):
-        y = getattr(found.dataset, split).y
-        said["examples"][f"{split} abnormal"] = int((y != NORMAL).sum())
-    return said
+        y = getattr(inputs.dataset, split).y
+        described["examples"][f"{split} abnormal"] = int((y != NORMAL).sum())
+    return described
 
 
 def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGAN:
@@ -96,22 +97,23 @@ def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGA
 
 
 Score = Callable[[Tree, Array], Float[Array, " batch"]]
-Rebuild = Callable[[Tree, Array], Array]
+Reconstruct = Callable[[Tree, Array], Array]
 
 
-def squared_error(rebuild: Rebuild) -> Score:
-    """The score of what rebuilds its input: the mean square of what it misses."""
+def squared_error(reconstruct: Reconstruct) -> Score:
+    """The mean squared error of an example's reconstruction, as its score."""
 
     def score(model: Tree, x: Array) -> Array:
-        missed = jnp.square(x - rebuild(model, x))
-        return jnp.mean(missed, axis=tuple(range(1, x.ndim)))
+        error = jnp.square(x - reconstruct(model, x))
+        return jnp.mean(error, axis=tuple(range(1, x.ndim)))
 
     return score
 
 
-def predictor(stage: Stage, model: Tree, rebuild: Rebuild) -> Predictor:
-    """What `kdjax.load` gives of a stage whose network rebuilds its input."""
-    return predictors.of_stage(stage, "scores", model, squared_error(rebuild), rebuild)
+def predictor(stage: Stage, model: Tree, reconstruct: Reconstruct) -> Predictor:
+    """What `kdjax.load` gives of a stage whose network reconstructs its input."""
+    score = squared_error(reconstruct)
+    return predictors.of_stage(stage, "scores", model, score, reconstruct)
 
 
 def evaluate(
@@ -126,8 +128,8 @@ def sums(
 ) -> dict[str, tuple[Array, Array]]:
     """A batch's sums for `summarize`, from its scores."""
     index, y = batch["index"], constants["y"]
-    found = metrics.score_sums(scores, y[index], index, batch["mask"], rows=y.shape[0])
-    return lax.psum(found, AXIS)
+    part = metrics.score_sums(scores, y[index], index, batch["mask"], rows=y.shape[0])
+    return lax.psum(part, AXIS)
 
 
 def summarize(dataset: Dataset) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -138,23 +140,26 @@ def summarize(dataset: Dataset) -> Callable[[Mapping[str, Any]], dict[str, Any]]
 
 def finish(
     score: Score,
-    rebuild: Rebuild,
+    reconstruct: Reconstruct,
     dataset: Dataset,
+    batch_size: int,
     reached: Mapping[str, Tree],
     folder: Path,
 ) -> None:
-    """Writes what the report reads of a network that rebuilds: `write`, `cost.json`."""
-    scorer, rebuilder = jax.jit(score), jax.jit(rebuild)
+    """Writes what the report reads of a network that reconstructs, and `cost.json`.
+
+    `batch_size` is that of evaluation and of the stage's predictor: on one device the
+    same arithmetic, and so the same bits.
+    """
+    scorer, reconstructor = jax.jit(score), jax.jit(reconstruct)
     x = as_float(held_out(dataset).x)
+    models = {kind: jax.device_put(model) for kind, model in reached.items()}
     scores = {
-        kind: in_batches(functools.partial(scorer, jax.device_put(model)), x, BATCH)
-        for kind, model in reached.items()
+        kind: in_batches(functools.partial(scorer, model), x, batch_size)
+        for kind, model in models.items()
     }
-
-    def rebuilt(x: np.ndarray) -> np.ndarray:
-        return np.asarray(rebuilder(reached["last"], x))
-
-    write(folder, dataset, scores, rebuilt)
+    of_last = functools.partial(reconstructor, models["last"])
+    write(folder, dataset, scores, lambda x: in_batches(of_last, x, batch_size))
     cost = forward_cost(score, reached["last"], x[:1])
     files.write_json(folder / "cost.json", cost)
 
@@ -168,14 +173,14 @@ def write(
     folder: Path,
     dataset: Dataset,
     scores: Mapping[str, Float[np.ndarray, " n"]],
-    rebuilt: Callable[[np.ndarray], np.ndarray] | None,
+    reconstruct: Callable[[np.ndarray], np.ndarray] | None,
 ) -> None:
     """Writes every held-out example's score, and a few examples to be drawn.
 
     `scores.npz`: key, split, label, group of the validation and test examples, and
-    their scores by `last` and `best`. `examples.npz`, if there is `rebuilt`: x,
-    rebuilt, label and score (`last`) of up to 3 test examples of each class, from that
-    with the class's highest score down to its median.
+    their scores by `last` and `best`. `examples.npz`, if there is `reconstruct`: x,
+    reconstruction, label and score (`last`) of up to 3 test examples of each class,
+    from that with the class's highest score down to its median.
     """
     held = held_out(dataset)
     x = as_float(held.x)
@@ -187,17 +192,17 @@ def write(
         "group": held.group,
         **scores,
     }
-    files.write(folder / "scores.npz", lambda file: np.savez(file, **arrays))
-    if rebuilt is None:
+    files.write(folder / SCORES, lambda file: np.savez(file, **arrays))
+    if reconstruct is None:
         return
     rows = sizes[0] + _shown(dataset.test.y, scores["last"][sizes[0] :])
     shown = {
         "x": x[rows],
-        "rebuilt": rebuilt(x[rows]),
+        "reconstruction": reconstruct(x[rows]),
         "label": held.y[rows],
         "score": scores["last"][rows],
     }
-    files.write(folder / "examples.npz", lambda file: np.savez(file, **shown))
+    files.write(folder / EXAMPLES, lambda file: np.savez(file, **shown))
 
 
 def _shown(label: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -211,3 +216,87 @@ def _shown(label: np.ndarray, score: np.ndarray) -> np.ndarray:
             ranked = ranked[places.astype(int)]
         rows.append(ranked)
     return np.concatenate(rows)
+
+
+class Scores(NamedTuple):
+    """scores.npz: the split, label, group and score, by `last` and `best`, of each of
+    the n validation and test examples."""
+
+    split: np.ndarray
+    label: np.ndarray
+    group: np.ndarray
+    last: np.ndarray
+    best: np.ndarray
+
+
+class Shown(NamedTuple):
+    """examples.npz: k test examples [k, time, leads], their reconstructions, labels and
+    scores."""
+
+    x: np.ndarray
+    reconstruction: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+
+
+def read_scores(run: Run) -> Scores | None:
+    """The run's scores, None where it stored none; InputError if they are damaged."""
+    scores = scores_in(run.folder)
+    if scores is not None:
+        _check_labels(run.file(SCORES), scores.label, run)
+    return scores
+
+
+def scores_in(folder: Path) -> Scores | None:
+    """`read_scores` of a stage's folder, whatever its classes."""
+    path = folder / SCORES
+    scores = _read(path, Scores)
+    if scores is not None:
+        sizes = [field.size for field in scores]
+        if len(set(sizes)) > 1:
+            raise InputError(f"{path}: expected arrays of one length, found {sizes}")
+    return scores
+
+
+def read_shown(run: Run) -> Shown | None:
+    """The run's examples with their reconstructions, None where it stored none, or
+    others than series, of which there is no figure; InputError if they are damaged."""
+    path = run.file(EXAMPLES)
+    shown = _read(path, Shown)
+    if shown is None:
+        return None
+    if shown.reconstruction.shape != shown.x.shape:
+        raise InputError(
+            f"{path}: expected x and reconstruction of one shape, found"
+            f" {shown.x.shape} and {shown.reconstruction.shape}"
+        )
+    _check_labels(path, shown.label, run)
+    return shown if shown.x.ndim == 3 else None
+
+
+Arrays = TypeVar("Arrays", Scores, Shown)
+
+
+def _read(path: Path, kind: type[Arrays]) -> Arrays | None:
+    if not path.exists():
+        return None
+    fields: Any = kind._fields
+    try:
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                raise ValueError("one array, as of a .npy")
+            return kind(*(stored[name] for name in fields))
+    except DAMAGED as error:
+        raise InputError(
+            f"{path}: expected arrays {', '.join(fields)}, found {error}"
+        ) from error
+
+
+def _check_labels(path: Path, label: np.ndarray, run: Run) -> None:
+    classes = len(run.classes)
+    if label.size and not 0 <= label.min() <= label.max() < classes:
+        raise InputError(
+            f"{path}: label: expected 0 to {classes - 1}, found {label.min()} to"
+            f" {label.max()}"
+        )

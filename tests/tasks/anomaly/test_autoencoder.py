@@ -10,7 +10,7 @@ import pytest
 
 from kdjax.errors import InputError
 from kdjax.stages import networks
-from kdjax.tasks.anomaly import autoencoder
+from kdjax.tasks.anomaly import autoencoder, scoring
 from kdjax.training.metrics import read_log
 from tests.running import DATA, RATE, run, sgd, take_step, training
 
@@ -51,7 +51,7 @@ def test_a_step_is_gradient_descent_on_the_mean_square_error():
 
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory):
-    """(folder, figures) of 20 epochs on warped beats: 40 steps."""
+    """(folder, metrics) of 20 epochs on warped beats: 40 steps."""
     folder = tmp_path_factory.mktemp("autoencoder")
     task = make(training=LONG, optimizer=ADAM, augment={"name": "tick_warp"})
     assert task.data["train"].size == 2 * 16, "no abnormal beat is learnt from"
@@ -79,11 +79,11 @@ def test_what_it_leaves(learnt):
         assert found["last"][split]["loss"] == pytest.approx(mean, rel=1e-4)
     with np.load(folder / "examples.npz") as stored:
         shown = dict(stored)
-    error = np.square(shown["x"] - shown["rebuilt"]).mean((1, 2))
+    error = np.square(shown["x"] - shown["reconstruction"]).mean((1, 2))
     np.testing.assert_allclose(error, shown["score"], rtol=1e-4)
     assert np.isin(shown["score"], scores["last"][scores["split"] == "test"]).all()
     cost = json.loads((folder / "cost.json").read_text())
-    shapes = networks.shapes(networks.gan(MODEL).generator, jnp.zeros((1, 320, 1)))
+    shapes = networks.shapes(scoring.gan(MODEL).generator, jnp.zeros((1, 320, 1)))
     sizes = [leaf.size for leaf in jax.tree.leaves(shapes["params"])]
     assert cost["parameters"] == sum(sizes)
     assert cost["flops"] > 0

@@ -35,19 +35,21 @@ def cloud(n, width, seed):
 
 
 def principal_by_hand(normal, x, components):
-    """(rebuilt, score) of x, in float64."""
+    """(reconstruction, score) of x, in float64."""
     normal, x = normal.astype(np.float64), x.astype(np.float64)
     mean = normal.mean(axis=0)
     axes = np.linalg.svd(normal - mean, full_matrices=False)[2][:components]
-    rebuilt = mean + (x - mean) @ axes.T @ axes
-    return rebuilt, np.square(x - rebuilt).mean(axis=1)
+    reconstruction = mean + (x - mean) @ axes.T @ axes
+    return reconstruction, np.square(x - reconstruction).mean(axis=1)
 
 
-def test_pca_scores_what_its_components_do_not_rebuild():
+def test_pca_scores_the_error_of_its_reconstruction():
     normal, validation, x = (cloud(n, 8, n) for n in (60, 30, 20))
     fitted = detectors.pca(seed=0, components=3)(normal, validation)
-    rebuilt, score = principal_by_hand(normal, x, 3)
-    np.testing.assert_allclose(fitted.rebuild(x), rebuilt, rtol=1e-4, atol=1e-4)
+    reconstruction, score = principal_by_hand(normal, x, 3)
+    np.testing.assert_allclose(
+        fitted.reconstruct(x), reconstruction, rtol=1e-4, atol=1e-4
+    )
     np.testing.assert_allclose(fitted.score(x), score, rtol=1e-4)
     missed = principal_by_hand(normal, validation, 3)[1].sum() * 8
     whole = np.square(validation - normal.mean(axis=0)).sum()
@@ -55,8 +57,8 @@ def test_pca_scores_what_its_components_do_not_rebuild():
     assert fitted.about["unexplained"] == pytest.approx(missed / whole, rel=1e-4)
 
 
-# Training variances 25, 16, 9, 4, 1 along the axes; the shares of validation's.
-SHARES = np.array([0.4, 0.1, 0.3, 0.15, 0.05])
+# Training variances 25, 16, 9, 4, 1 along the axes; the fractions of validation's.
+FRACTIONS = np.array([0.4, 0.1, 0.3, 0.15, 0.05])
 
 
 @pytest.mark.parametrize(
@@ -66,11 +68,11 @@ SHARES = np.array([0.4, 0.1, 0.3, 0.15, 0.05])
 def test_the_fewest_components_that_explain_the_validation_normals(
     unexplained, components
 ):
-    normal, validation = np.diag([5.0, 4, 3, 2, 1]), np.diag(np.sqrt(SHARES))
+    normal, validation = np.diag([5.0, 4, 3, 2, 1]), np.diag(np.sqrt(FRACTIONS))
     normal = np.concatenate([normal, -normal])
     fit = detectors.pca(seed=0, unexplained=unexplained)
     about = fit(normal, validation).about
-    left = 1 - SHARES[:components].sum()
+    left = 1 - FRACTIONS[:components].sum()
     assert about["components"] == components
     assert about["unexplained"] == pytest.approx(left, abs=1e-9)
 
@@ -110,8 +112,8 @@ def test_an_outlier_is_above_all_normal_examples(name, fields):
 def test_the_seed_draws_where_there_are_too_many(name):
     normal, validation = cloud(100, 3, 0), cloud(30, 3, 1)
 
-    def scores(seed, most):
-        fit = detectors.DETECTORS[name](seed=seed, most=most)
+    def scores(seed, max_samples):
+        fit = detectors.DETECTORS[name](seed=seed, max_samples=max_samples)
         return fit(normal, validation).score(validation)
 
     assert not np.allclose(scores(0, 30), scores(1, 30))
@@ -144,12 +146,12 @@ def test_neighbours_are_those_by_brute_force(neighbours):
     fitted = detectors.knn(seed=0, neighbours=neighbours)(normal, x)
     expected = nearest_by_hand(normal, x, neighbours)
     np.testing.assert_allclose(fitted.score(x), expected, rtol=1e-4)
-    assert fitted.rebuild is None
+    assert fitted.reconstruct is None
 
 
 def test_the_bank_is_so_many_of_the_normal_examples():
     normal = cloud(40, 6, 0)
-    fitted = detectors.knn(seed=0, neighbours=1, most=25)(normal, normal)
+    fitted = detectors.knn(seed=0, neighbours=1, max_samples=25)(normal, normal)
     assert np.sum(fitted.score(normal) < 1e-5) == 25
     assert fitted.about == {"bank": 25}
 
@@ -177,7 +179,7 @@ def stored(path):
 
 @pytest.fixture(scope="module")
 def solved(tmp_path_factory):
-    """(folder, figures, about) of a PCA stage."""
+    """(folder, metrics, about) of a PCA stage."""
     folder = tmp_path_factory.mktemp("pca")
     task = make(detector=FEW)
     return folder, run(task, SOLVED, folder), task.about
@@ -193,23 +195,22 @@ def test_every_held_out_beat_has_its_score(solved, beats):
     for name in ("key", "group"):
         parts = [getattr(beats.validation, name), getattr(beats.test, name)]
         np.testing.assert_array_equal(scores[name], np.concatenate(parts))
-    assert about["teacher"] is about["start"] is None
     assert about["examples"]["test abnormal"] == (beats.test.y > 0).sum()
 
 
-def test_figures_are_those_of_the_raw_scores(solved):
+def test_metrics_are_those_of_the_raw_scores(solved):
     folder, found, _ = solved
     assert found["last"] == found["best"]
     scores = stored(folder / "scores.npz")
     for split in ("validation", "test"):
         rows = scores["split"] == split
         label, score = scores["label"][rows], scores["last"][rows]
-        figures = found["last"][split]
+        values = found["last"][split]
         for name, value in metrics.detection(label > 0, score).items():
-            assert figures[name] == pytest.approx(value, rel=1e-6)
-        assert figures["loss"] == pytest.approx(score[label == 0].mean(), rel=1e-5)
-        assert figures["examples"] == len(label) == 60
-        assert figures["auc_by_class"]["V"] == pytest.approx(
+            assert values[name] == pytest.approx(value, rel=1e-6)
+        assert values["loss"] == pytest.approx(score[label == 0].mean(), rel=1e-5)
+        assert values["examples"] == len(label) == 60
+        assert values["auc_by_class"]["V"] == pytest.approx(
             metrics.auc(score[label == 0], score[label == 2])
         )
 
@@ -217,10 +218,12 @@ def test_figures_are_those_of_the_raw_scores(solved):
 def test_pca_leaves_reconstructions(solved, beats):
     folder, _, _ = solved
     shown = stored(folder / "examples.npz")
-    assert shown["rebuilt"].shape == shown["x"].shape == (9, 320, 1)
+    assert shown["reconstruction"].shape == shown["x"].shape == (9, 320, 1)
     rows = shown["x"].reshape(9, -1)
-    rebuilt, score = principal_by_hand(normals(beats.train), rows, 4)
-    np.testing.assert_allclose(shown["rebuilt"].reshape(9, -1), rebuilt, atol=1e-4)
+    reconstruction, score = principal_by_hand(normals(beats.train), rows, 4)
+    np.testing.assert_allclose(
+        shown["reconstruction"].reshape(9, -1), reconstruction, atol=1e-4
+    )
     np.testing.assert_allclose(shown["score"], score, rtol=1e-3)
     said = json.loads((folder / "detector.json").read_text())
     assert said["components"] == 4
@@ -231,7 +234,7 @@ def test_neighbours_on_the_representations_of_a_frozen_encoder(tmp_path, beats):
     section = pretrained(tmp_path / "encoder")
     knn = {"name": "knn", "neighbours": 3}
     task = make(detector=knn, encoder=section)
-    module = networks.network(ENCODER, beats.classes)
+    module = networks.build(ENCODER, beats.classes)
     shapes = networks.shapes(module, jnp.zeros((1, 320, 1)))
     model = load_model(tmp_path / "encoder", "last", shapes)
 
@@ -247,7 +250,6 @@ def test_neighbours_on_the_representations_of_a_frozen_encoder(tmp_path, beats):
     scores = stored(tmp_path / "knn" / "scores.npz")
     found = scores["last"][scores["split"] == "test"]
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5)
-    assert task.about["start"] == {"stage": "encoder", "checkpoint": "last"}
     assert not (tmp_path / "knn" / "examples.npz").exists()
     said = json.loads((tmp_path / "knn" / "detector.json").read_text())
     assert said == {"bank": len(bank)}
@@ -302,10 +304,13 @@ OTHER = {"folder": "w/p", "config": {"data": WAVES, "model": ENCODER, "seed": 0}
         ({"name": "isolation_forest", "unexplained": -1}, "unexplained: .*found -1"),
         ({"name": "one_class_svm", "nu": 0}, "nu: expected 1e-06 to 1.0, found 0"),
         ({"name": "one_class_svm", "nu": 1.5}, "nu: .*found 1.5"),
-        ({"name": "one_class_svm", "most": 1}, "most: expected 2 to .*found 1"),
+        (
+            {"name": "one_class_svm", "max_samples": 1},
+            "max_samples: expected 2 to .*found 1",
+        ),
         ({"name": "one_class_svm", "unexplained": 2}, "unexplained: .*found 2"),
         ({"name": "knn", "neighbours": 0}, "neighbours: expected 1 to .*found 0"),
-        ({"name": "knn", "most": 0}, "most: expected 1 to .*found 0"),
+        ({"name": "knn", "max_samples": 0}, "max_samples: expected 1 to .*found 0"),
     ],
 )
 def test_a_field_out_of_range_is_named(section, message):

@@ -1,4 +1,4 @@
-"""A detector's figures against brute force, the definitions, and rules that hold."""
+"""Anomaly metrics against brute force, the definitions, and rules that hold."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def at_thresholds(abnormal, score):
 
 @quick
 @given(some, some)
-def test_auc_is_the_share_of_pairs_won(normal, abnormal):
+def test_auc_is_the_fraction_of_pairs_won(normal, abnormal):
     expected = pytest.approx(pairs_won(normal, abnormal))
     assert metrics.auc(normal, abnormal) == expected
     score = np.concatenate([normal, abnormal])
@@ -87,28 +87,28 @@ def test_detection_by_hand():
 
 @quick
 @given(some, st.floats(0.01, 0.99))
-def test_the_threshold_is_the_lowest_that_keeps_the_false_alarms(normal, share):
-    limit = metrics.threshold(normal, share)
+def test_the_threshold_is_the_lowest_that_keeps_the_false_alarms(normal, fraction):
+    limit = metrics.threshold(normal, fraction)
     assert limit in normal
-    assert (normal > limit).mean() <= share
+    assert (normal > limit).mean() <= fraction
     lower = normal[normal < limit]
     if lower.size:
-        assert (normal > lower.max()).mean() > share
+        assert (normal > lower.max()).mean() > fraction
 
 
 @pytest.mark.parametrize(
-    ("n", "share", "above"),
+    ("n", "fraction", "above"),
     [(100, 0.05, 5), (20, 0.05, 1), (19, 0.05, 0), (10, 0.5, 5)],
 )
-def test_the_share_of_false_alarms_is_reached(n, share, above):
+def test_the_fraction_of_false_alarms_is_reached(n, fraction, above):
     normal = np.random.default_rng(n).permutation(n).astype(float)
-    assert (normal > metrics.threshold(normal, share)).sum() == above
+    assert (normal > metrics.threshold(normal, fraction)).sum() == above
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 5.0, float("nan")])
-def test_a_wrong_share_of_false_alarms_is_named(share):
-    with pytest.raises(InputError, match=f"between 0 and 1, got {share}"):
-        metrics.threshold(np.arange(5.0), share)
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 5.0, float("nan")])
+def test_a_wrong_fraction_of_false_alarms_is_named(fraction):
+    with pytest.raises(InputError, match=f"between 0 and 1, got {fraction}"):
+        metrics.threshold(np.arange(5.0), fraction)
 
 
 @pytest.mark.parametrize("wild", [np.inf, np.nan])
@@ -146,10 +146,10 @@ def summed(label, index, score, size):
 
 
 @pytest.mark.parametrize("size", [1, 4, 17, 32])
-def test_sums_over_any_batches_give_the_figures_of_the_whole(size):
+def test_sums_over_any_batches_give_the_metrics_of_the_whole(size):
     label, index, score = split(np.random.default_rng(3))
     total = summed(label, index, score, size)
-    found = metrics.figures(total, label=label, classes=CLASSES)
+    found = metrics.summarize(total, label=label, classes=CLASSES)
     own, y = score[index], label[index]
     assert found["examples"] == 17
     assert found["loss"] == pytest.approx(own[y == 0].mean(), abs=1e-6)
@@ -166,7 +166,7 @@ def test_an_infinite_score_of_an_abnormal_example_or_of_padding_stays_where_it_i
     score[outside] = np.inf
     score[index[label[index] == 2]] = np.inf
     total = summed(label, index, score, 7)
-    found = metrics.figures(total, label=label, classes=CLASSES)
+    found = metrics.summarize(total, label=label, classes=CLASSES)
     assert found["examples"] == len(index)
     assert found["loss"] == pytest.approx(score[index][label[index] == 0].mean(), 1e-5)
     assert found["auc_by_class"]["wide"] == 1.0
@@ -176,7 +176,7 @@ def test_a_split_of_normal_examples_has_a_loss_alone():
     label, index, score = split(np.random.default_rng(7))
     normal = index[label[index] == 0]
     total = summed(label, normal, score, 4)
-    found = metrics.figures(total, label=label, classes=CLASSES)
+    found = metrics.summarize(total, label=label, classes=CLASSES)
     assert found.keys() == {"loss", "examples"}
     assert found["loss"] == pytest.approx(score[normal].mean(), abs=1e-6)
 
@@ -185,7 +185,7 @@ def test_a_class_without_examples_has_no_auc():
     label, index, score = split(np.random.default_rng(9))
     index = index[label[index] != 1]
     total = summed(label, index, score, 8)
-    found = metrics.figures(total, label=label, classes=CLASSES)
+    found = metrics.summarize(total, label=label, classes=CLASSES)
     assert found["auc_by_class"].keys() == {"wide"}
 
 

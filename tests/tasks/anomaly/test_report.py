@@ -1,7 +1,6 @@
 """What the report says of detectors, from a fabricated workdir."""
 
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -9,93 +8,19 @@ import pytest
 
 from kdjax.errors import InputError
 from kdjax.report import comparisons, document, runs
-from kdjax.tasks.anomaly import metrics, report, stored
-
-HELPERS = runpy.run_path(
-    str(Path(__file__).resolve().parents[2] / "report" / "test_document.py")
+from kdjax.tasks.anomaly import report, scoring
+from tests.tasks.anomaly.fabricated import (
+    STAGES,
+    SYSTEM,
+    edit,
+    examples,
+    fabricate,
+    measured,
+    png_size,
+    read_experiment,
+    write_classifier,
+    write_report,
 )
-edit, png_size = HELPERS["edit"], HELPERS["png_size"]
-CLASSES = ("N", "S", "V")
-STAGES = {"beatgan": 3.0, "pca": 1.0}  # how far abnormal scores lie above normal ones
-
-
-def examples(seed, distance):
-    """scores.npz's arrays: 40 normal and 10 + 10 abnormal examples a split, patients 0
-    to 3 validated and 4 to 7 tested."""
-    rng = np.random.default_rng([seed, int(10 * distance)])
-    label = np.tile(np.repeat([0, 1, 2], [40, 10, 10]), 2).astype(np.int32)
-    far = np.array([0.0, distance, 2 * distance])[label]
-    score = np.exp(rng.normal(far, 1.0) - 4).astype(np.float32)
-    return {
-        "key": np.arange(120).astype(str),
-        "split": np.repeat(["validation", "test"], 60),
-        "label": label,
-        "group": (np.arange(120) % 4 + 4 * (np.arange(120) >= 60)).astype(np.int32),
-        "last": score,
-        "best": (score**2).astype(np.float32),
-    }
-
-
-def figures(arrays, split, kind):
-    rows = arrays["split"] == split
-    label, score = arrays["label"], arrays[kind]
-    normal = score[rows & (label == 0)]
-    total = {
-        "loss": (normal.sum(), normal.size),
-        "score": (score * rows, rows.astype(float)),
-    }
-    return metrics.figures(total, label=label, classes=CLASSES)
-
-
-def write_detector(folder, seed, stage, distance, *, select="loss", rebuilds=True):
-    arrays = examples(seed, distance)
-    folder.mkdir(parents=True)
-    np.savez(folder / "scores.npz", **arrays)
-    if rebuilds:
-        x = np.random.default_rng(seed).normal(size=(5, 32, 2)).astype(np.float32)
-        label = np.array([0, 0, 1, 1, 2], np.int32)
-        score = np.square(x - 0.9 * x).mean(axis=(1, 2))
-        shown = {"x": x, "rebuilt": 0.9 * x, "label": label, "score": score}
-        np.savez(folder / "examples.npz", **shown)
-    checkpoints = {
-        kind: {"epoch": epoch, "step": 10 * epoch}
-        | {split: figures(arrays, split, kind) for split in ("validation", "test")}
-        for kind, epoch in (("last", 4), ("best", 3))
-    }
-    lines = [
-        {"kind": "validation", "epoch": epoch, "step": 10 * epoch, "loss": 1 / epoch}
-        | {"auc": 0.9}
-        for epoch in range(1, 5)
-    ]
-    content = {
-        "stage": stage,
-        "seed": seed,
-        "data": "made-up ECG",
-        "synthetic": False,
-        "classes": list(CLASSES),
-        "examples": {"train": 100, "validation": 60, "test": 60},
-        "checkpoints": checkpoints,
-        "selection": {"metric": select, "mode": "min" if select == "loss" else "max"},
-    }
-    (folder / "results.json").write_text(json.dumps(content))
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    cost = {"parameters": 46856, "flops": 611840.0, "kib": 186.0, "ms": 0.25}
-    (folder / "cost.json").write_text(json.dumps(cost))
-
-
-def fabricate(workdir, *, seeds=(0, 1, 2), select="loss", settings=None):
-    stages = {stage: {} for stage in STAGES}
-    config = {"seeds": list(seeds), "stages": stages, "report": settings}
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(json.dumps(config))
-    for seed in seeds:
-        for stage, distance in STAGES.items():
-            folder = workdir / f"seed_{seed}" / stage
-            rebuilds = stage == "beatgan"
-            write_detector(
-                folder, seed, stage, distance, select=select, rebuilds=rebuilds
-            )
-    return workdir
 
 
 def table(section, heading):
@@ -117,19 +42,19 @@ def mean_of(text):
 
 
 def test_an_experiment_of_detectors_is_headlined_by_auc(tmp_path):
-    experiment = runs.read_experiment(fabricate(tmp_path / "a"))
-    assert runs.headline(experiment).metric == "auc"
-    assert runs.detectors(experiment) == ["beatgan", "pca"]
+    experiment = read_experiment(fabricate(tmp_path / "a"))
+    assert runs.headline(experiment).name == "auc"
+    assert report.detectors(experiment) == ["beatgan", "pca"]
     assert runs.scores(experiment, "pca").keys() == {0, 1, 2}
-    plain = runs.read_experiment(HELPERS["fabricate"](tmp_path / "b", seeds=(0,)))
-    assert runs.headline(plain).metric == "accuracy"
-    assert runs.detectors(plain) == []
+    write_classifier(tmp_path / "b" / "seed_0" / "probe", 0, "probe")
+    plain = read_experiment(tmp_path / "b")
+    assert runs.headline(plain).name == "accuracy"
+    assert report.detectors(plain) == []
     assert report.anomaly_section(plain) == ""
-    assert report.tested(plain) == []
 
 
 def test_the_table_has_the_mean_over_seeds(tmp_path):
-    experiment = runs.read_experiment(fabricate(tmp_path))
+    experiment = read_experiment(fabricate(tmp_path))
     section = report.anomaly_section(experiment)
     assert section.startswith("## Anomaly detection\n")
     assert "Best F1 flatters" in section
@@ -140,11 +65,13 @@ def test_the_table_has_the_mean_over_seeds(tmp_path):
         for cell, metric in zip(
             cells[2:4], ("average_precision", "best_f1"), strict=True
         ):
-            expected = np.mean([figures(one, "test", "last")[metric] for one in stored])
+            expected = np.mean(
+                [measured(one, "test", "last")[metric] for one in stored]
+            )
             assert mean_of(cell) == pytest.approx(expected, abs=6e-4)
         assert cells[0] == cells[1]  # best is monotone in last
         assert cells[6:] == ["46,856", "0.612", "0.25", "186"]
-    values = [figures(examples(s, 1.0), "test", "last")["auc"] for s in range(3)]
+    values = [measured(examples(s, 1.0), "test", "last")["auc"] for s in range(3)]
     # Student's t(.975, 2) = 4.302653
     half = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)
     assert rows["pca"][0] == f"{np.mean(values):.3f} ± {half:.3f}"
@@ -156,7 +83,7 @@ def test_the_threshold_is_chosen_on_the_normal_validation_examples():
     # of the validation normals 0 to 19 one, 5 %, is above 18; their abnormal are far up
     test = [1.0, 18.0, 18.5, 3.0, 17.0, 19.0, np.nan, np.inf]
     score = np.array([*range(20), *[90.0] * 4, *test], np.float32)
-    found = stored.Scores(split, label, np.zeros(32, int), score, -score)
+    found = scoring.Scores(split, label, np.zeros(32, int), score, -score)
     assert report.flagged(found, "last") == (18.0, 3 / 4, 1 / 4)
     threshold, recall, _ = report.flagged(found, "best")
     assert (threshold, recall) == (-1.0, 1 / 4), "what is not a number is flagged"
@@ -166,7 +93,7 @@ def test_the_threshold_is_chosen_on_the_normal_validation_examples():
 
 
 def test_recall_is_that_of_the_threshold(tmp_path):
-    experiment = runs.read_experiment(fabricate(tmp_path, seeds=(0,)))
+    experiment = read_experiment(fabricate(tmp_path, seeds=(0,)))
     rows = table(report.anomaly_section(experiment), "| stage | AUC, `last`")
     stored = examples(0, STAGES["pca"])
     held, test = stored["split"] == "validation", stored["split"] == "test"
@@ -177,10 +104,10 @@ def test_recall_is_that_of_the_threshold(tmp_path):
 
 
 def test_auc_of_each_class_with_its_examples(tmp_path):
-    experiment = runs.read_experiment(fabricate(tmp_path, seeds=(1,)))
+    experiment = read_experiment(fabricate(tmp_path, seeds=(1,)))
     section = report.anomaly_section(experiment)
     rows = table(section, "| stage | S (10) | V (10) |")
-    by_class = figures(examples(1, 3.0), "test", "last")["auc_by_class"]
+    by_class = measured(examples(1, 3.0), "test", "last")["auc_by_class"]
     assert rows["beatgan"] == [f"{by_class['S']:.3f}", f"{by_class['V']:.3f}"]
 
 
@@ -190,18 +117,18 @@ def test_auc_of_each_patient_with_both_kinds():
     label = np.array([0, 0, 1, 0, 0, 2, 0, 0, 1, 1], np.int32)
     score = np.array([1.0, 2.0, 3.0, 1.0, 3.0, 2.0, 1.0, 1.0, 9.0, 0.0])
     split = np.array(["test"] * 9 + ["validation"])
-    found = stored.Scores(split, label, group, score, score)
+    found = scoring.Scores(split, label, group, score, score)
     assert report.patient_aucs(found, "last") == {5: 1.0, 6: 0.5}
     alone = found._replace(group=np.arange(10))
     assert report.patient_aucs(alone, "last") == {}
 
 
 def test_the_patients_table(tmp_path):
-    experiment = runs.read_experiment(fabricate(tmp_path))
+    experiment = read_experiment(fabricate(tmp_path))
     rows = table(report.anomaly_section(experiment), "| stage | patients")
     aucs = []
     for run in runs.stage_runs(experiment, "pca"):
-        found = report.patient_aucs(stored.read_scores(run), "last")
+        found = report.patient_aucs(scoring.read_scores(run), "last")
         assert found.keys() == {4, 5, 6, 7}
         aucs.append(list(found.values()))
     patients, median, between, below, *relative = rows["pca"]
@@ -210,10 +137,10 @@ def test_the_patients_table(tmp_path):
     assert between == f"{np.min(aucs):.3f} to {np.max(aucs):.3f}"
     assert below == f"{np.sum(np.array(aucs) < 0.5)} of 12"
     own = [
-        report.relative_to_patients(stored.read_scores(run))
+        report.relative_to_patients(scoring.read_scores(run))
         for run in runs.stage_runs(experiment, "pca")
     ]
-    at = [report.figures_of_test(one, "last") for one in own]
+    at = [report.metrics_of_test(one, "last") for one in own]
     above = [report.flagged(one, "last") for one in own]
     expected = [
         [one["auc"] for one in at],
@@ -226,19 +153,19 @@ def test_the_patients_table(tmp_path):
 
 
 def test_relative_scores_undo_a_patients_level():
-    stored = examples(0, 2.0)
-    plain = stored.Scores(*(stored[name] for name in stored.Scores._fields))
+    arrays = examples(0, 2.0)
+    plain = scoring.Scores(*(arrays[name] for name in scoring.Scores._fields))
     level = np.array([1, 1, 1, 1, 1, 10, 100, 1000.0])[plain.group]
     shifted = plain._replace(last=plain.last * level)
     found, same = map(report.relative_to_patients, (plain, shifted))
     np.testing.assert_allclose(same.last, found.last, rtol=1e-6)
-    mixed, figures = (report.figures_of_test(one, "last") for one in (shifted, found))
-    assert mixed["auc"] < figures["auc"]
+    mixed, own = (report.metrics_of_test(one, "last") for one in (shifted, found))
+    assert mixed["auc"] < own["auc"]
     assert report.flagged(shifted, "last").false_alarms > 0.5
     assert report.flagged(found, "last").false_alarms < 0.3
     assert report.relative_to_patients(plain._replace(best=-plain.best)) is None
     normal = plain._replace(label=np.zeros_like(plain.label))
-    assert report.figures_of_test(normal, "last") == {}
+    assert report.metrics_of_test(normal, "last") == {}
 
 
 def test_examples_that_are_their_own_groups_have_no_patients_table(tmp_path):
@@ -246,16 +173,16 @@ def test_examples_that_are_their_own_groups_have_no_patients_table(tmp_path):
     for path in tmp_path.glob("seed_*/*/scores.npz"):
         stored = dict(np.load(path))
         np.savez(path, **stored | {"group": np.arange(120)})
-    section = report.anomaly_section(runs.read_experiment(tmp_path))
+    section = report.anomaly_section(read_experiment(tmp_path))
     assert "patient" not in section
     assert "| stage | S (10) | V (10) |" in section
 
 
-def test_without_stored_scores_the_figures_stand(tmp_path):
+def test_without_stored_scores_the_metrics_stand(tmp_path):
     fabricate(tmp_path, seeds=(0,))
     for path in tmp_path.glob("seed_*/*/scores.npz"):
         path.unlink()
-    section = report.anomaly_section(runs.read_experiment(tmp_path))
+    section = report.anomaly_section(read_experiment(tmp_path))
     rows = table(section, "| stage | AUC, `last`")
     assert rows["pca"][4:6] == ["-", "-"]
     assert mean_of(rows["pca"][0]) > 0.5
@@ -264,7 +191,7 @@ def test_without_stored_scores_the_figures_stand(tmp_path):
 
 def test_auc_is_compared(tmp_path):
     settings = {"comparisons": [["beatgan", "pca"]]}
-    experiment = runs.read_experiment(fabricate(tmp_path, settings=settings))
+    experiment = read_experiment(fabricate(tmp_path, settings=settings))
     found = comparisons.compare(experiment, comparisons.planned_pairs(experiment))
     auc = {stage: runs.scores(experiment, stage, metric="auc") for stage in STAGES}
     difference = np.mean([auc["beatgan"][s] - auc["pca"][s] for s in range(3)])
@@ -276,18 +203,21 @@ def test_auc_is_compared(tmp_path):
 
 
 def test_how_best_was_chosen(tmp_path):
-    text = document.selection_section(runs.read_experiment(fabricate(tmp_path / "a")))
-    assert "lowest mean score of the normal validation examples" in text
-    assert "but for the threshold of best F1" in text
-    assert "Labelled" not in text
+    experiment = read_experiment(fabricate(tmp_path / "a"))
+    text = document.selection_section(experiment)
+    assert "lowest validation mean score of the normal examples" in text
+    assert "Labelled" not in report.anomaly_section(experiment)
     labelled = fabricate(tmp_path / "b", select="auc")
+    loss = SYSTEM.metrics["loss"]
     edit(
         labelled / "seed_0" / "pca" / "results.json",
-        selection={"metric": "loss", "mode": "min"},
+        selection={"metric": "loss", "rule": loss.chosen_as},
     )
-    text = document.selection_section(runs.read_experiment(labelled))
-    assert "highest validation AUC or the lowest mean score of the normal" in text
-    assert "> **Labelled anomalies chose `best`** of `beatgan`, `pca`: " in text
+    experiment = read_experiment(labelled)
+    text = document.selection_section(experiment)
+    assert "highest validation AUC or the lowest validation mean score" in text
+    section = report.anomaly_section(experiment)
+    assert "> **Labelled anomalies chose `best`** of `beatgan`, `pca`: " in section
 
 
 def test_a_detector_that_was_not_trained_had_nothing_chosen(tmp_path):
@@ -295,9 +225,11 @@ def test_a_detector_that_was_not_trained_had_nothing_chosen(tmp_path):
     for path in tmp_path.glob("seed_*/pca/results.json"):
         checkpoints = json.loads(path.read_text())["checkpoints"]
         edit(path, checkpoints={k: v | {"epoch": 0} for k, v in checkpoints.items()})
-    text = document.selection_section(runs.read_experiment(tmp_path))
+    experiment = read_experiment(tmp_path)
+    text = document.selection_section(experiment)
     assert "highest validation average precision" in text
-    assert "**Labelled anomalies chose `best`** of `beatgan`: " in text
+    section = report.anomaly_section(experiment)
+    assert "**Labelled anomalies chose `best`** of `beatgan`: " in section
 
 
 def shown(text):
@@ -307,7 +239,7 @@ def shown(text):
 
 
 def test_write_report_of_detectors(tmp_path):
-    text = document.write_report(fabricate(tmp_path)).read_text()
+    text = write_report(fabricate(tmp_path)).read_text()
     assert "## Anomaly detection" in text
     assert "## Results" not in text
     assert "ccuracy" not in text
@@ -327,37 +259,33 @@ def test_the_report_is_a_function_of_the_results(tmp_path):
     content = []
     for name in ("here", "there"):
         workdir = fabricate(tmp_path / name, seeds=(0,))
-        document.write_report(workdir)
+        write_report(workdir)
         files = [workdir / "report.md", *sorted((workdir / "figures").iterdir())]
         content.append([file.read_bytes() for file in files])
     assert content[0] == content[1]
 
 
-def test_a_stage_with_neither_figure_is_in_the_table_with_its_costs(tmp_path):
+def test_a_stage_of_neither_metric_is_in_no_table_of_metrics(tmp_path):
     fabricate(tmp_path, seeds=(0,))
-    HELPERS["write_stage"](
-        tmp_path / "seed_0/pretrain", 0, "pretrain", 0.5, classes=CLASSES, epochs=2
-    )
-    path = tmp_path / "seed_0/pretrain/results.json"
+    write_classifier(tmp_path / "seed_0" / "pretrain", 0, "pretrain")
+    path = tmp_path / "seed_0" / "pretrain" / "results.json"
     at = {"epoch": 2, "step": 80, "validation": {"loss": 4.0}, "test": {"loss": 4.0}}
     edit(path, checkpoints={"last": at, "best": at})
-    text = document.write_report(tmp_path).read_text()
-    rows = table(text, "| stage | AUC, `last`")
-    assert rows["pretrain"] == ["-"] * 6 + ["63,020", "2.5", "1.25", "248"]
+    text = write_report(tmp_path).read_text()
+    assert table(text, "| stage | AUC, `last`").keys() == STAGES.keys()
+    assert table(text, "| stage | S (10) | V (10) |").keys() == STAGES.keys()
+    assert "pretrain" in table(text, "| stage | learns or starts from")
     assert "## Results" not in text
-    assert "pretrain" not in table(text, "| stage | S (10) | V (10) |")
 
 
 def test_classifiers_and_detectors_have_a_table_each(tmp_path):
     fabricate(tmp_path, seeds=(0,))
-    HELPERS["write_stage"](
-        tmp_path / "seed_0/probe", 0, "probe", 0.9, classes=CLASSES, epochs=2
-    )
-    text = document.write_report(tmp_path).read_text()
+    write_classifier(tmp_path / "seed_0" / "probe", 0, "probe")
+    text = write_report(tmp_path).read_text()
     assert table(text, "| stage | accuracy, `last`").keys() == {"probe"}
     assert table(text, "| stage | AUC, `last`").keys() == STAGES.keys()
     assert "Test AUC by stage" in text  # most stages have it
-    assert "lowest mean score of the normal validation examples" in text
+    assert "lowest validation mean score of the normal examples" in text
     assert "highest validation accuracy" in text
 
 
@@ -370,7 +298,7 @@ def test_classifiers_and_detectors_have_a_table_each(tmp_path):
         ("scores", {"label": np.full(120, None)}, "Object arrays cannot be loaded"),
         (
             "examples",
-            {"rebuilt": np.zeros((5, 32))},
+            {"reconstruction": np.zeros((5, 32))},
             r"found \(5, 32, 2\) and \(5, 32\)",
         ),
         ("examples", {"label": np.full(5, -1)}, "label: expected 0 to 2, found -1"),
@@ -382,7 +310,7 @@ def test_stored_arrays_that_do_not_fit_are_named(tmp_path, name, changes, messag
     arrays = dict(np.load(path)) | changes
     np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
     with pytest.raises(InputError, match=message) as error:
-        document.write_report(tmp_path)
+        write_report(tmp_path)
     assert str(error.value).startswith(f"{path}: ")
 
 
@@ -390,8 +318,8 @@ def test_examples_that_are_no_series_are_not_drawn(tmp_path):
     fabricate(tmp_path, seeds=(0,))
     path = tmp_path / "seed_0" / "beatgan" / "examples.npz"
     images = np.zeros((5, 8, 8, 3), np.float32)
-    np.savez(path, **dict(np.load(path)) | {"x": images, "rebuilt": images})
-    text = document.write_report(tmp_path).read_text()
+    np.savez(path, **dict(np.load(path)) | {"x": images, "reconstruction": images})
+    text = write_report(tmp_path).read_text()
     assert "scores" in [Path(name).stem for name in shown(text)]
     assert "heat_map" not in text
 
@@ -402,7 +330,7 @@ def test_an_array_by_the_name_of_scores_is_named(tmp_path):
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(InputError, match=r"expected arrays .*, found one array"):
-        document.write_report(tmp_path)
+        write_report(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0, 10, 500])
@@ -411,4 +339,4 @@ def test_damaged_scores_are_named(tmp_path, kept):
     path = tmp_path / "seed_0" / "pca" / "scores.npz"
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(InputError, match=r"pca/scores\.npz: expected arrays"):
-        document.write_report(tmp_path)
+        write_report(tmp_path)

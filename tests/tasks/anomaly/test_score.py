@@ -1,5 +1,6 @@
 """Scoring a recording, as a user does: files in, a file out."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,14 +19,17 @@ from absl.testing import flagsaver
 from kdjax import score
 from kdjax.data import preprocessing
 from kdjax.data.ecg import records
+from kdjax.errors import InputError
+from kdjax.loading import load
 from kdjax.stages import networks
-from kdjax.tasks.anomaly import beatgan, metrics, pictures, scoring
+from kdjax.stages.predictor import in_batches
+from kdjax.tasks.anomaly import beatgan, metrics, recordings, scoring
 from kdjax.training.checkpoint import Checkpoints, Progress, load_model
 from kdjax.training.state import TrainState
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = {"name": "beatgan", "latent": 3, "width": 1}
-BEATS = 30
+BEATS, BATCH = 30, 16
 
 
 @pytest.fixture(autouse=True)
@@ -60,14 +64,39 @@ def stages(tmp_path_factory):
     root = tmp_path_factory.mktemp("run") / "seed_0"
     for task in ("beatgan", "autoencoder"):
         folder = root / task
-        module = networks.gan(MODEL)
+        module = scoring.gan(MODEL)
         module = module if task == "beatgan" else module.generator
         rng = np.random.default_rng(0)
         for kind in ("best", "last"):
             save(folder, kind, networks.shapes(module, jnp.zeros((1, 320, 1))), rng)
-        config = {"task": task, "data": {"name": "mitbih"}, "model": MODEL, "seed": 0}
-        (folder / "config.json").write_text(json.dumps(config))
+        describe(folder, task=task)
     return root
+
+
+def describe(folder, *, task="beatgan", data="mitbih", leads=("MLII",), model=MODEL):
+    """The config and the records of a finished stage."""
+    section = {"name": data, "leads": list(leads)}
+    config = {"task": task, "data": section, "model": model, "seed": 0}
+    record = {
+        "format": 2,
+        "stage": folder.name,
+        "task": task,
+        "data": "MIT-BIH",
+        "synthetic": data == "synthetic_ecg",
+        "classes": ["N", "V"],
+        "input": {"shape": [320, len(leads)], "channels": list(leads)},
+        "preprocessing": [{"name": "range_of_example"}],
+        "settings": {
+            "config.data": section,
+            "config.training": {"eval_batch_size": BATCH},
+        },
+    }
+    for name, content in (
+        ("config", config),
+        ("record", record),
+        ("results", record),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps(content))
 
 
 def write_scores(stage, low, high):
@@ -124,12 +153,19 @@ def read(path):
     return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2).T
 
 
+def score_file(stage, source, output, which="last", **options):
+    """What the command does, once its flags are read."""
+    predictor = load(stage, which)
+    recordings.score_recording(predictor, stage, source, output, which=which, **options)
+
+
 def expected_scores(stage, x, which="last"):
-    module = networks.gan(MODEL)
+    """As training scores examples `x`, which are scaled."""
+    module = scoring.gan(MODEL)
     template = networks.shapes(module, jnp.zeros((1, 320, 1)))
     model = load_model(stage, which, template)
     scorer = scoring.squared_error(partial(beatgan.reconstruct, module))
-    return scoring.in_batches(partial(jax.jit(scorer), model), x)
+    return in_batches(partial(jax.jit(scorer), model), x, BATCH)
 
 
 def test_every_beat_gets_a_line(stage, tmp_path, capsys):
@@ -199,7 +235,7 @@ def test_a_record_of_mitbih_is_scored_as_in_training(
         (tmp_path / f"100{suffix}").symlink_to(shared_data / "mitdb" / f"100{suffix}")
     beats = records.read_beats(str(tmp_path))
     output = tmp_path / "scores.csv"
-    score.score(stage, tmp_path / "100", output, which="best")
+    score_file(stage, tmp_path / "100", output, which="best")
     _, sample, scores, _ = read(output)
     assert sample.tolist() == beats.sample.tolist()
     expected = expected_scores(stage, beats.x, "best")
@@ -212,7 +248,7 @@ def test_an_autoencoder_scores_too(stages, stage, tmp_path):
     source = write_csv(tmp_path / "a.csv")
     found = []
     for task in ("beatgan", "autoencoder"):
-        score.score(stages / task, source, tmp_path / "scores.csv")
+        score_file(stages / task, source, tmp_path / "scores.csv")
         found.append(read(tmp_path / "scores.csv")[2])
     assert len(found[1]) == BEATS
     assert (found[0] != found[1]).all(), "the two networks differ"
@@ -239,7 +275,7 @@ def test_what_is_changed_or_left_out_is_said(stage, tmp_path, capsys):
 def test_figures_are_drawn(stage, tmp_path, capsys):
     source = write_csv(tmp_path / "a.csv")
     folder = tmp_path / "figures"
-    score.score(stage, source, tmp_path / "scores.csv", figures=folder)
+    score_file(stage, source, tmp_path / "scores.csv", figures=folder)
     for name in ("beats.png", "record.png"):
         content = (folder / name).read_bytes()
         assert content.startswith(b"\x89PNG")
@@ -250,9 +286,9 @@ def test_figures_are_drawn(stage, tmp_path, capsys):
 
 def test_the_record_is_drawn_at_its_own_times(stage, tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(pictures, "record_strip", lambda _, **of: drawn.update(of))
+    monkeypatch.setattr(recordings, "record_strip", lambda _, **of: drawn.update(of))
     source, output = write_csv(tmp_path / "a.csv", begin=100), tmp_path / "scores.csv"
-    score.score(stage, source, output, figures=tmp_path / "figures")
+    score_file(stage, source, output, figures=tmp_path / "figures")
     seconds = read(output)[0]
     np.testing.assert_allclose(
         drawn["begin"] + drawn["beats"] / drawn["rate"], seconds, atol=1e-5
@@ -263,23 +299,27 @@ def test_the_record_is_drawn_at_its_own_times(stage, tmp_path, monkeypatch):
 def test_a_score_that_is_not_a_number_is_flagged(stage, tmp_path, monkeypatch, capsys):
     odd = np.arange(BEATS, dtype=np.float32) / BEATS
     odd[4] = np.nan
-    scorer = score.Scorer(lambda x: odd, lambda x: x)
-    monkeypatch.setattr(score, "_scorer", lambda *_: scorer)
+    monkeypatch.setattr(recordings, "_scores", lambda *_: odd)
     drawn = {}
-    monkeypatch.setattr(pictures, "heat_map", lambda _, **of: drawn.update(of))
+    monkeypatch.setattr(recordings, "heat_map", lambda _, **of: drawn.update(of))
     output, figures = tmp_path / "scores.csv", tmp_path / "figures"
     source = write_csv(tmp_path / "a.csv")
-    score.score(stage, source, output, figures=figures)
+    score_file(stage, source, output, figures=figures)
     assert np.flatnonzero(read(output)[3]).tolist() == [4]
     assert drawn["titles"][0].endswith("score nan"), "it counts as the highest"
     assert "30 beats, 1 flagged" in capsys.readouterr().out
 
 
-def test_leads_that_the_config_leaves_out_are_the_loaders():
-    assert score._leads({"data": {"name": "mitbih"}}, None) == ("MLII",)
-    data = {"name": "mitbih", "leads": ["V1", "V5"]}
-    assert score._leads({"data": data}, None) == ("V1", "V5")
-    assert score._leads({"data": data}, ["II", "V2"]) == ("II", "V2")
+def test_a_figures_beats_are_on_the_scale_of_their_reconstructions(
+    stage, tmp_path, monkeypatch
+):
+    drawn = {}
+    monkeypatch.setattr(recordings, "heat_map", lambda _, **of: drawn.update(of))
+    output, source = tmp_path / "scores.csv", write_csv(tmp_path / "a.csv")
+    score_file(stage, source, output, figures=tmp_path / "figures")
+    error = np.square(drawn["beats"] - drawn["reconstruction"]).mean((1, 2))
+    highest = np.sort(read(output)[2])[::-1][: recordings.SHOWN]
+    np.testing.assert_allclose(error, highest, rtol=1e-5)
 
 
 def fails(capsys, output, *arguments):
@@ -296,13 +336,12 @@ def fails(capsys, output, *arguments):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "distill"}, "config.task: 'distill' does not score beats"),
-        ({"task": None}, "config.task: None does not score beats"),
-        ({"data": {"name": "mocap"}}, "config.data.name: 'mocap' does not score beats"),
-        ({"data": {"name": "synthetic_ecg"}}, "trained on made-up beats"),
+        ({"task": "detector"}, "a stage of the task 'detector' cannot be loaded"),
+        ({"data": "mocap"}, "(mitbih), found one trained on 'mocap'"),
+        ({"data": "synthetic_ecg"}, "found one trained on made-up 'synthetic_ecg'"),
         ({"model": MODEL | {"width": 2}}, "of another architecture"),
         ({"model": {"name": "beatgam"}}, "config.model.name: unknown name 'beatgam'"),
-        ({"data": {"name": "mitbih", "leads": ["MLII", "V1"]}}, "expected lead V1"),
+        ({"leads": ("MLII", "V1")}, "of another architecture"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit(stage, tmp_path, capsys, changes, message):
@@ -310,10 +349,15 @@ def test_a_checkpoint_that_does_not_fit(stage, tmp_path, capsys, changes, messag
     folder.mkdir()
     for name in ("checkpoints", "scores.npz"):
         (folder / name).symlink_to(stage / name)
-    config = json.loads((stage / "config.json").read_text()) | changes
-    (folder / "config.json").write_text(json.dumps(config))
+    describe(folder, **changes)
     arguments = f"checkpoint={folder}", f"input={source}"
     assert message in fails(capsys, tmp_path / "scores.csv", *arguments)
+
+
+def test_a_stage_of_another_system_scores_no_beats(stage):
+    predictor = dataclasses.replace(load(stage), kind="probabilities")
+    with pytest.raises(InputError, match="expected a stage that scores beats, found"):
+        recordings.check_detector(predictor, stage)
 
 
 def test_a_stage_that_is_not_done(stage, tmp_path, capsys):
@@ -324,16 +368,21 @@ def test_a_stage_that_is_not_done(stage, tmp_path, capsys):
     assert f"{folder}/config.json: no such file" in say(at)
     root = {"stages": {"a": {}}, "task": "beatgan", "data": {"name": "mitbih"}}
     (folder / "config.json").write_text(json.dumps(root))
-    assert "--checkpoint is a stage's folder" in say(at)
+    assert "a stage's folder is RUN/seed_<k>/<stage>" in say(at)
     (folder / "config.json").write_text((stage / "config.json").read_text())
+    assert f"{folder}: a run of kdjax 0.1, which kept no record" in say(at)
+    describe(folder)
+    (folder / "results.json").unlink()
+    assert f"{folder}: expected a finished stage; is it done?" in say(at)
+    describe(folder)
+    assert "checkpoints/last: no checkpoint here" in say(at)
+    (folder / "checkpoints").symlink_to(stage / "checkpoints")
     assert f"{folder}/scores.npz: expected this file, found none" in say(at)
     (folder / "scores.npz").write_bytes((stage / "scores.npz").read_bytes()[:-900])
     assert f"{folder}/scores.npz: expected arrays split, label" in say(at)
     with (folder / "scores.npz").open("wb") as file:
         np.save(file, np.zeros(3))
     assert "group, last, best, found one array, as of a .npy" in say(at)
-    write_scores(folder, 0, 2)
-    assert "checkpoints/last: no checkpoint here" in say(at)
 
 
 def write_record(folder):
@@ -347,7 +396,7 @@ def write_record(folder):
 
 def test_a_record_without_annotation(stage, tmp_path, capsys):
     record, output = write_record(tmp_path), tmp_path / "scores.csv"
-    score.score(stage, record, output)
+    score_file(stage, record, output)
     assert f"beats are not marked: {BEATS} detected" in capsys.readouterr().err
     assert abs(read(output)[1] - ecg()[2]).max() <= 5
 
@@ -387,7 +436,7 @@ def test_a_bad_record(stage, tmp_path, capsys, name, content, message):
         ("which=first", "flag --which=first"),
         (
             "false_alarms=5",
-            "--false_alarms: expected a share between 0 and 1, got 5.0",
+            "--false_alarms: expected a fraction between 0 and 1, got 5.0",
         ),
         ("input=/nowhere/a.csv", "/nowhere/a.csv: expected this file, found none"),
         ("figures=LICENSE", "--figures: LICENSE: expected a folder to write in"),

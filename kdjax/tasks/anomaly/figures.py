@@ -1,4 +1,4 @@
-"""Pictures of scored signals: beats tick by tick, and a whole record.
+"""Figures of scored signals: beats tick by tick, and a whole recording.
 
 Each function writes one PNG, aside and then renamed, as `kdjax.report.figures` does.
 """
@@ -13,12 +13,14 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.colors import Normalize, PowerNorm, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from kdjax.data.ecg import records
 from kdjax.report import drawing
+from kdjax.tasks.anomaly.metrics import ordered
 
 ROW = 30.0  # seconds of a record in one row
 ROWS = 10  # at most
@@ -26,6 +28,7 @@ ROWS = 10  # at most
 _BEFORE = records.BEFORE / records.RATE
 _AFTER = (records.SAMPLES - records.BEFORE) / records.RATE
 _HEAT = colormaps["YlOrRd"]
+_ABOUT_THRESHOLD = colormaps["RdBu_r"]
 _FLAG = "#8B0000"
 
 
@@ -33,7 +36,7 @@ def heat_map(
     path: Path,
     *,
     beats: np.ndarray,
-    rebuilt: np.ndarray,
+    reconstruction: np.ndarray,
     titles: Sequence[str],
     rate: float | int | None,
     title: str = "",
@@ -45,7 +48,7 @@ def heat_map(
     figure: its mean is the score. `rate` is in Hz, None for an axis in ticks. Leads lie
     above one another, the first on top. k > 0.
     """
-    error = np.square(beats.astype(np.float64) - rebuilt)
+    error = np.square(beats.astype(np.float64) - reconstruction)
     # a root scale, cut off: a few ticks miss by far more than the others
     top = max(float(np.quantile(error, 0.998)), 1e-12)
     scale = PowerNorm(0.5, vmin=0.0, vmax=top)
@@ -64,7 +67,7 @@ def heat_map(
             for unused in pair:
                 unused.remove()
             continue
-        _beat(pair[0], beats[place], rebuilt[place], rate)
+        _beat(pair[0], beats[place], reconstruction[place], rate)
         pair[0].set_title(titles[place], fontsize=10)
         lowest = place + columns >= len(beats)
         _strip(pair[1], error[place], scale, rate, labelled=lowest)
@@ -88,10 +91,12 @@ def record_strip(
     flags: np.ndarray,
     threshold: float,
     begin: float | int = 0.0,
+    unit: str = "",
 ) -> None:
     """A record in rows of 30 s, every beat's ground coloured by its score.
 
-    `signal` [samples] at `rate` Hz, nan where missing, from `begin` (s) on; `beats` [n]
+    White is the threshold, blue below it and red above. `signal` [samples] in `unit` at
+    `rate` Hz, nan where missing, from `begin` (s) on; `beats` [n]
     sample indices of the R peaks, ascending, with `scores` [n] and `flags` [n]; flagged
     beats have a triangle. Of a record past ten rows, the ten in a row with the most
     flagged beats: the title says so.
@@ -103,7 +108,7 @@ def record_strip(
     scale = _score_scale(scores, threshold)
     shown = signal[int(first * ROW * rate) : int((first + count) * ROW * rate)]
     bottom, top, margin = _limits(shown)
-    grounds = _edges(beats / rate), _HEAT(scale(scores))
+    grounds = _edges(beats / rate), _ABOUT_THRESHOLD(scale(ordered(scores)))
     for row, axis in enumerate(axes, start=first):
         part = signal[int(row * ROW * rate) : int((row + 1) * ROW * rate)]
         _row(axis, part, row * ROW, rate, *grounds)
@@ -115,10 +120,15 @@ def record_strip(
         axis.set_ylim(bottom - margin, top + 3.5 * margin)
         label = _clock(begin + row * ROW)
         axis.set_ylabel(label, rotation=0, ha="right", va="center")
+    axes[0].set_title(unit, loc="right", fontsize=8)
     axes[-1].tick_params(labelbottom=True)
     axes[-1].set_xlabel("seconds from the time on the left")
     bar = figure.colorbar(
-        ScalarMappable(scale, _HEAT), ax=list(axes), shrink=0.8, aspect=30, pad=0.01
+        ScalarMappable(scale, _ABOUT_THRESHOLD),
+        ax=list(axes),
+        shrink=0.8,
+        aspect=30,
+        pad=0.01,
     )
     bar.set_label("score (line: threshold)")
     bar.ax.axhline(threshold, color=_FLAG, linewidth=2.0)
@@ -130,17 +140,17 @@ def record_strip(
 
 
 def _beat(
-    axis: Axes, beat: np.ndarray, rebuilt: np.ndarray, rate: float | int | None
+    axis: Axes, beat: np.ndarray, reconstruction: np.ndarray, rate: float | int | None
 ) -> None:
     ticks, leads = beat.shape
     time = np.arange(ticks) / (rate or 1)
-    both = np.concatenate([beat, rebuilt])
+    both = np.concatenate([beat, reconstruction])
     step = 1.1 * float(np.ptp(both, axis=0).max())
     middle = (both.max(axis=0) + both.min(axis=0)) / 2
     blue = drawing.PALETTE[0]
     for lead in range(leads):
         down = lead * step + middle[lead] if leads > 1 else 0.0
-        axis.plot(time, rebuilt[:, lead] - down, color=blue, linewidth=0.9)
+        axis.plot(time, reconstruction[:, lead] - down, color=blue, linewidth=0.9)
         axis.plot(time, beat[:, lead] - down, color="0.1", linewidth=1.6)
     axis.tick_params(labelbottom=False, labelsize=8)
     if leads > 1:
@@ -186,9 +196,10 @@ def _row(
     inside = (edges[:, 1] > since) & (edges[:, 0] < since + ROW)
     for (start, end), colour in zip(edges[inside], colours[inside], strict=True):
         axis.axvspan(start - since, end - since, color=colour, lw=0, alpha=0.75)
-    axis.set_yticks([])
+    axis.yaxis.set_major_locator(MaxNLocator(3))
+    axis.yaxis.tick_right()
     axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.tick_params(labelbottom=False)
+    axis.tick_params(labelbottom=False, labelsize=8)
 
 
 def _legend(figure: Figure) -> None:
@@ -223,11 +234,12 @@ def _part_shown(begin: float | int, seconds: float, since: float, until: float) 
 
 
 def _score_scale(scores: np.ndarray, threshold: float) -> Normalize:
-    """Colours from a low score to a high one, the threshold among them."""
+    """Colours from a low score to a high one, the threshold in their middle."""
     finite = scores[np.isfinite(scores)]
     low, high = np.quantile(finite, [0.05, 0.99]) if finite.size else (0.0, 0.0)
-    low, high = min(float(low), threshold), max(float(high), threshold)
-    return Normalize(low, high if high > low else low + 1.0, clip=True)
+    low = float(low) if low < threshold else threshold - 1.0
+    high = float(high) if high > threshold else 2 * threshold - low
+    return TwoSlopeNorm(threshold, low, high)
 
 
 def _edges(peaks: np.ndarray) -> np.ndarray:

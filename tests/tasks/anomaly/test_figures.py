@@ -1,16 +1,11 @@
-"""Pictures of scored beats, records and splits: written, and of a sensible size."""
-
-import runpy
-from pathlib import Path
+"""Figures of scored beats, records and splits: written, and of a sensible size."""
 
 import numpy as np
 import pytest
 
-from kdjax.report import runs
-from kdjax.tasks.anomaly import curves, pictures, stored
+from kdjax.tasks.anomaly import curves, figures, scoring
+from tests.tasks.anomaly.fabricated import fabricate, png_size, read_experiment
 
-detectors = runpy.run_path(str(Path(__file__).with_name("test_report.py")))
-png_size = detectors["png_size"]
 RATE = 100.0
 
 
@@ -36,13 +31,13 @@ def record(seconds):
 def titled(monkeypatch):
     """The titles that are drawn from here on."""
     titles = []
-    monkeypatch.setattr(pictures.drawing, "title", lambda _, text: titles.append(text))
+    monkeypatch.setattr(figures.drawing, "title", lambda _, text: titles.append(text))
     return titles
 
 
 def test_a_short_record_is_shown_whole(tmp_path, monkeypatch):
     titles = titled(monkeypatch)
-    pictures.record_strip(tmp_path / "strip.png", **record(95))
+    figures.record_strip(tmp_path / "strip.png", **record(95))
     assert titles == ["100: 59 of 94 beats flagged (triangles), score above 0.5"]
     width, height = png_size(tmp_path / "strip.png")
     assert 1500 < width < 2000
@@ -51,7 +46,7 @@ def test_a_short_record_is_shown_whole(tmp_path, monkeypatch):
 
 def test_of_a_long_record_the_most_flagged_rows_are_shown(tmp_path, monkeypatch):
     titles = titled(monkeypatch)
-    pictures.record_strip(tmp_path / "strip.png", **record(3690))
+    figures.record_strip(tmp_path / "strip.png", **record(3690))
     assert titles[0].endswith(". Shown: 56:30 to 1:01:30 of 1:01:30, the most flagged")
     _, height = png_size(tmp_path / "strip.png")
     assert 1000 < height < 1800
@@ -59,29 +54,41 @@ def test_of_a_long_record_the_most_flagged_rows_are_shown(tmp_path, monkeypatch)
 
 def test_the_clock_is_the_files(tmp_path, monkeypatch):
     titles, rows = titled(monkeypatch), []
-    clock = pictures._clock
+    clock = figures._clock
 
     def spied(seconds):
         rows.append(clock(seconds))
         return rows[-1]
 
-    monkeypatch.setattr(pictures, "_clock", spied)
+    monkeypatch.setattr(figures, "_clock", spied)
     path = tmp_path / "strip.png"
-    pictures.record_strip(path, **record(95), begin=3595.0)
+    figures.record_strip(path, **record(95), begin=3595.0)
     assert rows == ["59:55", "1:00:25", "1:00:55", "1:01:25"]
-    pictures.record_strip(path, **record(330), begin=-40)
+    figures.record_strip(path, **record(330), begin=-40)
     assert rows[4:6] == ["-0:10", "0:20"]
     assert titles[1].endswith(
         ". Shown: -0:10 to 4:50 of -0:40 to 4:50, the most flagged"
     )
 
 
+@pytest.mark.parametrize(
+    "scores",
+    [np.linspace(0, 4, 9), np.zeros(9), np.full(9, 3.0), np.full(9, np.nan)],
+    ids=["both sides", "all below", "all above", "none is finite"],
+)
+def test_the_threshold_is_in_the_middle_of_the_colours(scores):
+    scale = figures._score_scale(scores, 1.0)
+    assert scale(1.0) == pytest.approx(0.5)
+    for score in scores[np.isfinite(scores)]:
+        assert np.sign(scale(score) - 0.5) == np.sign(score - 1.0)
+
+
 def test_rows_are_those_with_the_most_flags():
-    assert pictures._rows(12.0, np.array([])) == (0, 1)
-    assert pictures._rows(300.0, np.array([1.0])) == (0, 10)
-    assert pictures._rows(301.0, np.array([300.5])) == (1, 10)
+    assert figures._rows(12.0, np.array([])) == (0, 1)
+    assert figures._rows(300.0, np.array([1.0])) == (0, 10)
+    assert figures._rows(301.0, np.array([300.5])) == (1, 10)
     flagged = np.array([10.0, *range(600, 650)])  # in rows 20 and 21
-    first, count = pictures._rows(3600.0, flagged)
+    first, count = figures._rows(3600.0, flagged)
     assert count == 10
     assert first <= 20 <= 21 < first + count
 
@@ -96,12 +103,12 @@ def test_rows_are_those_with_the_most_flags():
     ids=["no signal", "infinite scores", "equal scores"],
 )
 def test_odd_records_are_drawn(tmp_path, change):
-    pictures.record_strip(tmp_path / "strip.png", **record(40) | change)
+    figures.record_strip(tmp_path / "strip.png", **record(40) | change)
     assert min(png_size(tmp_path / "strip.png")) > 300
 
 
 def test_a_beat_ends_where_the_next_begins():
-    edges = pictures._edges(np.array([1.0, 1.5, 4.0]))
+    edges = figures._edges(np.array([1.0, 1.5, 4.0]))
     left = 140 / 360  # records.BEFORE at 360 Hz
     expected = [[1 - left, 1.25], [1.25, 2.0], [4 - left, 4.5]]
     np.testing.assert_allclose(edges, expected)
@@ -111,10 +118,10 @@ def test_a_beat_ends_where_the_next_begins():
 def test_heat_map(tmp_path, count, leads, rate):
     beats = np.random.default_rng(0).normal(size=(count, 24, leads))
     path = tmp_path / "heat.png"
-    pictures.heat_map(
+    figures.heat_map(
         path,
         beats=beats.astype(np.float32),
-        rebuilt=np.zeros_like(beats, np.float32),
+        reconstruction=np.zeros_like(beats, np.float32),
         titles=[f"beat {i}" for i in range(count)],
         rate=rate,
     )
@@ -126,21 +133,21 @@ def test_heat_map(tmp_path, count, leads, rate):
 def test_a_perfect_reconstruction_is_drawn(tmp_path):
     beats = np.ones((2, 16, 1), np.float32)
     path = tmp_path / "heat.png"
-    pictures.heat_map(path, beats=beats, rebuilt=beats, titles="ab", rate=1)
+    figures.heat_map(path, beats=beats, reconstruction=beats, titles="ab", rate=1)
     assert min(png_size(path)) > 300
 
 
 def test_the_first_seed_that_stored_is_shown(tmp_path):
-    detectors["fabricate"](tmp_path)
+    fabricate(tmp_path)
     (tmp_path / "seed_0" / "pca" / "scores.npz").unlink()
-    experiment = runs.read_experiment(tmp_path)
+    experiment = read_experiment(tmp_path)
     drawn = {}
 
     def path(name, caption):
         drawn[name] = caption
         return tmp_path / f"{name}.png"
 
-    found = curves._first(experiment, stored.read_scores)
+    found = curves._first(experiment, scoring.read_scores)
     assert [(run.stage, run.seed) for run, _ in found] == [("beatgan", 0), ("pca", 1)]
     curves.draw(experiment, path)
     assert drawn.keys() == {"detection_curves", "scores", "heat_map_beatgan"}
@@ -150,7 +157,7 @@ def test_the_first_seed_that_stored_is_shown(tmp_path):
 
 
 def test_stages_past_the_most_are_left_out_and_said(tmp_path, monkeypatch):
-    detectors["fabricate"](tmp_path, seeds=(0,))
+    fabricate(tmp_path, seeds=(0,))
     monkeypatch.setattr(curves, "LINES", 1)
     monkeypatch.setattr(curves, "HEAT_MAPS", 0)
     shown, captions = [], {}
@@ -163,7 +170,7 @@ def test_stages_past_the_most_are_left_out_and_said(tmp_path, monkeypatch):
         shown.extend(run.stage for run, _ in scored)
 
     monkeypatch.setattr(curves, "detection_curves", stages)
-    curves.draw(runs.read_experiment(tmp_path), path)
+    curves.draw(read_experiment(tmp_path), path)
     assert shown == ["beatgan"]
     assert captions.keys() == {"detection_curves", "scores"}
     assert "; the first 1 of 2 stages" in captions["detection_curves"]
@@ -171,7 +178,7 @@ def test_stages_past_the_most_are_left_out_and_said(tmp_path, monkeypatch):
 
 
 def test_negative_infinite_and_equal_scores_are_drawn(tmp_path):
-    detectors["fabricate"](tmp_path, seeds=(0,))
+    fabricate(tmp_path, seeds=(0,))
     for stage, change in (
         ("beatgan", lambda s: np.where(s > np.quantile(s, 0.9), np.inf, -s)),
         ("pca", np.zeros_like),
@@ -179,8 +186,8 @@ def test_negative_infinite_and_equal_scores_are_drawn(tmp_path):
         path = tmp_path / "seed_0" / stage / "scores.npz"
         arrays = dict(np.load(path))
         np.savez(path, **arrays | {"last": change(arrays["last"])})
-    experiment = runs.read_experiment(tmp_path)
-    found = curves._first(experiment, stored.read_scores)
+    experiment = read_experiment(tmp_path)
+    found = curves._first(experiment, scoring.read_scores)
     for draw in (curves.score_histograms, curves.detection_curves):
         draw(experiment, found, tmp_path / "drawn.png")
         assert min(png_size(tmp_path / "drawn.png")) > 300
