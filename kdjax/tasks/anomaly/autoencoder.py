@@ -76,7 +76,7 @@ def reconstruct(generator: nn.Module, model: Tree, x: Array) -> Array:
 
 def predictor(stage: Stage, checkpoint: str) -> Predictor:
     """Scores [n] of raw examples, and their reconstructions."""
-    module = scoring.gan(stage.config["model"]).generator
+    module = scoring.gan(stage.section("model")).generator
     model = networks.model_of_stage(stage, checkpoint, module)
     return scoring.predictor(stage, model, functools.partial(reconstruct, module))
 

@@ -126,7 +126,7 @@ def reconstruct(module: BeatGAN, model: Tree, x: Array) -> Array:
 
 def predictor(stage: Stage, checkpoint: str) -> Predictor:
     """Scores [n] of raw examples, and their reconstructions."""
-    module = scoring.gan(stage.config["model"])
+    module = scoring.gan(stage.section("model"))
     model = networks.model_of_stage(stage, checkpoint, module)
     return scoring.predictor(stage, model, functools.partial(reconstruct, module))
 
