@@ -3,7 +3,7 @@
     bash launch/local.sh configs/beatgan_ecg.py --config.data.root=MITDB_FOLDER
     bash launch/local.sh configs/beatgan_ecg.py:smoke --config.data.root=MITDB_FOLDER
 
-With --config.losses.adversarial.weight=0.02 it finds more. What came out: README.md here.
+With --config.losses.adversarial.weight=0.02 it finds more; see README.md here.
 `autoencoder` is its generator trained alone, `pca` the simplest detector there is.
 
 As published, for comparison with the paper's figures only, since each patient's beats
