@@ -1,5 +1,9 @@
 """What results.json holds beside metrics, for tests that fabricate a workdir."""
 
+import json
+
+from kdjax.stages.record import FORMAT
+
 ENVIRONMENT = {
     "kdjax": "0.2.0",
     "python": "3.11.7",
@@ -15,15 +19,25 @@ ENVIRONMENT = {
 }
 
 
-def record(*, task="distill", select="accuracy", labels=None, **reads):
+def record(table, select, *, task="distill", **reads):
     """The fields that every results.json has beside data, sizes and checkpoints."""
-    labels = labels or {"accuracy": "accuracy", "loss": "cross-entropy"}
-    most = "lowest" if select == "loss" else "highest"
     return {
-        "format": 2,
+        "format": FORMAT,
         "task": task,
-        "reads": {name: read for name, read in reads.items() if read},
-        "metrics": labels,
-        "selection": {"metric": select, "rule": f"{most} validation {labels[select]}"},
+        "reads": {section: read for section, read in reads.items() if read},
+        "metrics": {name: metric.label for name, metric in table.items()},
+        "selection": {"metric": select, "rule": table[select].chosen_as},
         "environment": ENVIRONMENT,
     }
+
+
+def edit(path, **changes):
+    """Changes fields of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def png_size(path):
+    """(width, height), from a PNG's own header."""
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    return tuple(int.from_bytes(content[at : at + 4]) for at in (16, 20))

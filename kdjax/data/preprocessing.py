@@ -55,8 +55,10 @@ def to_range(x: NDArray[Any], *, low: ArrayLike, high: ArrayLike) -> NDArray[Any
 def range_of_example(x: NDArray[Any]) -> NDArray[np.float32]:
     """Each example [n, time, channels] and channel from its own range to [-1, 1].
 
-    A flat one to 0: heart beats, whose height says little.
+    A flat one to 0: heart beats, whose height says little. In float64, in which what
+    is in this range already comes out as it went in.
     """
+    x = np.asarray(x, np.float64)
     low, high = x.min(axis=1, keepdims=True), x.max(axis=1, keepdims=True)
     # A constant lead leaves a filter with rounding noise.
     flat = high - low <= 1e-9 * np.maximum(abs(low), abs(high))

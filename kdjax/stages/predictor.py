@@ -37,7 +37,7 @@ class Predictor:
     record: Mapping[str, Any]
     model: Tree = dataclasses.field(repr=False)
     forward: Forward = dataclasses.field(repr=False)
-    rebuild: Forward | None = dataclasses.field(default=None, repr=False)
+    reconstruction: Forward | None = dataclasses.field(default=None, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -75,9 +75,9 @@ class Predictor:
 
     def reconstruct(self, x: ArrayLike) -> NDArray[np.float32]:
         """Raw examples as the network rebuilds them, [n, *shape], scaled."""
-        if self.rebuild is None:
+        if self.reconstruction is None:
             raise InputError(f"{self.record['stage']}: this task rebuilds nothing")
-        return self._in_batches(self.rebuild, self.prepare(x))
+        return self._in_batches(self.reconstruction, self.prepare(x))
 
     def _in_batches(self, function: Forward, x: NDArray[np.float32]) -> NDArray[Any]:
         size = self.record["settings"]["config.training"]["eval_batch_size"]
@@ -101,7 +101,7 @@ def of_stage(
     kind: str,
     model: Tree,
     forward: Forward,
-    rebuild: Forward | None = None,
+    reconstruction: Forward | None = None,
 ) -> Predictor:
     """The predictor of a stage, its model on the default device."""
-    return Predictor(kind, stage.record, jax.device_put(model), forward, rebuild)
+    return Predictor(kind, stage.record, jax.device_put(model), forward, reconstruction)

@@ -1,7 +1,6 @@
 """A fabricated workdir, read, compared, drawn and reported."""
 
 import json
-import struct
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from kdjax.report import comparisons, document, figures, runs
 from kdjax.tasks import ALL
 from kdjax.tasks.distillation import report as distillation
 from kdjax.training.metrics import CLASSIFICATION
-from tests.fabricated import ENVIRONMENT, record
+from tests.fabricated import ENVIRONMENT, edit, png_size, record
 
 CLASSES = ("walking", "walking upstairs", "sitting", "standing")
 STAGES = {"teacher": 0.95, "scratch": 0.88, "eskd": 0.92, "label_smoothing": 0.885}
@@ -72,7 +71,7 @@ def write_stage(
         "classes": list(classes),
         "examples": {"train": 5504, "validation": 1700 + seed, "test": 2893},
         "checkpoints": checkpoints,
-    } | record(teacher=teacher)
+    } | record(CLASSIFICATION, "accuracy", teacher=teacher)
     cost = {"parameters": 63020, "flops": 2_500_000.0, "kib": 247.5, "ms": 1.25}
     (folder / "results.json").write_text(json.dumps(content | about))
     (folder / "cost.json").write_text(json.dumps(cost))
@@ -124,10 +123,6 @@ def write_report(workdir):
     return document.write_report(
         workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
     )
-
-
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_stages_are_in_order_and_gaps_are_known(tmp_path):
@@ -295,12 +290,6 @@ def test_class_means_by_hand():
 def test_row_shares():
     shares = figures.row_shares(np.array([[3, 1], [0, 0]]))
     np.testing.assert_allclose(shares, [[0.75, 0.25], [np.nan, np.nan]])
-
-
-def png_size(path):
-    content = path.read_bytes()
-    assert content[:8] == b"\x89PNG\r\n\x1a\n"
-    return struct.unpack(">II", content[16:24])
 
 
 def test_write_report_end_to_end(tmp_path):

@@ -8,35 +8,12 @@ from kdjax.report import document, runs
 from kdjax.tasks import SYSTEMS
 from kdjax.tasks.anomaly import metrics
 from kdjax.training.metrics import CLASSIFICATION
+from tests.fabricated import record
 
 SYSTEM = SYSTEMS["anomaly"]
 METRICS = {**CLASSIFICATION, **SYSTEM.metrics}
 CLASSES = ("N", "S", "V")
 STAGES = {"beatgan": 3.0, "pca": 1.0}  # how far abnormal scores lie above normal ones
-ENVIRONMENT = {
-    "kdjax": "0.2.0",
-    "python": "3.11.7",
-    "versions": {"jax": "0.10.2", "flax": "0.12.0", "numpy": "2.3.0"},
-    "commit": None,
-    "clean": None,
-    "platform": "cpu",
-    "processor": "some processor",
-    "devices": 1,
-    "threads": 2,
-    "date": "2026-01-01T00:00:00+00:00",
-}
-
-
-def recorded(table, select, *, task="beatgan"):
-    """What results.json holds beside the data and the checkpoints."""
-    return {
-        "format": 2,
-        "task": task,
-        "reads": {},
-        "metrics": {name: metric.label for name, metric in table.items()},
-        "selection": {"metric": select, "rule": table[select].chosen_as},
-        "environment": ENVIRONMENT,
-    }
 
 
 def examples(seed, distance):
@@ -96,7 +73,7 @@ def write_detector(folder, seed, stage, distance, *, select="loss", reconstructs
         "classes": list(CLASSES),
         "examples": {"train": 100, "validation": 60, "test": 60},
         "checkpoints": checkpoints,
-    } | recorded(SYSTEM.metrics, select)
+    } | record(SYSTEM.metrics, select, task="beatgan")
     (folder / "results.json").write_text(json.dumps(content))
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     cost = {"parameters": 46856, "flops": 611840.0, "kib": 186.0, "ms": 0.25}
@@ -131,12 +108,8 @@ def write_classifier(folder, seed, stage):
         "classes": list(CLASSES),
         "examples": {"train": 100, "validation": 60, "test": 60},
         "checkpoints": {"last": at, "best": at},
-    } | recorded(CLASSIFICATION, "accuracy", task="probe")
+    } | record(CLASSIFICATION, "accuracy", task="probe")
     (folder / "results.json").write_text(json.dumps(content))
-
-
-def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def read_experiment(workdir):
@@ -147,10 +120,3 @@ def write_report(workdir):
     return document.write_report(
         workdir, metrics=METRICS, sections=SYSTEM.sections, figures=SYSTEM.figures
     )
-
-
-def png_size(path):
-    """(width, height), from a PNG's own header."""
-    content = path.read_bytes()
-    assert content.startswith(b"\x89PNG\r\n\x1a\n")
-    return tuple(int.from_bytes(content[at : at + 4]) for at in (16, 20))

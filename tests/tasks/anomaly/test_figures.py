@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from kdjax.tasks.anomaly import curves, figures, scoring
-from tests.tasks.anomaly.fabricated import fabricate, png_size, read_experiment
+from tests.fabricated import png_size
+from tests.tasks.anomaly.fabricated import fabricate, read_experiment
 
 RATE = 100.0
 

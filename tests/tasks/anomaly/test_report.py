@@ -9,14 +9,13 @@ import pytest
 from kdjax.errors import InputError
 from kdjax.report import comparisons, document, runs
 from kdjax.tasks.anomaly import report, scoring
+from tests.fabricated import edit, png_size
 from tests.tasks.anomaly.fabricated import (
     STAGES,
     SYSTEM,
-    edit,
     examples,
     fabricate,
     measured,
-    png_size,
     read_experiment,
     write_classifier,
     write_report,

@@ -8,28 +8,15 @@ from matplotlib.image import imread
 
 from kdjax.errors import InputError
 from kdjax.report import document, drawing, runs
-from kdjax.stages.record import FORMAT
 from kdjax.tasks.contrastive import SYSTEM, report
 from kdjax.tasks.contrastive.embeddings import read_embeddings
 from kdjax.training.metrics import CLASSIFICATION
+from tests.fabricated import record
 
 CLASSES = ("walking", "walking upstairs", "sitting", "standing")
 LOSS = {0: 4.0, 1: 4.5, 2: 5.0}
 PROBED = {"knn": "pretrain", "random_knn": None, "supervised_knn": "supervised"}
 COST = {"parameters": 63020, "flops": 2_500_000.0, "kib": 247.5, "ms": 1.25}
-ENVIRONMENT = {
-    "kdjax": "0.2",
-    "python": "3.11",
-    "versions": {"jax": "0.10", "flax": "0.12", "numpy": "2.3"},
-    "commit": None,
-    "clean": None,
-    "platform": "cpu",
-    "device": "cpu",
-    "devices": 1,
-    "processor": "a processor",
-    "threads": 2,
-    "date": "2026-01-01T00:00:00+00:00",
-}
 
 
 def contrasted(seed, *, collapsed=False):
@@ -55,20 +42,14 @@ def write_stage(folder, values, metric, *, task, encoder=None):
     at = {"epoch": 6, "step": 240, "validation": values, "test": values}
     read = {"stage": encoder, "checkpoint": "last"}
     content = {
-        "format": FORMAT,
         "stage": folder.name,
         "seed": int(folder.parent.name.removeprefix("seed_")),
-        "task": task,
         "data": "UCI HAR (rebuilt)",
         "synthetic": False,
         "classes": list(CLASSES),
         "examples": {"train": 5504, "validation": 1700, "test": 2893},
         "checkpoints": {"last": at, "best": at},
-        "selection": {"metric": metric.name, "rule": metric.chosen_as},
-        "metrics": {metric.name: metric.label},
-        "reads": {"encoder": read} if encoder else {},
-        "environment": ENVIRONMENT,
-    }
+    } | record({metric.name: metric}, metric.name, task=task, encoder=encoder and read)
     folder.mkdir(parents=True)
     line = {"kind": "validation", "epoch": 6, "step": 240} | values
     (folder / "results.json").write_text(json.dumps(content))
