@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from kdjax import losses
+from kdjax.checks import number
 from kdjax.data.dataset import UNLABELLED
 from kdjax.errors import InputError, check_fields, look_up_or_import, lookup
 from kdjax.models import Outputs
@@ -153,12 +153,7 @@ def _weighted(function: Term, fields: dict[str, Any], where: str) -> Weighted:
         schema[name] = parameter.default
     fields = check_fields(fields, schema, where=where)
     weight, layers = fields.pop("weight"), fields.pop("layers", None)
-    if (
-        isinstance(weight, bool)
-        or not isinstance(weight, int | float)
-        or not 0 < weight < math.inf
-    ):
-        raise InputError(f"{where}.weight: expected a number >= 0, found {weight!r}")
+    number(weight, low=0, where=f"{where}.weight")
     return Weighted(weight, functools.partial(function, **fields), given, layers)
 
 
