@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdjax import files
+from kdjax.checks import integer, integers
 from kdjax.errors import (
     InputError,
     Settings,
@@ -116,15 +117,10 @@ def _run_seed(this: _Seed, order: Sequence[str], config: Fields) -> None:
 
 def seeds(config: Fields) -> list[int]:
     """The config's seeds, checked."""
-    found = config.get("seeds")
-    if (
-        not isinstance(found, list)
-        or not found
-        or not all(isinstance(seed, int) and seed >= 0 for seed in found)
-        or len(set(found)) != len(found)
-    ):
+    found = list(integers(config.get("seeds"), low=0, where="config.seeds"))
+    if not found or len(set(found)) != len(found):
         raise InputError(
-            f"config.seeds: expected one or more different integers >= 0, got {found!r}"
+            f"config.seeds: expected one or more different integers, found {found}"
         )
     return found
 
@@ -320,7 +316,10 @@ def _resolved(settings: Settings, fields: Fields, where: str) -> Settings:
 
 def _check_norm_devices(model: Fields, devices: int) -> None:
     groups = model.get("norm_devices")
-    if groups is not None and devices % groups:
+    if groups is None:
+        return
+    integer(groups, low=1, where="config.model.norm_devices")
+    if devices % groups:
         raise InputError(
             f"config.model.norm_devices: expected a divisor of the {devices} devices, "
             f"found {groups}"

@@ -21,7 +21,7 @@ from kdjax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config: FILE[:arg].")
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where the run is, or will be. Default: runs/<name of the config>."
+    "workdir", None, "Where the run is, or will be. Default: runs/<config>[_<arg>]."
 )
 _STAGE = flags.DEFINE_string("stage", None, "Only this stage and those it reads.")
 _RERUN_STALE = flags.DEFINE_bool(
@@ -78,5 +78,7 @@ def _read_config() -> dict[str, Any]:
 def _workdir() -> Path:
     if _WORKDIR.value is not None:
         return Path(_WORKDIR.value)
-    filename = config_flags.get_config_filename(flags.FLAGS["config"])
-    return Path("runs") / Path(filename.split(":")[0]).stem
+    name, _, argument = config_flags.get_config_filename(
+        flags.FLAGS["config"]
+    ).partition(":")
+    return Path("runs") / "_".join(filter(None, (Path(name).stem, argument)))

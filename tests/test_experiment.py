@@ -255,7 +255,7 @@ def test_a_stage_that_goes_on_from_another_draws_its_own_numbers(tmp_path):
         ),
         (
             {"s": {"model": {"norm_devices": 0}}},
-            r"stage 's': config.model.norm_devices: expected .*0",
+            r"stage 's': config.model.norm_devices: expected an integer >= 1, found 0",
         ),
         (
             {"t": {}, "s": {"start": {"stage": "t", "checkpoint": "lst"}}},
@@ -267,7 +267,11 @@ def test_a_stage_that_goes_on_from_another_draws_its_own_numbers(tmp_path):
         ),
         (
             {"s": {"training": {"stream": -1}}},
-            r"stage 's': config.training.stream: expected an integer >= 0",
+            r"config.training.stream: expected an integer in \[0, .* found -1",
+        ),
+        (
+            {"s": {"training": {"log_steps": True}}},
+            r"config.training.log_steps: expected an integer >= 1, found True",
         ),
         (
             {"s": {"training": {"select": "auc"}}},
@@ -279,6 +283,39 @@ def test_late_errors_come_before_the_first_stage(tmp_path, stages, message):
     with pytest.raises(InputError, match=message):
         experiment.run(small(stages={"a": {}} | stages, report={}), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        (None, "config.seeds: expected a sequence of integers, found None"),
+        ([0, True], r"config.seeds\[1\]: expected an integer >= 0, found True"),
+        ([0, -1], r"config.seeds\[1\]: expected an integer >= 0, found -1"),
+        ([], r"config.seeds: expected one or more different integers, found \[\]"),
+        ([1, 1], r"expected one or more different integers, found \[1, 1\]"),
+    ],
+)
+def test_seeds_are_different_integers(seeds, message):
+    assert experiment.seeds({"seeds": [0, 3]}) == [0, 3]
+    with pytest.raises(InputError, match=message):
+        experiment.seeds({"seeds": seeds})
+
+
+def test_training_is_checked_field_by_field(python):
+    """In another process: here the annotations are checked before the fields."""
+    code = (
+        "from kdjax.errors import InputError\n"
+        "from kdjax.training.loop import Training\n"
+        "for fields in ({'select': ['loss']}, {'tensorboard': 'no'}):\n"
+        "    try:\n"
+        "        Training(epochs=1, batch_size=8, **fields)\n"
+        "    except InputError as error:\n"
+        "        print(error)\n"
+    )
+    assert python("-c", code).stdout.splitlines() == [
+        "config.training.select: expected a metric's name, found ['loss']",
+        "config.training.tensorboard: expected True or False, found 'no'",
+    ]
 
 
 def test_a_stage_of_no_epochs_can_be_read(tmp_path):

@@ -150,7 +150,7 @@ def test_what_a_loaded_student_does_not_take(finished, change, message):
 
 
 def test_what_cannot_be_loaded_is_said(finished, tmp_path):
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no stage here"):
         kdjax.load(tmp_path)
     with pytest.raises(InputError, match="found a whole run's"):
         kdjax.load(finished[0])
@@ -346,6 +346,16 @@ def test_the_quick_start_at_smoke_size(python, tmp_path):
     done = python("-m", "kdjax", config, f"--workdir={tmp_path}")
     assert done.stdout.count("seed 0 ") == 5
     assert "| eskd | teacher (`best`) |" in (tmp_path / "report.md").read_text()
+
+
+def test_a_trial_has_a_folder_of_its_own(python):
+    """A full run after it was once refused: the folder held another config."""
+    config = f"--config={ROOT}/configs/digits_eskd.py:smoke"
+    code = (
+        "from absl import flags; from kdjax import main\n"
+        f"flags.FLAGS(['kdjax', '{config}']); print(main._workdir())"
+    )
+    assert python("-c", code).stdout == "runs/digits_eskd_smoke\n"
 
 
 def test_launch_script_names_a_missing_config():

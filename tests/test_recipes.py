@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
@@ -141,16 +142,17 @@ def test_the_recipes_work_as_they_stand(tmp_path):
         "teacher": common | {"losses": alone},
         "student": common
         | {
-            "losses": alone | {loss: {"weight": 0.5, "power": 2.0}},
+            "losses": alone | {"distance": {"function": loss, "weight": 0.5}},
             "teacher": {"stage": "teacher"},
         },
     }
+    stages = json.loads(ConfigDict(stages).to_json())  # as a config file has it
     report, _ = run(folder, stages)
     assert "| prior | 50.0 | 50.0 |" in report
     assert "| student | teacher (`best`) | 1 of 1 |" in report
     assert "![Test examples of each class.](figures/examples_by_class.png)" in report
     log = (folder / "run/seed_0/student/metrics.jsonl").read_text()
-    assert loss in json.loads(log.splitlines()[0])
+    assert "distance" in json.loads(log.splitlines()[0])
     # of each one file, but for the two lines of registries
     changed = {
         str(path.relative_to(folder))

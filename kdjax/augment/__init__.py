@@ -29,7 +29,8 @@ from kdjax.augment.series import (
     time_warp,
 )
 from kdjax.augment.wearable import mix1, mix2, noise, removal, shift
-from kdjax.errors import InputError, check_fields, lookup
+from kdjax.checks import integer, number
+from kdjax.errors import check_fields, lookup
 
 SERIES: dict[str, Callable[..., Array]] = {
     "channel_dropout": channel_dropout,
@@ -135,12 +136,10 @@ def example_keys(rng: PRNGKeyArray, index: Int[Array, " n"]) -> Keys:
 
 def _check_range(value: Any, where: str, *, whole: bool) -> None:
     """A whole number counts pieces: 1 or more. Any other is 0 or more, a share to 1."""
-    kind, types = ("whole number", int) if whole else ("number", int | float)
-    low = 1 if whole else 0.0
-    high = 1.0 if where.endswith(_SHARES) else float("inf")
-    right = isinstance(value, types) and not isinstance(value, bool)
-    if not (right and low <= value <= high):
-        raise InputError(f"{where}: expected a {kind} {low} to {high}, found {value!r}")
+    if whole:
+        integer(value, low=1, where=where)
+    else:
+        number(value, low=0, high=1 if where.endswith(_SHARES) else None, where=where)
 
 
 def _identity(keys: Keys, x: Float[Array, "n ..."]) -> Float[Array, "n ..."]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kdjax.checks import integer
 from kdjax.data.dataset import (
     UNLABELLED,
     Dataset,
@@ -15,7 +16,6 @@ from kdjax.data.dataset import (
     epoch_order,
     index_batches,
     keep_labels,
-    require,
     take,
 )
 from kdjax.data.ecg.mitbih import mitbih, normals
@@ -90,7 +90,7 @@ def load(
 
     Raises an InputError that names the field or the file at fault.
     """
-    require(seed, 0, 2**32 - 1, where="config.seeds")
+    integer(seed, low=0, high=2**32 - 1, where="config.seeds")
     if labels_per_class is not None and label_fraction is not None:
         raise InputError(
             "config.data.label_fraction: expected this or labels_per_class, found both"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax.checks import integer, number
 from kdjax.data.preprocessing import Step
 from kdjax.data.preprocessing import standardise as apply_standardise
 from kdjax.data.stream import ImageFiles
@@ -81,16 +82,6 @@ def concatenate(parts: list[Examples]) -> Examples:
     return Examples(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
-def require(value: Any, low: int | float, high: int | float, *, where: str) -> None:
-    """InputError unless `low <= value <= high`; integer bounds want an integer."""
-    kind = int if isinstance(low, int) else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kind):
-        name = "an integer" if kind is int else "a number"
-        raise InputError(f"{where}: expected {name}, found {value!r}")
-    if not low <= value <= high:
-        raise InputError(f"{where}: expected {low} to {high}, found {value}")
-
-
 def hold_out_groups(
     group: NDArray[np.int32],
     *,
@@ -115,7 +106,7 @@ def hold_out_groups(
         raise InputError(
             f"{where}: expected {expected} to draw from, found {len(drawable)}"
         )
-    require(count, 1, limit, where=where)
+    integer(count, low=1, high=limit, where=where)
     rng = np.random.default_rng([seed, HOLD_OUT])
     held = np.isin(group, rng.choice(drawable, size=count, replace=False))
     return np.flatnonzero(~held), np.flatnonzero(held)
@@ -129,7 +120,7 @@ def hold_out_stratified(
     Rounded to whole examples; a class of two or more has at least one on either side,
     a class of one stays with the others.
     """
-    require(fraction, 0.0, 1.0, where=where)
+    number(fraction, low=0, high=1, where=where)
     rng = np.random.default_rng([seed, HOLD_OUT])
     held = np.zeros(len(y), bool)
     for label in np.unique(y):
@@ -144,7 +135,7 @@ def draw_per_class(
 ) -> NDArray[np.intp]:
     """Indices of `count` examples of each class, drawn by `seed`, in rising order."""
     labels, available = np.unique(y, return_counts=True)
-    require(count, 1, int(available.min(initial=len(y))), where=where)
+    integer(count, low=1, high=int(available.min(initial=len(y))), where=where)
     rng = np.random.default_rng([seed, PER_CLASS])
     drawn = [
         rng.choice(np.flatnonzero(y == label), size=count, replace=False)
@@ -161,9 +152,7 @@ def draw_fraction(
     Rounded to whole examples, at least one of each class. A smaller fraction's are
     among a larger one's of the same seed. 0 is refused.
     """
-    require(fraction, 0.0, 1.0, where=where)
-    if not fraction:
-        raise InputError(f"{where}: expected more than 0, up to 1, found {fraction}")
+    number(fraction, above=0, high=1, where=where)
     rng = np.random.default_rng([seed, FRACTION])
     drawn = []
     for label in np.unique(y):
@@ -315,7 +304,8 @@ def index_batches(
     In `order`, else 0..n-1. A ragged last batch is dropped, or padded with index 0 and
     mask 0. Raises an InputError if dropping would leave no batch.
     """
-    require(batch_size, 1, n if drop_remainder else 2**31 - 1, where="batch_size")
+    most = n if drop_remainder else 2**31 - 1
+    integer(batch_size, low=1, high=most, where="batch_size")
     order = np.arange(n) if order is None else order
     if order.shape != (n,):
         raise ValueError(f"order: expected ({n},), found {order.shape}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax.checks import integer
 from kdjax.data.dataset import (
     Dataset,
     Examples,
@@ -16,7 +17,6 @@ from kdjax.data.dataset import (
     check,
     concatenate,
     hold_out_stratified,
-    require,
     take,
 )
 from kdjax.data.stream import ImageFiles
@@ -85,7 +85,7 @@ def image_folder(
     is cut out of it and enlarged. SimCLR and supervised ImageNet recipes crop the whole
     image before they resize it.
     """
-    require(size, 1, 2**14, where="config.data.size")
+    integer(size, low=1, high=2**14, where="config.data.size")
     folder = Path(root).expanduser().resolve()
     classes, recorded, test = _list_folders(folder, size)
     rest, held = hold_out_stratified(

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from kdjax.checks import integer, one_of
 from kdjax.data.dataset import (
     Dataset,
     Examples,
     check,
     concatenate,
     hold_out_groups,
-    require,
     take,
 )
 from kdjax.data.preprocessing import Step, to_range
@@ -61,12 +61,9 @@ def mocap(
 
     Raises an InputError that names the file. Zhou et al., IJCAI 2019.
     """
-    if protocol not in PROTOCOLS:
-        raise InputError(
-            f"config.data.protocol: expected one of {PROTOCOLS}, found {protocol!r}"
-        )
-    require(window, 2, 2**31 - 1, where="config.data.window")
-    require(stride, 1, 2**31 - 1, where="config.data.stride")
+    one_of(protocol, PROTOCOLS, where="config.data.protocol")
+    integer(window, low=2, where="config.data.window")
+    integer(stride, low=1, where="config.data.stride")
     paths = _find(Path(root).expanduser().resolve())
     tables = [_read_file(path, window) for path in paths]
     label = np.array([CLASSES.index(path.parent.name) for path in paths], np.int32)
@@ -74,7 +71,7 @@ def mocap(
     walk = np.flatnonzero(label == 0).astype(np.int32)
     where = "config.data.test_files"
     if protocol == "paper":
-        require(len(walk), PAPER_TEST_FILES + 2, 2**31 - 1, where=f"{root}: walk files")
+        integer(len(walk), low=PAPER_TEST_FILES + 2, where=f"{root}: walk files")
         pool, test = np.split(walk, [-PAPER_TEST_FILES])
     else:
         others, held = hold_out_groups(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from kdjax.checks import integer, number
 from kdjax.data.dataset import (
     Dataset,
     Examples,
     check,
     hold_out_groups,
-    require,
     standardise,
     take,
 )
@@ -40,10 +40,10 @@ def synthetic_wearable(
     sizes = {"classes": classes, "windows": windows, "samples": samples}
     for name, value in (sizes | {"channels": channels}).items():
         low = 2 if name in ("classes", "samples") else 1
-        require(value, low, 2**31 - 1, where=f"config.data.{name}")
-    require(subjects, 3, 2**31 - 1, where="config.data.subjects")
-    require(test_groups, 1, subjects - 2, where="config.data.test_groups")
-    require(noise, 0.0, np.inf, where="config.data.noise")
+        integer(value, low=low, where=f"config.data.{name}")
+    integer(subjects, low=3, where="config.data.subjects")
+    integer(test_groups, low=1, high=subjects - 2, where="config.data.test_groups")
+    number(noise, low=0, where="config.data.noise")
 
     rng = np.random.default_rng(recording_seed)
     subject, label = np.divmod(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax.checks import number
 from kdjax.data.dataset import (
     SPLITS,
     Dataset,
@@ -18,7 +19,6 @@ from kdjax.data.dataset import (
     check,
     hold_out_groups,
     hold_out_stratified,
-    require,
     standardise,
     take,
 )
@@ -194,7 +194,7 @@ def _hold_out(
         return hold_out_stratified(
             examples.y, fraction=fraction, seed=seed, where=where
         )
-    require(fraction, 0.0, 1.0, where=where)
+    number(fraction, low=0, high=1, where=where)
     groups = len(np.unique(examples.group))
     count = max(1, min(round(fraction * groups), groups - 1))
     return hold_out_groups(examples.group, count=count, seed=seed, where=where)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from kdjax.checks import one_of
 from kdjax.data.dataset import (
     Dataset,
     Examples,
@@ -125,11 +126,7 @@ def pamap2(
     Reiss & Stricker, ISWC 2012.
     """
     subjects = _read_pamap2(Path(root).expanduser().resolve())
-    if test_subject not in subjects:
-        raise InputError(
-            f"config.data.test_subject: expected one of {sorted(subjects)}, "
-            f"found {test_subject!r}"
-        )
+    one_of(test_subject, sorted(subjects), where="config.data.test_subject")
     others = concatenate([e for name, e in subjects.items() if name != test_subject])
     rest, held = hold_out_groups(
         others.group,

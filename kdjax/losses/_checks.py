@@ -31,8 +31,8 @@ def checked(loss: Callable[P, Array]) -> Callable[P, Array]:
     arrays and lists of numbers are taken too, compared with its annotation (an axis
     name means the same size in all of them), and promoted to at least float32 if it is
     a float. One annotated `... | None` may be None. This runs while tracing only;
-    compiled code is that of the loss alone. The loss's module has `from __future__
-    import annotations`: help() then shows the signature as it is written.
+    compiled code is that of the loss alone. help() shows the signature as it is
+    written where the module has `from __future__ import annotations`.
 
     Raises:
         ValueError: naming the argument, what it should be and the shapes of all.
@@ -49,7 +49,10 @@ def checked(loss: Callable[P, Array]) -> Callable[P, Array]:
 
     @functools.wraps(loss)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Array:
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{loss.__name__}: {error}") from None
         arrays = {
             name: _one_array(f"{loss.__name__}: {name}", bound.arguments[name])
             for name in annotations
@@ -69,8 +72,13 @@ def checked(loss: Callable[P, Array]) -> Callable[P, Array]:
 
 
 def _as_written(signature: inspect.Signature) -> inspect.Signature:
-    def written(annotation: str) -> _Written:
-        return _Written(annotation.replace("' ", "'"))  # the space is for linters
+    def written(annotation: Any) -> Any:
+        if isinstance(annotation, str):
+            return _Written(annotation.replace("' ", "'"))  # the space is for linters
+        if inspect.isclass(annotation) and issubclass(annotation, AbstractArray):
+            kind, shape = annotation.dtype.__name__, annotation.dim_str.strip()
+            return _Written(f"{kind}[Array, '{shape}']")
+        return annotation
 
     return signature.replace(
         parameters=[

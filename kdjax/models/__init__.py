@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from kdjax.checks import integer, one_of
 from kdjax.errors import call, look_up_or_import, lookup
 from kdjax.models.beatgan import BeatGAN, beat_encoder, beatgan, motion_beatgan
 from kdjax.models.convnet import ConvNet, convnet
-from kdjax.models.layers import WHERE, Outputs, one_of, positive
+from kdjax.models.layers import WHERE, Outputs
 from kdjax.models.mlp import MLP, mlp
 from kdjax.models.network import Head, Network, classifier, projection_head
 from kdjax.models.ops.batch_norm import BatchNorm
@@ -67,10 +68,10 @@ def build(
     the head is a classifier on the representation, the encoder's last feature.
     An unknown name or field, or a value it cannot take, is an InputError.
     """
-    positive("classes", classes)
-    one_of("dtype", dtype, ("bfloat16", "float32"))
+    integer(classes, low=1, where=f"{WHERE}.classes")
+    one_of(dtype, ("bfloat16", "float32"), where=f"{WHERE}.dtype")
     if norm_devices is not None:
-        positive("norm_devices", norm_devices)
+        integer(norm_devices, low=1, where=f"{WHERE}.norm_devices")
     batch_norm = partial(BatchNorm, norm_axis, norm_devices)
     factory = look_up_or_import(name, MODELS, where=f"{WHERE}.name")
     encoder = call(factory, fields, where=WHERE, batch_norm=batch_norm)
@@ -96,7 +97,7 @@ def build_gan(
     is an InputError.
     """
     if norm_devices is not None:
-        positive("norm_devices", norm_devices)
+        integer(norm_devices, low=1, where=f"{WHERE}.norm_devices")
     factory = lookup(name, GANS, where=f"{WHERE}.name")
     batch_norm = partial(BatchNorm, norm_axis, norm_devices)
     gan: BeatGAN = call(factory, fields, where=WHERE, batch_norm=batch_norm)

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from kdjax.checks import integer, integers
 from kdjax.errors import InputError, call
 from kdjax.models.bifpn import BiFPN
-from kdjax.models.layers import WHERE, Outputs, pool_over_space, positive, positives
+from kdjax.models.layers import WHERE, Outputs, pool_over_space
 from kdjax.models.network import Head, projection_head
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.transposed_convolution import Double, Halve, xavier_normal
@@ -230,7 +231,7 @@ def _check_series(x: Array) -> None:
 
 def beat_encoder(*, batch_norm: Norm = BatchNorm, width: Any = 32) -> BeatEncoder:
     """The discriminator's encoder; InputError unless `width` is a whole number."""
-    return BeatEncoder(positive("width", width), batch_norm)
+    return BeatEncoder(integer(width, low=1, where=f"{WHERE}.width"), batch_norm)
 
 
 def beatgan(
@@ -247,8 +248,8 @@ def beatgan(
     discriminator 703,488. `self_teacher` has the field `width`, a BiFPN's channels;
     `projection` those of `kdjax.models.network.projection_head` but `keep`.
     """
-    positive("latent", latent)
-    positive("width", width)
+    integer(latent, low=1, where=f"{WHERE}.latent")
+    integer(width, low=1, where=f"{WHERE}.width")
     generator = Generator(latent, width, batch_norm)
     discriminator = Discriminator(width, batch_norm)
     return BeatGAN(
@@ -268,18 +269,20 @@ def motion_beatgan(
     discriminator 102,849.
     """
     del batch_norm  # they have none
-    positive("latent", latent)
-    units = positives("widths", widths)
+    integer(latent, low=1, where=f"{WHERE}.latent")
+    units = integers(widths, low=1, where=f"{WHERE}.widths")
     if not units:
         raise InputError(f"{WHERE}.widths: expected one layer or more, found none")
     return BeatGAN(MotionGenerator(latent, units), MotionDiscriminator(units))
 
 
 def _refining(fields: Mapping[str, Any], batch_norm: Norm) -> BiFPN:
-    def bifpn(*, width: Any = 64) -> BiFPN:
-        return BiFPN(1, positive("self_teacher.width", width), batch_norm)
+    where = f"{WHERE}.self_teacher"
 
-    found: BiFPN = call(bifpn, fields, where=f"{WHERE}.self_teacher")
+    def bifpn(*, width: Any = 64) -> BiFPN:
+        return BiFPN(1, integer(width, low=1, where=f"{where}.width"), batch_norm)
+
+    found: BiFPN = call(bifpn, fields, where=where)
     return found
 
 

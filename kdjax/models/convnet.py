@@ -8,8 +8,9 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
+from kdjax.checks import integers
 from kdjax.errors import InputError
-from kdjax.models.layers import WHERE, check_rank, pool_over_space, positives
+from kdjax.models.layers import WHERE, check_rank, pool_over_space
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.convolution import Conv
 
@@ -47,12 +48,12 @@ def convnet(
     strides: Any = (2, 2, 2, 2),
 ) -> ConvNet:
     """A ConvNet; an InputError unless the three are positive and of one length."""
-    layers = positives("widths", widths)
+    layers = integers(widths, low=1, where=f"{WHERE}.widths")
     if not layers:
         raise InputError(f"{WHERE}.widths: expected one layer or more, found none")
     others = {"windows": windows, "strides": strides}
     for field, values in others.items():
-        others[field] = positives(field, values)
+        others[field] = integers(values, low=1, where=f"{WHERE}.{field}")
         if len(others[field]) != len(layers):
             raise InputError(
                 f"{WHERE}.{field}: expected {len(layers)} numbers, as many as widths, "

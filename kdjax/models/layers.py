@@ -1,15 +1,12 @@
-"""What the networks share: their outputs, pooling, checks of a field and a shape."""
+"""What the networks share: their outputs, pooling, the check of a shape."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jax import Array
 from jaxtyping import Float
-
-from kdjax.errors import InputError
 
 WHERE = "config.model"
 
@@ -24,34 +21,6 @@ class Outputs(NamedTuple):
 
     logits: Array
     features: OrderedDict[str, Array]
-
-
-def positive(field: str, value: Any) -> int:
-    """`value` if it is a whole number above 0, else an InputError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(
-            f"{WHERE}.{field}: expected a whole number >= 1, found {value!r}"
-        )
-    return value
-
-
-def positives(field: str, values: Any) -> tuple[int, ...]:
-    """A sequence of whole numbers above 0 as a tuple, else an InputError."""
-    if isinstance(values, str) or not isinstance(values, Sequence):
-        raise InputError(
-            f"{WHERE}.{field}: expected a sequence of whole numbers, found {values!r}"
-        )
-    return tuple(positive(f"{field}[{i}]", value) for i, value in enumerate(values))
-
-
-def one_of(field: str, value: Any, known: Iterable[Any]) -> None:
-    """An InputError unless `value` is one of the `known`."""
-    names = sorted(known)
-    if value not in names:
-        raise InputError(
-            f"{WHERE}.{field}: expected one of {', '.join(map(str, names))}, "
-            f"found {value!r}"
-        )
 
 
 def check_rank(x: Array) -> None:

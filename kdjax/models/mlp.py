@@ -8,7 +8,8 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.models.layers import positives
+from kdjax.checks import integers
+from kdjax.models.layers import WHERE
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 
 
@@ -38,4 +39,4 @@ class MLP(nn.Module):
 def mlp(*, batch_norm: Norm = BatchNorm, widths: Any = (128, 128)) -> MLP:
     """An MLP; an InputError unless `widths` is a sequence of positive whole numbers."""
     del batch_norm  # it has none
-    return MLP(positives("widths", widths))
+    return MLP(integers(widths, low=1, where=f"{WHERE}.widths"))

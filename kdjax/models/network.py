@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from kdjax.errors import InputError
-from kdjax.models.layers import WHERE, Outputs, positive, positives
+from kdjax.checks import boolean, integer, integers
+from kdjax.models.layers import WHERE, Outputs
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 
 
@@ -88,16 +88,10 @@ def projection_head(
     k = 1. What both have carries the same name and shape.
     An InputError names a field with a value it cannot take.
     """
-    units = positives("projection.hidden", hidden)
-    positive("projection.outputs", outputs)
-    if not isinstance(norm, bool):
-        raise InputError(
-            f"{WHERE}.projection.norm: expected True or False, found {norm!r}"
-        )
+    units = integers(hidden, low=1, where=f"{WHERE}.projection.hidden")
+    integer(outputs, low=1, where=f"{WHERE}.projection.outputs")
+    boolean(norm, where=f"{WHERE}.projection.norm")
     if keep is None:
         return Head(outputs, units, False, norm, batch_norm)
-    if type(keep) is not int or not 0 <= keep <= len(units):
-        raise InputError(
-            f"{WHERE}.projection.keep: expected 0 to {len(units)}, found {keep!r}"
-        )
+    integer(keep, low=0, high=len(units), where=f"{WHERE}.projection.keep")
     return Head(classes, units[:keep], True, norm, batch_norm)

@@ -8,7 +8,8 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.models.layers import check_rank, one_of, pool_over_space, positive
+from kdjax.checks import integer, one_of
+from kdjax.models.layers import WHERE, check_rank, pool_over_space
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.convolution import Conv
 
@@ -120,6 +121,7 @@ def resnet(
     stem: Any = "cifar",
 ) -> ResNet:
     """A ResNet; an InputError for an unknown depth or stem, or no positive `width`."""
-    one_of("depth", depth, BLOCKS)
-    one_of("stem", stem, STEMS)
-    return ResNet(depth, positive("width", width), stem, batch_norm)
+    one_of(depth, BLOCKS, where=f"{WHERE}.depth")
+    one_of(stem, STEMS, where=f"{WHERE}.stem")
+    integer(width, low=1, where=f"{WHERE}.width")
+    return ResNet(depth, width, stem, batch_norm)

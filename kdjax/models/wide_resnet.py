@@ -8,8 +8,9 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
+from kdjax.checks import integer
 from kdjax.errors import InputError
-from kdjax.models.layers import WHERE, check_rank, pool_over_space, positive
+from kdjax.models.layers import WHERE, check_rank, pool_over_space
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.convolution import Conv
 
@@ -70,9 +71,9 @@ def wide_resnet(
     *, batch_norm: Norm = BatchNorm, depth: Any = 16, width: Any = 1
 ) -> WideResNet:
     """A WideResNet; an InputError if `depth` is not 6n + 4 or `width` not positive."""
-    if positive("depth", depth) < 10 or depth % 6 != 4:
+    if integer(depth, low=1, where=f"{WHERE}.depth") < 10 or depth % 6 != 4:
         raise InputError(
             f"{WHERE}.depth: expected 6n + 4 (10, 16, 22, 28, 34, 40, ...), "
             f"found {depth}"
         )
-    return WideResNet(depth, positive("width", width), batch_norm)
+    return WideResNet(depth, integer(width, low=1, where=f"{WHERE}.width"), batch_norm)

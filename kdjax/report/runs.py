@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kdjax.checks import number
 from kdjax.errors import InputError, call, lookup
 from kdjax.files import read_json
 from kdjax.stages.record import read_record
@@ -254,15 +255,15 @@ def _history(path: Path) -> list[dict[str, Any]]:
     """
     lines = path.read_text().splitlines() if path.exists() else []
     records: dict[tuple[str, int], dict[str, Any]] = {}
-    for number, line in enumerate(lines, start=1):
+    for row, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
             records[record["kind"], record["step"]] = record
         except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
+            if row == len(lines):
                 break
             raise InputError(
-                f"{path}: line {number}: expected a JSON object with kind and step,"
+                f"{path}: line {row}: expected a JSON object with kind and step,"
                 f" found {line[:60]!r}"
             ) from error
     return sorted(records.values(), key=lambda record: record["step"])
@@ -285,11 +286,7 @@ def _check(settings: Settings, stages: Collection[str]) -> None:
     ):
         for stage in names:
             lookup(stage, known, where=f"{where}.{field}")
-    temperature = settings.temperature
-    if not isinstance(temperature, int | float) or not temperature > 0:
-        raise InputError(
-            f"{where}.temperature: expected a number above 0, found {temperature!r}"
-        )
+    number(settings.temperature, above=0, where=f"{where}.temperature")
 
 
 def _optional(path: Path) -> Mapping[str, Any]:

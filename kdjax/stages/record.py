@@ -59,6 +59,8 @@ def _section(settings: Settings, where: str) -> dict[str, Any]:
 
 def read_stage(folder: Path) -> Stage:
     """What a stage's folder holds; InputError if it is no stage, or of kdjax 0.1."""
+    if not (folder / CONFIG).exists():
+        raise InputError(f"{folder}: no stage here (one is RUN/seed_<k>/<stage>)")
     config = files.read_json(folder / CONFIG)
     if "stages" in config:
         raise InputError(

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from kdjax.checks import boolean, integer
 from kdjax.errors import InputError, lookup
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
 from kdjax.training.metrics import Metric, MetricsLog, add_sums
@@ -100,20 +101,19 @@ class Training:
     stream: int | None = None
 
     def __post_init__(self) -> None:
+        where = "config.training"
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            least = 0 if field.name == "epochs" else 1
-            if field.type == "int" and (not isinstance(value, int) or value < least):
-                raise InputError(
-                    f"config.training.{field.name}: expected an integer >= {least}, "
-                    f"got {value!r}"
-                )
-        if self.stream is not None and (
-            type(self.stream) is not int or not 0 <= self.stream < 2**31
-        ):
+            if field.type == "int":
+                least = 0 if field.name == "epochs" else 1
+                value = getattr(self, field.name)
+                integer(value, low=least, where=f"{where}.{field.name}")
+        if not isinstance(self.select, str):
             raise InputError(
-                f"config.training.stream: expected an integer >= 0, got {self.stream!r}"
+                f"{where}.select: expected a metric's name, found {self.select!r}"
             )
+        boolean(self.tensorboard, where=f"{where}.tensorboard")
+        if self.stream is not None:
+            integer(self.stream, low=0, where=f"{where}.stream")
 
     def total_steps(self, examples: int) -> int:
         return self.epochs * self.steps_per_epoch(examples)

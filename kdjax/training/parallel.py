@@ -49,7 +49,7 @@ def make(name: str, *, devices: int | None = None) -> Parallel:
     present = jax.devices()
     if devices is not None and not 1 <= devices <= len(present):
         raise InputError(
-            f"config.devices: expected 1 to {len(present)} (all here), got {devices}"
+            f"config.devices: expected 1 to {len(present)} (all here), found {devices}"
         )
     mesh = Mesh(np.array(present[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
     everywhere = NamedSharding(mesh, PartitionSpec())

@@ -163,7 +163,7 @@ def test_gradient_passes_where_nothing_was_removed(keys, batch):
             "max_fracton: unknown .*'max_fraction'",
         ),
         ({"name": "mix1", "noise_std": 0.1}, "config.augment.noise_std: unknown field"),
-        ({"name": "removal", "max_fraction": 1.5}, r"expected a number 0.0 to 1.0, f"),
+        ({"name": "removal", "max_fraction": 1.5}, r"number in \[0, 1\], found 1.5"),
         ({"name": "noise", "std": -1}, "config.augment.std: expected .*found -1"),
         ({"name": "noise", "rng": 1}, "config.augment.rng: unknown field"),
         ({"max_fraction": 0.5}, "config.augment.name: unknown name ''"),

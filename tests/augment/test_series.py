@@ -286,12 +286,14 @@ def test_view_takes_every_part(keys, batch):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("segments", 2.0, "a whole number 1 to inf, found 2.0"),
-        ("segments", 0, "a whole number 1 to inf, found 0"),
-        ("dropout", 1.1, "a number 0.0 to 1.0, found 1.1"),
-        ("warp", 2, "a number 0.0 to 1.0, found 2"),
-        ("crop_fraction", -1, "a number 0.0 to 1.0, found -1"),
-        ("noise_std", True, "a number 0.0 to inf, found True"),
+        ("segments", 2.0, "an integer >= 1, found 2.0"),
+        ("segments", 0, "an integer >= 1, found 0"),
+        ("dropout", 1.1, r"a number in \[0, 1\], found 1.1"),
+        ("warp", 2, r"a number in \[0, 1\], found 2"),
+        ("crop_fraction", -1, r"a number in \[0, 1\], found -1"),
+        ("noise_std", True, "a number >= 0, found True"),
+        ("noise_std", float("nan"), "a number >= 0, found nan"),
+        ("noise_std", float("inf"), "a finite number >= 0, found inf"),
     ],
 )
 def test_ranges_are_checked_by_name(field, value, message):

@@ -152,8 +152,8 @@ def test_groups_of_one_class_are_not_drawn():
 @pytest.mark.parametrize(
     ("group", "count", "message"),
     [
-        ([0, 1, 2], 3, "validation_groups: expected 1 to 2, found 3"),
-        ([0, 1, 2], 0, "validation_groups: expected 1 to 2, found 0"),
+        ([0, 1, 2], 3, r"validation_groups: expected an integer in \[1, 2\], found 3"),
+        ([0, 1, 2], 0, r"validation_groups: expected an integer in \[1, 2\], found 0"),
         ([7, 7, 7], 1, "validation_groups: expected two groups to draw from, found 1"),
     ],
 )
@@ -162,21 +162,6 @@ def test_impossible_group_counts_are_refused(group, count, message):
         ds.hold_out_groups(
             np.array(group, np.int32), count=count, seed=0, where="validation_groups"
         )
-
-
-@pytest.mark.parametrize(
-    ("value", "low", "message"),
-    [
-        (1.5, 0, "field: expected an integer, found 1.5"),
-        (True, 0, "field: expected an integer, found True"),
-        ("1", 0.0, "field: expected a number, found '1'"),
-        (float("nan"), 0.0, "field: expected 0.0 to 3, found nan"),
-        (4, 0.0, "field: expected 0.0 to 3, found 4"),
-    ],
-)
-def test_require_refuses(value, low, message):
-    with pytest.raises(InputError, match=message):
-        ds.require(value, low, 3, where="field")
 
 
 def test_stratified_hold_out_keeps_the_proportions():
@@ -195,7 +180,9 @@ def test_draw_per_class():
     drawn = ds.draw_per_class(y, count=4, seed=0, where="field")
     np.testing.assert_array_equal(np.bincount(y[drawn]), [4, 4, 4])
     assert (np.diff(drawn) > 0).all()
-    with pytest.raises(InputError, match="field: expected 1 to 10, found 11"):
+    with pytest.raises(
+        InputError, match=r"field: expected an integer in \[1, 10\], found 11"
+    ):
         ds.draw_per_class(y, count=11, seed=0, where="field")
 
 
@@ -215,8 +202,8 @@ def test_a_smaller_fraction_is_part_of_a_larger(one, other, seed):
 @pytest.mark.parametrize(
     ("fraction", "message"),
     [
-        (0.0, "field: expected more than 0, up to 1, found 0.0"),
-        (1.5, "field: expected 0.0 to 1.0, found 1.5"),
+        (0.0, r"field: expected a number in \(0, 1\], found 0.0"),
+        (1.5, r"field: expected a number in \(0, 1\], found 1.5"),
     ],
 )
 def test_impossible_fractions_are_refused(fraction, message):
@@ -257,9 +244,13 @@ def test_seed_draws_the_labels():
 
 
 def test_impossible_few_labels_are_refused():
-    with pytest.raises(InputError, match=r"data.labels_per_class: expected 1 to"):
+    with pytest.raises(
+        InputError, match=r"labels_per_class: expected an integer in \[1, \d+\]"
+    ):
         data.load("digits", seed=0, labels_per_class=1000)
-    with pytest.raises(InputError, match=r"data.label_fraction: expected more than 0"):
+    with pytest.raises(
+        InputError, match=r"label_fraction: expected a number in \(0, 1\]"
+    ):
         data.load("digits", seed=0, label_fraction=0.0)
     with pytest.raises(InputError, match=r"label_fraction: .* found both"):
         data.load("digits", seed=0, label_fraction=0.1, labels_per_class=1)
@@ -319,7 +310,9 @@ def test_batches_cover_the_examples_once(n, size, drop):
 
 
 def test_batches_that_would_be_none_are_refused():
-    with pytest.raises(InputError, match="batch_size: expected 1 to 5, found 8"):
+    with pytest.raises(
+        InputError, match=r"batch_size: expected an integer in \[1, 5\], found 8"
+    ):
         next(data.index_batches(5, 8, drop_remainder=True))
     with pytest.raises(ValueError, match=r"order: expected \(5,\), found \(4,\)"):
         next(data.index_batches(5, 2, order=np.arange(4)))
@@ -332,5 +325,5 @@ def test_load_names_the_nearest():
         data.load("synthetic_wearable", seed=0, noize=1.0)
     with pytest.raises(InputError, match=r"config.data.root: missing"):
         data.load("uci_har", seed=0)
-    with pytest.raises(InputError, match=r"config.seeds: expected 0 to"):
+    with pytest.raises(InputError, match=r"config.seeds: expected an integer in \[0, "):
         data.load("digits", seed=-1)

@@ -37,7 +37,13 @@ def test_each_class_has_its_own_frequency():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("subjects", 2), ("classes", 1), ("test_groups", 7), ("noise", -1.0)],
+    [
+        ("subjects", 2),
+        ("classes", 1),
+        ("test_groups", 7),
+        ("noise", -1.0),
+        ("noise", float("nan")),
+    ],
 )
 def test_impossible_sizes_are_refused(field, value):
     with pytest.raises(InputError, match=f"config.data.{field}: expected"):

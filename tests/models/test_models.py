@@ -260,19 +260,28 @@ def test_kernels_are_he_normal_by_fan_out():
         ({"name": "wide_resnet", "depth": 4}, "config.model.depth: expected 6n + 4"),
         (
             {"name": "wide_resnet", "depth": "16"},
-            "config.model.depth: expected a whole",
+            "config.model.depth: expected an integer >= 1, found '16'",
         ),
-        ({"name": "wide_resnet", "width": 0}, "config.model.width: expected a whole"),
-        ({"name": "wide_resnet", "width": 1.5}, "config.model.width: expected a whole"),
+        (
+            {"name": "wide_resnet", "width": 0},
+            "config.model.width: expected an integer >= 1",
+        ),
+        (
+            {"name": "wide_resnet", "width": 1.5},
+            "config.model.width: expected an integer >= 1",
+        ),
         (
             {"name": "resnet", "depth": 20},
             "config.model.depth: expected one of 18, 34, 50",
         ),
         (
             {"name": "resnet", "stem": "imagnet"},
-            "config.model.stem: expected one of cifar, imagenet",
+            "config.model.stem: expected one of 'cifar', 'imagenet'",
         ),
-        ({"name": "resnet", "width": 0}, "config.model.width: expected a whole"),
+        (
+            {"name": "resnet", "width": 0},
+            "config.model.width: expected an integer >= 1",
+        ),
         (
             {"name": "convnet", "windows": [3, 3]},
             "config.model.windows: expected 4 numbers, as many as widths, found 2",
@@ -280,12 +289,15 @@ def test_kernels_are_he_normal_by_fan_out():
         ({"name": "convnet", "widths": []}, "config.model.widths: expected one layer"),
         (
             {"name": "convnet", "strides": [2, 2, 2, 0]},
-            "config.model.strides[3]: expected a whole number >= 1, found 0",
+            "config.model.strides[3]: expected an integer >= 1, found 0",
         ),
-        ({"name": "mlp", "widths": 128}, "config.model.widths: expected a sequence"),
+        (
+            {"name": "mlp", "widths": 128},
+            "config.model.widths: expected a sequence of integers",
+        ),
         (
             {"name": "mlp", "widths": [128, -1]},
-            "config.model.widths[1]: expected a whole",
+            "config.model.widths[1]: expected an integer >= 1, found -1",
         ),
     ],
 )

@@ -142,12 +142,18 @@ def test_bfloat16_is_near_float32():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"classes": 0}, "config.model.classes: expected a whole number >= 1, found 0"),
-        ({"dtype": "float16"}, "config.model.dtype: expected one of bfloat16, float32"),
-        ({"norm_devices": 0}, "config.model.norm_devices: expected a whole"),
+        ({"classes": 0}, "config.model.classes: expected an integer >= 1, found 0"),
+        (
+            {"dtype": "float16"},
+            "config.model.dtype: expected one of 'bfloat16', 'float32'",
+        ),
+        (
+            {"norm_devices": 0},
+            "config.model.norm_devices: expected an integer >= 1, found 0",
+        ),
         (
             {"projection": PRETRAINED | {"keep": 5}},
-            "config.model.projection.keep: expected 0 to 2, found 5",
+            "config.model.projection.keep: expected an integer in [0, 2], found 5",
         ),
         (
             {"projection": {"hiden": [3]}},
@@ -155,11 +161,11 @@ def test_bfloat16_is_near_float32():
         ),
         (
             {"projection": {"hidden": [3, 0]}},
-            "config.model.projection.hidden[1]: expected a whole",
+            "config.model.projection.hidden[1]: expected an integer >= 1, found 0",
         ),
         (
             {"projection": {"outputs": "128"}},
-            "config.model.projection.outputs: expected a whole",
+            "config.model.projection.outputs: expected an integer >= 1, found '128'",
         ),
         (
             {"projection": {"norm": 1}},

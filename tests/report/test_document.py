@@ -175,7 +175,8 @@ def test_history_keeps_the_later_of_two_and_drops_a_torn_end(tmp_path):
         ({"comparisons": ["eskd"]}, r"expected \[stage, reference\]"),
         ({"order": ["eskt"]}, "order.*'eskt'.*'eskd'"),
         ({"confusion": ["eskt"]}, "confusion.*'eskt'"),
-        ({"temperature": 0}, "temperature.*above 0"),
+        ({"temperature": 0}, "report.temperature: expected a number > 0, found 0"),
+        ({"temperature": True}, "temperature: expected a number > 0, found True"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

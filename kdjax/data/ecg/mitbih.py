@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax.checks import integer
 from kdjax.data.dataset import (
     SPLITS,
     Dataset,
@@ -14,7 +15,6 @@ from kdjax.data.dataset import (
     check,
     hold_out_groups,
     hold_out_stratified,
-    require,
     take,
 )
 from kdjax.data.ecg.records import GROUPS, Beats, read_beats
@@ -63,7 +63,7 @@ def mitbih(
             f"{nearest(str(protocol), PROTOCOLS)}"
         )
     paper = protocol == "paper"
-    require(fold, 0, 4 if paper else 0, where="config.data.fold")
+    integer(fold, low=0, high=4 if paper else 0, where="config.data.fold")
     beats = read_beats(root, leads=leads, r_peak=r_peak)
     examples = to_examples(beats, strict=strict)
     if paper:

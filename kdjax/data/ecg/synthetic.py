@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kdjax.data.dataset import Dataset, Examples, check, hold_out_groups, require, take
+from kdjax.checks import integer, number
+from kdjax.data.dataset import Dataset, Examples, check, hold_out_groups, take
 from kdjax.data.ecg.records import BEFORE, RATE, SAMPLES
 from kdjax.data.preprocessing import range_of_example
 
@@ -50,13 +51,13 @@ def synthetic_ecg(
     patients. Validation: `validation_groups` of the others, drawn by `seed`.
     Morphology: McSharry et al., IEEE Trans. Biomed. Eng. 50:289 (2003).
     """
-    require(patients, 3, 2**31 - 1, where="config.data.patients")
-    require(beats, 3, 2**31 - 1, where="config.data.beats")
-    require(abnormal, 0.0, 0.49, where="config.data.abnormal")
-    require(leads, 1, 2**31 - 1, where="config.data.leads")
-    require(noise, 0.0, np.inf, where="config.data.noise")
-    require(wander, 0.0, np.inf, where="config.data.wander")
-    require(test_groups, 1, patients - 2, where="config.data.test_groups")
+    integer(patients, low=3, where="config.data.patients")
+    integer(beats, low=3, where="config.data.beats")
+    number(abnormal, low=0, high=0.49, where="config.data.abnormal")
+    integer(leads, low=1, where="config.data.leads")
+    number(noise, low=0, where="config.data.noise")
+    number(wander, low=0, where="config.data.wander")
+    integer(test_groups, low=1, high=patients - 2, where="config.data.test_groups")
 
     rng = np.random.default_rng(recording_seed)
     odd = min(max(1, round(abnormal * beats)), (beats - 1) // 2)

@@ -11,7 +11,6 @@ two views (SimCLR), and the generator may learn from a trained one. Zhou et al.,
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ import optax
 from jaxtyping import Array
 
 from kdjax import augment as augmentations
+from kdjax.checks import number
 from kdjax.data.dataset import Dataset
 from kdjax.errors import InputError, call, lookup
 from kdjax.models import BeatGAN
@@ -150,16 +150,8 @@ def _terms(sections: Mapping[str, Mapping[str, Any] | None]) -> Terms:
         for field, value in terms[name]._asdict().items():
             if field == "augment":
                 continue
-            low = "above 0" if field == "temperature" else "of 0 or more"
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if (
-                not number
-                or not 0 <= value < math.inf
-                or (field == "temperature" and value == 0)
-            ):
-                raise InputError(
-                    f"{where}.{field}: expected a number {low}, got {value!r}"
-                )
+            bounds = {"above": 0} if field == "temperature" else {"low": 0}
+            number(value, where=f"{where}.{field}", **bounds)
     return Terms(**terms)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kdjax.data.dataset import require
+from kdjax.checks import integer, number
 from kdjax.errors import InputError
 
 WHERE = "config.detector"
@@ -41,8 +41,8 @@ def pca(
     error itself always falls with more of them.
     """
     if components is not None:
-        require(components, 1, 2**31 - 1, where=f"{WHERE}.components")
-    require(unexplained, 0.0, 1.0, where=f"{WHERE}.unexplained")
+        integer(components, low=1, where=f"{WHERE}.components")
+    number(unexplained, low=0, high=1, where=f"{WHERE}.unexplained")
 
     del seed
 
@@ -64,8 +64,8 @@ def isolation_forest(
     *, seed: int, unexplained: float | int = 0.05, trees: int = 100
 ) -> Detector:
     """Liu, Ting & Zhou 2008, on `pca`'s components: how soon random cuts isolate x."""
-    require(unexplained, 0.0, 1.0, where=f"{WHERE}.unexplained")
-    require(trees, 1, 2**31 - 1, where=f"{WHERE}.trees")
+    number(unexplained, low=0, high=1, where=f"{WHERE}.unexplained")
+    integer(trees, low=1, where=f"{WHERE}.trees")
 
     def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
         from sklearn.ensemble import IsolationForest  # imported here: it takes a second
@@ -96,9 +96,9 @@ def one_class_svm(
     itself is too small for a float. Fitted to `max_samples` of the normal examples,
     drawn by the seed, for its cost is quadratic in them.
     """
-    require(unexplained, 0.0, 1.0, where=f"{WHERE}.unexplained")
-    require(nu, 1e-6, 1.0, where=f"{WHERE}.nu")
-    require(max_samples, 2, 2**31 - 1, where=f"{WHERE}.max_samples")
+    number(unexplained, low=0, high=1, where=f"{WHERE}.unexplained")
+    number(nu, above=0, high=1, where=f"{WHERE}.nu")
+    integer(max_samples, low=2, where=f"{WHERE}.max_samples")
 
     def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
         from scipy.spatial.distance import cdist
@@ -131,8 +131,8 @@ def knn(*, seed: int, neighbours: int = 5, max_samples: int = 10_000) -> Detecto
     The bank is drawn by the seed. On a contrastive encoder's representations: Sun et
     al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
     """
-    require(neighbours, 1, 2**31 - 1, where=f"{WHERE}.neighbours")
-    require(max_samples, 1, 2**31 - 1, where=f"{WHERE}.max_samples")
+    integer(neighbours, low=1, where=f"{WHERE}.neighbours")
+    integer(max_samples, low=1, where=f"{WHERE}.max_samples")
 
     def fit(normal: np.ndarray, validation: np.ndarray) -> Fitted:
         from sklearn.neighbors import NearestNeighbors
@@ -163,7 +163,7 @@ def _principal(
             f"config.data: expected two normal examples or more, found {len(normal)}"
         )
     if components is not None:
-        require(components, 1, rank, where=f"{WHERE}.components")
+        integer(components, low=1, high=rank, where=f"{WHERE}.components")
     model = PCA(components, svd_solver="full").fit(normal)
     centred = validation - model.mean_
     explained = np.cumsum(np.square(centred @ model.components_.T).sum(axis=0))

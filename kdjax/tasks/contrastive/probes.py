@@ -68,7 +68,7 @@ def make(
     if chosen.module is None and training.epochs:
         raise InputError(
             f"config.training.epochs: expected 0, for the probe {probe['name']!r} is "
-            f"not trained; got {training.epochs}"
+            f"not trained; found {training.epochs}"
         )
     frozen = representations.frozen(encoder, model, dataset, seed)
     sources, _ = batches.inputs(

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array
 
 from kdjax import models
+from kdjax.checks import integer, number, numbers
 from kdjax.errors import InputError, call, lookup, recorded_settings, split_name
 from kdjax.stages import networks
 from kdjax.stages.representations import Features
@@ -69,6 +70,9 @@ def ridge(
     over the examples, so its scale is their number. What it predicts are not
     probabilities: its ECE says nothing.
     """
+    penalties = numbers(penalties, low=0, where="config.probe.penalties")
+    if not penalties:
+        raise InputError("config.probe.penalties: expected one or more, found none")
 
     def fit(features: Features) -> dict[str, np.ndarray]:
         from sklearn.linear_model import Ridge  # imported here: it takes a second
@@ -102,11 +106,8 @@ def knn(
     Wu et al. 2018, "Unsupervised feature learning via non-parametric instance
     discrimination" (they take 200 neighbours, T = .07).
     """
-    for name, value in (("neighbours", neighbours), ("temperature", temperature)):
-        if not (isinstance(value, int | float) and value > 0):
-            raise InputError(
-                f"config.probe.{name}: expected a number above 0, got {value!r}"
-            )
+    integer(neighbours, low=1, where="config.probe.neighbours")
+    number(temperature, above=0, where="config.probe.temperature")
 
     def fit(features: Features) -> dict[str, np.ndarray]:
         return {

@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 from kdjax import augment as augmentations
 from kdjax import files, losses
-from kdjax.data.dataset import require
+from kdjax.checks import boolean, integer, number
 from kdjax.errors import InputError, call
 from kdjax.stages import batches, networks
 from kdjax.stages.predictor import Predictor, of_stage
@@ -131,20 +131,16 @@ def predictor(stage: Stage, checkpoint: str) -> Predictor:
 
 def _check(settings: Contrast, training: Training) -> None:
     where = "config.contrast"
-    require(settings.temperature, 0.0, np.inf, where=f"{where}.temperature")
-    if settings.temperature == 0:
-        raise InputError(f"{where}.temperature: expected a number above 0, found 0")
-    require(settings.microbatches, 1, 2**31 - 1, where=f"{where}.microbatches")
+    number(settings.temperature, above=0, where=f"{where}.temperature")
+    integer(settings.microbatches, low=1, where=f"{where}.microbatches")
     if settings.chunk_size is not None:
-        require(settings.chunk_size, 1, 2**31 - 1, where=f"{where}.chunk_size")
-    for name in ("ring", "frozen_statistics"):
-        value = getattr(settings, name)
-        if not isinstance(value, bool):
-            raise InputError(f"{where}.{name}: expected True or False, found {value!r}")
+        integer(settings.chunk_size, low=1, where=f"{where}.chunk_size")
+    boolean(settings.ring, where=f"{where}.ring")
+    boolean(settings.frozen_statistics, where=f"{where}.frozen_statistics")
     if training.batch_size < 2:
         raise InputError(
             "config.training.batch_size: expected 2 or more, for the other examples "
-            f"are the negatives; got {training.batch_size}"
+            f"are the negatives; found {training.batch_size}"
         )
 
 

@@ -153,18 +153,27 @@ def _check_losses(
         x = jnp.broadcast_to(example, (2, *example.shape[1:]))
         return network.init_with_output(jax.random.key(0), x, train=False)[0]
 
-    def trace() -> Array:
-        labels, step = jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32)
-        taught = outputs(teacher.network.module) if teacher else None
-        return terms.total(weighted, outputs(module), taught, labels, step)[0]
+    def trace(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return jax.eval_shape(function, *arguments)
+        except InputError:
+            raise
+        except (ValueError, TypeError) as error:
+            line = str(error).splitlines()[0]
+            raise InputError(f"{where}: {line}") from error
 
-    try:
-        jax.eval_shape(trace)
-    except InputError:
-        raise
-    except (ValueError, TypeError) as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"config.model or config.losses: {line}") from error
+    def total(student: Outputs, taught: Outputs | None, name: str) -> Array:
+        labels, step = jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32)
+        one = {name: weighted[name]}
+        return terms.total(one, student, taught, labels, step)[0]
+
+    student = trace("config.model", lambda: outputs(module))
+    taught = teacher and trace(
+        "config.teacher", lambda: outputs(teacher.network.module)
+    )
+    for name in weighted:
+        where = f"config.losses.{name}"
+        trace(where, functools.partial(total, name=name), student, taught)
 
 
 def _loss_fn(

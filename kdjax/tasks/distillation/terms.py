@@ -3,19 +3,21 @@
     config.losses = {
         "cross_entropy": {"weight": 0.1},
         "kd": {"weight": 0.9, "temperature": 4.0},
-        "my_losses:focal_kd": {"weight": 1.0, "gamma": 2.0},
+        "focal": {"function": "my_losses:focal_kd", "weight": 1.0, "gamma": 2.0},
     }
 
-A term is a function that returns a scalar. Its parameters are named for what it is
-given (`GIVEN`); its other keyword-only arguments are its fields in the config. So a
-loss of `kdjax.losses`, or of one's own module, is a term as it stands: "module:name".
+A term is a function that returns a scalar: that of its name in TERMS, or its
+`function`, "module:name". Its parameters are named for what it is given (`GIVEN`); its
+other keyword-only arguments are its fields in the config. So a loss of `kdjax.losses`,
+or of one's own module, is a term as it stands. A public loss of labels gives NaN for an
+example that has none; a term that is to take part in `unlabelled` training gives such
+examples 0 and divides by the whole batch, as `cross_entropy` does here.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +25,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from kdjax import losses
+from kdjax.checks import number
 from kdjax.data.dataset import UNLABELLED
 from kdjax.errors import InputError, check_fields, look_up_or_import, lookup
 from kdjax.models import Outputs
@@ -123,11 +126,17 @@ def build(
     """{name: Weighted} of the config's `losses` section, without the absent ones."""
     terms = {}
     for name, section in spec.items():
-        function = look_up_or_import(name, TERMS, where="config.losses")
+        where, fields = f"config.losses.{name}", dict(section or {})
+        own = fields.pop("function", None)
+        if own is None:
+            function: Term = lookup(name, TERMS, where="config.losses")
+        elif isinstance(own, str) and ":" in own:
+            function = look_up_or_import(own, {}, where=f"{where}.function")
+        else:
+            raise InputError(f"{where}.function: expected 'module:name', found {own!r}")
         if section is None or section.get("weight") == 0:
             continue
-        where = f"config.losses.{name}"
-        terms[name] = _weighted(function, dict(section), where)
+        terms[name] = _weighted(function, fields, where)
         if not teacher and any(n.startswith("teacher_") for n in terms[name].given):
             raise InputError(f"{where}: needs a teacher, and this stage has none")
     if not terms:
@@ -153,12 +162,7 @@ def _weighted(function: Term, fields: dict[str, Any], where: str) -> Weighted:
         schema[name] = parameter.default
     fields = check_fields(fields, schema, where=where)
     weight, layers = fields.pop("weight"), fields.pop("layers", None)
-    if (
-        isinstance(weight, bool)
-        or not isinstance(weight, int | float)
-        or not 0 < weight < math.inf
-    ):
-        raise InputError(f"{where}.weight: expected a number >= 0, found {weight!r}")
+    number(weight, low=0, where=f"{where}.weight")
     return Weighted(weight, functools.partial(function, **fields), given, layers)
 
 

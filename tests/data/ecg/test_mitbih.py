@@ -384,10 +384,19 @@ def test_the_paper_protocol_splits_beats(mitdb):
     ("fields", "message"),
     [
         ({"protocol": "papper"}, r"config.data.protocol: .*did you mean 'paper'"),
-        ({"fold": 1}, r"config.data.fold: expected 0 to 0, found 1"),
-        ({"protocol": "paper", "fold": 5}, r"data.fold: expected 0 to 4, found 5"),
-        ({"test_groups": 5}, r"config.data.test_groups: expected 1 to 4, found 5"),
-        ({"validation_groups": 3}, r"data.validation_groups: expected 1 to 2, found"),
+        ({"fold": 1}, r"config.data.fold: expected an integer in \[0, 0\], found 1"),
+        (
+            {"protocol": "paper", "fold": 5},
+            r"data.fold: expected an integer in \[0, 4\], found 5",
+        ),
+        (
+            {"test_groups": 5},
+            r"data.test_groups: expected an integer in \[1, 4\], found 5",
+        ),
+        (
+            {"validation_groups": 3},
+            r"data.validation_groups: expected an integer in \[1, 2\], found 3",
+        ),
     ],
 )
 def test_impossible_fields_are_refused(mitdb, fields, message):

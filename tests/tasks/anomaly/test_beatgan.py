@@ -324,14 +324,14 @@ TEACHER = {"folder": "/nowhere", "config": CONFIG}
         ),
         (
             {"losses": {"adversarial": {"weight": -1.0}}},
-            "config.losses.adversarial.weight: expected a number of 0 or more, got -1",
+            "config.losses.adversarial.weight: expected a number >= 0, found -1",
         ),
         (
             {
                 "model": MODEL | PARTS,
                 "losses": ALL | {"contrastive": {"augment": VIEWS, "temperature": 0}},
             },
-            "config.losses.contrastive.temperature: expected a number above 0, got 0",
+            "config.losses.contrastive.temperature: expected a number above 0, found 0",
         ),
         (
             {"losses": {"self_distillation": {}}},
@@ -369,7 +369,7 @@ TEACHER = {"folder": "/nowhere", "config": CONFIG}
         ),
         (
             {"losses": {"adversarial": {"weight": float("nan")}}},
-            "config.losses.adversarial.weight: expected a number .* got nan",
+            "config.losses.adversarial.weight: expected a number .*found nan",
         ),
         (
             {"start": TEACHER | {"config": CONFIG | {"task": "autoencoder"}}},

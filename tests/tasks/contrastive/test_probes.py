@@ -229,11 +229,23 @@ OTHER = {"folder": "w/pretrain", "config": {"data": WAVES, "model": MODEL, "seed
         ({"name": "kn"}, r"config.probe.name: unknown name 'kn' .*'knn'"),
         ({"probe": {}}, "config.probe.name: missing"),
         ({"probe": {"name": "knn", "neighbors": 3}}, r"neighbors: .*'neighbours'"),
-        ({"probe": {"name": "knn", "neighbours": 0}}, "neighbours: .*above 0, got 0"),
-        ({"probe": {"name": "knn", "temperature": -1.0}}, "temperature: .*got -1.0"),
+        ({"probe": {"name": "knn", "neighbours": 0}}, "neighbours: .*>= 1, found 0"),
+        ({"probe": {"name": "knn", "neighbours": True}}, "neighbours: .*found True"),
+        (
+            {"probe": {"name": "knn", "temperature": -1.0}},
+            "temperature: .*> 0, found -1",
+        ),
         (
             {"training": loop.Training(epochs=3, batch_size=32)},
-            "config.training.epochs: expected 0, .*'knn' is not trained; got 3",
+            "config.training.epochs: expected 0, .*'knn' is not trained; found 3",
+        ),
+        (
+            {"probe": {"name": "ridge", "penalties": [1, -1.0]}},
+            r"config.probe.penalties\[1\]: expected a number >= 0, found -1.0",
+        ),
+        (
+            {"probe": {"name": "ridge", "penalties": []}},
+            "config.probe.penalties: expected one or more, found none",
         ),
         ({"encoder": OTHER}, r"config.encoder: the encoder takes .*\(32, 3\), .*\(8,"),
         ({"encoder": {"checkpoint": "last"}}, "config.encoder.stage: missing"),

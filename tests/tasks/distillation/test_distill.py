@@ -110,18 +110,26 @@ def by_position(student_logits, margin):
 HERE = "tests.tasks.distillation.test_distill"
 
 
+def own(function, **fields):
+    return {"own": {"function": function, "weight": 1.0} | fields}
+
+
 def test_a_function_of_ones_own_is_a_term():
     own = f"{HERE}:confident"
     loss, parts = total(
         {
-            own: {"weight": 2.0, "power": 2.0},
-            "kdjax.losses:kd_loss": {"weight": 1.0, "alpha": 0.5},
-            f"{HERE}:whole": {"weight": 0.5},
+            "own": {"function": own, "weight": 2.0, "power": 2.0},
+            "kd": {
+                "function": "kdjax.losses:kd_loss",
+                "weight": 1.0,
+                "alpha": 0.5,
+            },
+            "whole": {"function": f"{HERE}:whole", "weight": 0.5},
         },
         step=6,
     )
     expected = confident(STUDENT.logits, LABELS, power=2.0)
-    np.testing.assert_allclose(parts[own], expected, rtol=1e-6)
+    np.testing.assert_allclose(parts["own"], expected, rtol=1e-6)
     kd = losses.kd_loss(STUDENT.logits, TEACHER.logits, LABELS, alpha=0.5)
     np.testing.assert_allclose(loss, 2 * expected + kd + 0.5 * 6, rtol=1e-6)
 
@@ -129,10 +137,11 @@ def test_a_function_of_ones_own_is_a_term():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"no.module:x": {"weight": 1.0}}, "config.losses: 'no.module:x': No module"),
-        ({f"{HERE}:nothing": {"weight": 1.0}}, "has no attribute 'nothing'"),
-        ({f"{HERE}:confident": {"weight": 1.0, "powr": 1}}, r"powr: .*'power'"),
-        ({f"{HERE}:by_position": {"weight": 1.0}}, "parameter 'margin' is none of"),
+        (own("no.module:x"), "config.losses.own.function: 'no.module:x': No module"),
+        (own(f"{HERE}:nothing"), "has no attribute 'nothing'"),
+        (own("confident"), "own.function: expected 'module:name', found 'confident'"),
+        (own(f"{HERE}:confident", powr=1), r"own.powr: .*'power'"),
+        (own(f"{HERE}:by_position"), "own: parameter 'margin' is none of"),
         ({"kd": {"weight": -1}}, r"kd.weight: expected a number >= 0, found -1"),
         ({"kd": {"weight": float("nan")}}, "kd.weight: expected a number"),
         ({"kd": {"weight": "1"}}, "kd.weight: expected a number"),
@@ -144,14 +153,18 @@ def test_a_term_that_does_not_fit_is_said(spec, message):
         terms.build(spec, teacher=True)
 
 
-@pytest.mark.parametrize("name", ["kd", "amd", "kdjax.losses:soft_target_loss"])
-def test_a_term_that_asks_for_a_teacher_needs_one(name):
-    if name.endswith("soft_target_loss"):  # teacher_probabilities is given by nobody
-        with pytest.raises(InputError, match="'teacher_probabilities' is none of"):
-            terms.build({name: {"weight": 1.0}}, teacher=True)
-        return
+@pytest.mark.parametrize(
+    "spec", [{"kd": {"weight": 1.0}}, {"amd": {"weight": 1}}, own(f"{HERE}:whole")]
+)
+def test_a_term_that_asks_for_a_teacher_needs_one(spec):
     with pytest.raises(InputError, match="needs a teacher"):
-        terms.build({name: {"weight": 1.0}}, teacher=False)
+        terms.build(spec, teacher=False)
+
+
+def test_what_no_task_gives_is_said():
+    spec = own("kdjax.losses:soft_target_loss")
+    with pytest.raises(InputError, match="'teacher_probabilities' is none of"):
+        terms.build(spec, teacher=True)
 
 
 def test_an_absent_term_is_left_out():
@@ -236,7 +249,7 @@ def test_a_teacher_from_another_folder(tmp_path):
     task = wearable(tmp_path, losses=kd, teacher={"folder": str(teacher)})
     found = task.constants()["teacher"]["params"]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no stage here"):
         wearable(tmp_path, losses=kd, teacher={"folder": str(tmp_path / "none")})
     with pytest.raises(InputError, match=r"'chekpoint' .*'checkpoint'"):
         wearable(
