@@ -187,10 +187,10 @@ def reading_order(stages: Mapping[str, Fields]) -> list[str]:
 
 
 def _ancestors(stages: Mapping[str, Fields], name: str) -> set[str]:
-    found = {name}
+    names = {name}
     for other in _reads(stages[name]):
-        found |= _ancestors(stages, other)
-    return found
+        names |= _ancestors(stages, other)
+    return names
 
 
 def _is_done(this: _Seed, name: str) -> bool:

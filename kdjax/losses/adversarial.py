@@ -59,8 +59,8 @@ def beatgan_generator_loss(
     Raises:
         ValueError: shapes that do not fit.
     """
-    rebuilt = _mean_square(reconstruction, x)
-    return rebuilt + adversarial_weight * _mean_square(fake_features, real_features)
+    matched = _mean_square(fake_features, real_features)
+    return _mean_square(reconstruction, x) + adversarial_weight * matched
 
 
 def _mean_square(

@@ -155,16 +155,16 @@ def confusion_matrices(
     """
     checkpoint = experiment.settings.checkpoint
     runs = {stage: stage_runs(experiment, stage) for stage in stages}
-    size = drawing.heat_size(max(len(found[0].classes) for found in runs.values()))
+    size = drawing.heat_size(max(len(own[0].classes) for own in runs.values()))
     figure, axes = drawing.grid(
         len(runs), columns=2, width=size + 0.5, height=size - 0.4
     )
-    for axis, (stage, found) in zip(axes, runs.items(), strict=True):
-        matrices = [confusion(run, checkpoint) for run in found]
+    for axis, (stage, own) in zip(axes, runs.items(), strict=True):
+        matrices = [confusion(run, checkpoint) for run in own]
         counts = np.sum([m for m in matrices if m is not None], axis=0)
         per_cent = 100 * row_shares(counts)
         # a root scale: errors of a few per cent are what there is to see
-        drawing.heat(axis, per_cent, found[0].classes, top=100.0, gamma=0.5)
+        drawing.heat(axis, per_cent, own[0].classes, top=100.0, gamma=0.5)
         axis.set_title(drawing.wrapped(stage, 44), fontsize=11)
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")

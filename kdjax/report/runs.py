@@ -128,8 +128,8 @@ def read_experiment(
 
 def stage_runs(experiment: Experiment, stage: str) -> list[Run]:
     """The finished runs of `stage`, by seed."""
-    found = (experiment.runs.get((stage, seed)) for seed in experiment.seeds)
-    return [run for run in found if run is not None]
+    runs = (experiment.runs.get((stage, seed)) for seed in experiment.seeds)
+    return [run for run in runs if run is not None]
 
 
 def headlines(experiment: Experiment) -> list[Metric]:

@@ -17,10 +17,10 @@ def spread(
     values: Iterable[float | int], *, scale: float = 1.0, form: str = ".3f"
 ) -> str:
     """`0.945 ± 0.004` from one value a seed; `0.945` from one, a dash from none."""
-    found = list(values)
-    if not found:
+    known = list(values)
+    if not known:
         return NONE
-    mean, _, high, n = mean_interval(found)
+    mean, _, high, n = mean_interval(known)
     if n == 1:
         return f"{scale * mean:{form}}"
     return f"{scale * mean:{form}} ± {scale * (high - mean):{form}}"
@@ -33,10 +33,10 @@ def percent(shares: Iterable[float | int]) -> str:
 
 def number_range(values: Iterable[float | int]) -> str:
     """`5`, or `3 to 7` where they differ; a dash where there are none."""
-    found = sorted(values)
-    if not found:
+    known = sorted(values)
+    if not known:
         return NONE
-    low, high = f"{found[0]:g}", f"{found[-1]:g}"
+    low, high = f"{known[0]:g}", f"{known[-1]:g}"
     return low if low == high else f"{low} to {high}"
 
 
@@ -49,6 +49,6 @@ def cost_cells(runs: Sequence[Run]) -> list[str]:
         ("ms", 1.0, ".2f"),
         ("kib", 1.0, ",.0f"),
     ):
-        found = [run.cost[field] for run in runs if run.cost.get(field) is not None]
-        cells.append(format(scale * np.median(found), form) if found else NONE)
+        known = [run.cost[field] for run in runs if run.cost.get(field) is not None]
+        cells.append(format(scale * np.median(known), form) if known else NONE)
     return cells

@@ -140,8 +140,8 @@ def starting_from(
     overlay(shapes(begin.module, example), shapes(module, example), where=where)
 
     def initialise(rng: Array) -> TrainState:
-        state, found = init(rng), begin.load()
-        return state._replace(**overlay(found, model_of(state), where=where))
+        state = init(rng)
+        return state._replace(**overlay(begin.load(), model_of(state), where=where))
 
     return initialise
 
@@ -153,12 +153,12 @@ def shapes(module: nn.Module, example: Array) -> Tree:
     return {"params": variables.pop("params"), "model_state": variables}
 
 
-def overlay(found: Tree, fresh: Tree, *, where: str) -> Tree:
-    """`fresh` with the arrays that `found` has at the same paths.
+def overlay(trained: Tree, fresh: Tree, *, where: str) -> Tree:
+    """`fresh` with the arrays that `trained` has at the same paths.
 
     InputError that names `where` if their shapes differ, or an encoder's is missing.
     """
-    known = dict(jax.tree_util.tree_leaves_with_path(found))
+    known = dict(jax.tree_util.tree_leaves_with_path(trained))
 
     def choose(path: tuple[Any, ...], leaf: Any) -> Any:
         text = jax.tree_util.keystr(path)

@@ -54,7 +54,7 @@ def make(
     fit: Detector = call(factory, fields, where="config.detector", seed=seed)
     if training.epochs:
         raise InputError(
-            "config.training.epochs: expected 0, for a detector is not trained; got "
+            "config.training.epochs: expected 0, for a detector is not trained; found "
             f"{training.epochs}"
         )
     read = None

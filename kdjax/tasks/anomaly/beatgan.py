@@ -144,7 +144,9 @@ def _terms(sections: Mapping[str, Mapping[str, Any] | None]) -> Terms:
         kind = lookup(name, kinds, where="config.losses")
         if fields is None:
             if name == "adversarial":
-                raise InputError(f"{where}: expected its fields, got None (weight 0?)")
+                raise InputError(
+                    f"{where}: expected its fields, found None (weight 0?)"
+                )
             continue
         terms[name] = call(kind, fields, where=where)
         for field, value in terms[name]._asdict().items():

@@ -111,7 +111,7 @@ def threshold(normal: Float[np.ndarray, " n"], false_alarms: float) -> float:
     """
     if not 0 < false_alarms < 1:
         raise InputError(
-            f"false alarms: expected a fraction between 0 and 1, got {false_alarms}"
+            f"false alarms: expected a fraction between 0 and 1, found {false_alarms}"
         )
     ranked = np.sort(np.where(np.isnan(normal), np.inf, normal))
     allowed = int(false_alarms * len(ranked) + 1e-9)  # .29 of 100 is 28.999...

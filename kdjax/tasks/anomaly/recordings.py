@@ -86,7 +86,7 @@ def score_recording(
 def check_paths(source: Path, output: Path, figures: Path | None) -> None:
     """InputError for what cannot be written, before the work."""
     if output.resolve() == source.resolve() or output.suffix in WFDB_SUFFIXES:
-        raise InputError(f"--output: expected another file than --input, got {output}")
+        raise InputError(f"--output: expected another file than --input, found {output}")
     if output.is_dir():
         raise InputError(f"--output: expected a file, found the folder {output}")
     for flag, folder in (("output", output.parent), ("figures", figures)):
@@ -128,7 +128,7 @@ def _threshold(folder: Path, which: str, false_alarms: float, relative: bool) ->
     """See kdjax.tasks.anomaly.metrics.threshold."""
     if not 0 < false_alarms < 1:
         raise InputError(
-            f"--false_alarms: expected a fraction between 0 and 1, got {false_alarms}"
+            f"--false_alarms: expected a fraction between 0 and 1, found {false_alarms}"
         )
     stored = scores_in(folder)
     if stored is None:

@@ -329,7 +329,7 @@ def test_more_components_than_there_can_be_are_refused():
     [
         (
             {"training": training()},
-            "config.training.epochs: expected 0, .* is not trained; got 1",
+            "config.training.epochs: expected 0, .* is not trained; found 1",
         ),
         (
             {"training": training(epochs=0, select="accuracy")},

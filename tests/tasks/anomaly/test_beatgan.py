@@ -365,7 +365,7 @@ TEACHER = {"folder": "/nowhere", "config": CONFIG}
         ),
         (
             {"losses": {"adversarial": None}},
-            "config.losses.adversarial: expected its fields, got None",
+            "config.losses.adversarial: expected its fields, found None",
         ),
         (
             {"losses": {"adversarial": {"weight": float("nan")}}},

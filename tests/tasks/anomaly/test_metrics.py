@@ -107,7 +107,7 @@ def test_the_fraction_of_false_alarms_is_reached(n, fraction, above):
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 5.0, float("nan")])
 def test_a_wrong_fraction_of_false_alarms_is_named(fraction):
-    with pytest.raises(InputError, match=f"between 0 and 1, got {fraction}"):
+    with pytest.raises(InputError, match=f"between 0 and 1, found {fraction}"):
         metrics.threshold(np.arange(5.0), fraction)
 
 

@@ -436,11 +436,11 @@ def test_a_bad_record(stage, tmp_path, capsys, name, content, message):
         ("which=first", "flag --which=first"),
         (
             "false_alarms=5",
-            "--false_alarms: expected a fraction between 0 and 1, got 5.0",
+            "--false_alarms: expected a fraction between 0 and 1, found 5.0",
         ),
         ("input=/nowhere/a.csv", "/nowhere/a.csv: expected this file, found none"),
         ("figures=LICENSE", "--figures: LICENSE: expected a folder to write in"),
-        ("output=LICENSE.dat", "--output: expected another file than --input, got"),
+        ("output=LICENSE.dat", "--output: expected another file than --input, found"),
         ("output=kdjax", "--output: expected a file, found the folder kdjax"),
         ("output=LICENSE/a.csv", "--output: LICENSE: expected a folder to write in"),
         ("more", "unexpected argument 'more'"),
