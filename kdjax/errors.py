@@ -96,6 +96,13 @@ def call(
 REQUIRED = inspect.Parameter.empty  # the default of a field that has none
 
 
+def section(value: Any, *, where: str) -> Mapping[str, Any]:
+    """`value` if it is a section of a config; InputError if it is anything else."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where}: expected a section of fields, found {value!r}")
+    return value
+
+
 def check_fields(
     fields: Mapping[str, Any], schema: Mapping[str, Any], *, where: str
 ) -> dict[str, Any]:
@@ -103,6 +110,7 @@ def check_fields(
 
     InputError that names a field that is not, and the nearest one, or that is missing.
     """
+    section(fields, where=where)
     for name in fields:
         if name not in schema:
             raise InputError(f"{where}.{name}: unknown field{nearest(name, schema)}")

@@ -8,6 +8,7 @@ a section with a `stage` field (`teacher = {"stage": "teacher", "checkpoint": "b
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -24,6 +25,7 @@ from kdjax.errors import (
     nearest,
     record_settings,
     recorded_settings,
+    section,
 )
 from kdjax.report.document import write_report
 from kdjax.report.runs import report_settings
@@ -54,7 +56,8 @@ def run(
       rerun_stale: train the stages anew whose data, or what they read of an earlier
         stage, changed since; otherwise such a stage is an InputError.
 
-    Raises InputError before anything compiles where the config or the data are wrong.
+    Raises InputError before anything compiles where the config or the data are wrong; a
+    fault in the data that another seed draws is said before that seed's first stage.
     """
     stages = resolve(config)
     order = reading_order(stages)
@@ -66,8 +69,14 @@ def run(
     devices = parallel.make(
         config.get("parallel", "pmap"), devices=config.get("devices")
     )
-    for seed in seeds(config):
-        _run_seed(_Seed(stages, seed, workdir, devices, rerun_stale), order, config)
+    batches.forget()  # files may have changed since the last run of this process
+    every = [
+        _Seed(stages, seed, workdir, devices, rerun_stale) for seed in seeds(config)
+    ]
+    for this in every:  # what was done otherwise is said before anything trains
+        _to_do(this, order)
+    for this in every:
+        _run_seed(this, order, config)
     if only is None:
         path = write_report(
             workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
@@ -101,11 +110,7 @@ class _Built(NamedTuple):
 
 def _run_seed(this: _Seed, order: Sequence[str], config: Fields) -> None:
     """Trains the stages of one seed that are not done, all checked before the first."""
-    todo: set[str] = set()
-    for name in order:  # in which what is read comes first
-        anew = not _is_done(this, name) or _why_stale(this, name) is not None
-        if anew or todo.intersection(_reads(this.stages[name])):
-            todo.add(name)
+    todo = _to_do(this, order)
     built = {name: _build(this, name) for name in order if name in todo}
     files.write_json(this.workdir / "config.json", config)
     for name, stage in built.items():
@@ -113,6 +118,16 @@ def _run_seed(this: _Seed, order: Sequence[str], config: Fields) -> None:
             record.clear(this.folder(name), ALL.artefacts)
         if not _is_done(this, name):  # what it reads may have come out the same
             _run_stage(this, name, stage)
+
+
+def _to_do(this: _Seed, order: Sequence[str]) -> set[str]:
+    """The stages of a seed that are not done, stale, or read one that is either."""
+    todo: set[str] = set()
+    for name in order:  # in which what is read comes first
+        anew = not _is_done(this, name) or _why_stale(this, name) is not None
+        if anew or todo.intersection(_reads(this.stages[name])):
+            todo.add(name)
+    return todo
 
 
 def seeds(config: Fields) -> list[int]:
@@ -130,8 +145,12 @@ def resolve(config: Fields) -> dict[str, Fields]:
 
     A section that is None is left out: a stage so drops what its task does not take.
     """
-    if not config.get("stages"):
-        raise InputError("config.stages: expected at least one stage")
+    named = config.get("stages")
+    if not isinstance(named, Mapping) or not named:
+        raise InputError(f"config.stages: expected sections by name, found {named!r}")
+    for name, changes in named.items():
+        if changes is not None:
+            section(changes, where=f"config.stages.{name}")
     common = {k: v for k, v in config.items() if k not in EXPERIMENT_FIELDS}
     merged = {
         name: merge(common, changes or {}) for name, changes in config["stages"].items()
@@ -159,12 +178,13 @@ def merge(base: Fields, changes: Mapping[str, Any]) -> Fields:
 
 
 def _reads(fields: Any) -> Iterator[str]:
-    """The stages that a stage's config names."""
+    """The stages that a stage's config names; a field of its data names none."""
     if isinstance(fields, Mapping):
         if isinstance(fields.get("stage"), str):
             yield fields["stage"]
-        for value in fields.values():
-            yield from _reads(value)
+        for name, value in fields.items():
+            if name != "data":
+                yield from _reads(value)
 
 
 def reading_order(stages: Mapping[str, Fields]) -> list[str]:
@@ -219,6 +239,8 @@ def _why_stale(this: _Seed, name: str) -> str | None:
     reads = {
         read.section: record.what_is_read(read)
         for read in record.sections_read(_located(this, this.stages[name]))
+        # of another experiment that is gone nothing can be said
+        if read.config is not None or (read.folder / record.CONFIG).exists()
     }
     why = record.why_stale(
         record.read_record(folder),
@@ -251,13 +273,21 @@ def _fingerprint(this: _Seed, name: str) -> str:
 
 
 def _located(this: _Seed, fields: Any) -> Any:
-    """Every {"stage": NAME} with that stage's folder and config in its place."""
+    """Every {"stage": NAME} with that stage's folder and config in its place.
+
+    "{seed}" in a {"folder": ...} of another experiment is this seed's number.
+    """
     if not isinstance(fields, Mapping):
         return fields
-    located = {key: _located(this, value) for key, value in fields.items()}
+    located = {
+        key: value if key == "data" else _located(this, value)
+        for key, value in fields.items()
+    }
     if isinstance(fields.get("stage"), str):
         read = located.pop("stage")
         located |= {"folder": this.folder(read), "config": this.config(read)}
+    elif isinstance(fields.get("folder"), str):
+        located["folder"] = fields["folder"].replace("{seed}", str(this.seed))
     return located
 
 
@@ -267,7 +297,7 @@ def _stream(this: _Seed, name: str) -> int:
     given = (fields.get("training") or {}).get("stream")
     if given is not None:
         return int(given)
-    start = fields.get("start") or {}
+    start = section(fields.get("start") or {}, where="config.start")
     if "stage" in start:
         return 1 + _stream(this, start["stage"])
     if "folder" in start:
@@ -283,9 +313,9 @@ def _build(this: _Seed, name: str) -> _Built:
     try:
         with recorded_settings() as settings:
             make = lookup(fields.pop("task", None), ALL.tasks, where="config.task")
-            section = fields.pop("training", None) or {}
+            given = fields.pop("training", None) or {}
             training: loop.Training = call(
-                loop.Training, section, where="config.training"
+                loop.Training, given, where="config.training"
             )
             stream = _stream(this, name)
             record_settings({"config.training": {"stream": stream}})
@@ -340,9 +370,15 @@ def _run_stage(this: _Seed, name: str, built: _Built) -> None:
             read.section: record.what_is_read(read)
             for read in record.sections_read(_located(this, this.stages[name]))
         },
+        devices=this.devices,
     )
-    if (folder / record.RECORD).exists():  # it goes on
+    if (folder / record.CONFIG).exists():  # it goes on
         begun = record.read_record(folder)
+        difference = _difference(begun["settings"], json.loads(json.dumps(settings)))
+        if difference:
+            raise InputError(
+                f"{folder} was begun by another kdjax: {difference}; remove that folder"
+            )
         known = begun | {"resumed": [*begun.get("resumed", ()), known["environment"]]}
     files.write_json(folder / record.RECORD, known)
     files.write_json(folder / record.CONFIG, config)

@@ -30,7 +30,7 @@ from kdjax.augment.series import (
 )
 from kdjax.augment.wearable import mix1, mix2, noise, removal, shift
 from kdjax.checks import integer, number
-from kdjax.errors import check_fields, lookup
+from kdjax.errors import check_fields, lookup, section
 
 SERIES: dict[str, Callable[..., Array]] = {
     "channel_dropout": channel_dropout,
@@ -108,7 +108,7 @@ def build(spec: Mapping[str, Any] | None, *, where: str = "config.augment") -> A
     """
     if spec is None:
         return _identity
-    ranges = dict(spec)
+    ranges = dict(section(spec, where=where))
     transform = lookup(ranges.pop("name", ""), AUGMENTATIONS, where=f"{where}.name")
     parameters = inspect.signature(transform).parameters.values()
     known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}

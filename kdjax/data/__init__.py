@@ -16,9 +16,10 @@ from kdjax.data.dataset import (
     epoch_order,
     index_batches,
     keep_labels,
+    normals,
     take,
 )
-from kdjax.data.ecg.mitbih import mitbih, normals
+from kdjax.data.ecg.mitbih import mitbih
 from kdjax.data.ecg.records import read_beats
 from kdjax.data.ecg.synthetic import synthetic_ecg
 from kdjax.data.images import cifar10, image_folder

@@ -69,6 +69,11 @@ def take(examples: Examples, index: NDArray[np.integer]) -> Examples:
     return Examples(x[index], y[index], group[index], key[index])
 
 
+def normals(examples: Examples) -> NDArray[np.intp]:
+    """The rows of class 0, the normal one where there are anomalies."""
+    return np.flatnonzero(examples.y == 0)
+
+
 def as_float(x: NDArray[Any] | ImageFiles) -> NDArray[np.float32]:
     """`x` as an array float32: files are read, uint8 pixels become 0 to 1."""
     array: NDArray[Any] = x.read() if isinstance(x, ImageFiles) else x

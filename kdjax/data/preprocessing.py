@@ -2,7 +2,9 @@
 
 A step is plain data, {"name": one of STEPS, **its constants}, so that a stage's record
 holds it and a trained network takes raw examples anywhere. Loaders use the same
-functions, and so the same bits come out.
+functions, and so the same bits come out; but for images that stay in their files, which
+the compiled step divides (a pixel may differ by 1e-7), and which are first resized and
+cut to squares by `data.stream.read_image`.
 """
 
 from __future__ import annotations

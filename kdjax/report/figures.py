@@ -134,7 +134,9 @@ def headline_by_stage(experiment: Experiment, path: Path) -> None:
     axis.set_yticks(range(len(shown)), [drawing.wrapped(s, 44) for s in shown])
     axis.set_ylim(len(shown) - 0.4, -0.6)
     left, right = axis.get_xlim()
-    axis.set_xlim(max(left, 0.0), min(right, what.scale))
+    every = [v for seeds in values.values() for v in seeds.values()]
+    if min(every) >= 0 and max(every) <= 1:  # an interval may pass what can be
+        axis.set_xlim(max(left, 0.0), min(right, what.scale))
     axis.set_xlabel(
         f"test {what.label}{what.unit}, {experiment.settings.checkpoint} checkpoint\n"
         "bar: mean and 95 % interval; dots: single seeds"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 from kdjax.checks import number
 from kdjax.errors import InputError, call, lookup
 from kdjax.files import read_json
-from kdjax.stages.record import read_record
-from kdjax.training.metrics import CLASSIFICATION, Metric
+from kdjax.stages.record import CONFIG, read_record
+from kdjax.training.metrics import CLASSIFICATION, Metric, read_log
 
 _FIELDS = {  # what every results.json has
     "data": str,
@@ -118,6 +117,7 @@ def read_experiment(
             f"{workdir}: expected finished stages (seed_<k>/<stage>/results.json),"
             " found none"
         )
+    _check_one_config(runs)
     config = _optional(workdir / "config.json")
     names = set(config.get("stages") or {}) | {stage for stage, _ in runs}
     seeds = set(config.get("seeds") or ()) | {seed for _, seed in runs}
@@ -249,33 +249,35 @@ def _run(folder: Path) -> Run:
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; of two for one step the later, written on resuming.
+    """The rows of metrics.jsonl; of two for one step the later, written on resuming."""
+    rows = {(row["kind"], row["step"]): row for row in read_log(path)}
+    return sorted(rows.values(), key=lambda row: row["step"])
 
-    A kill may leave the last line half-written: it is dropped, any other is an error.
-    """
-    lines = path.read_text().splitlines() if path.exists() else []
-    records: dict[tuple[str, int], dict[str, Any]] = {}
-    for row, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            records[record["kind"], record["step"]] = record
-        except (ValueError, KeyError, TypeError) as error:
-            if row == len(lines):
-                break
+
+def _check_one_config(runs: Mapping[tuple[str, int], Run]) -> None:
+    """The seeds of a stage must be of one config; those without a file are not seen."""
+    first: dict[str, tuple[Run, Any]] = {}
+    for (stage, _), run in sorted(runs.items()):
+        config = {k: v for k, v in _optional(run.file(CONFIG)).items() if k != "seed"}
+        known, expected = first.setdefault(stage, (run, config))
+        if config and expected and config != expected:
             raise InputError(
-                f"{path}: line {row}: expected a JSON object with kind and step,"
-                f" found {line[:60]!r}"
-            ) from error
-    return sorted(records.values(), key=lambda record: record["step"])
+                f"{run.folder}: expected the config of {known.folder}, found another; "
+                "runs of different configs go to different workdirs"
+            )
 
 
 def _check(settings: Settings, stages: Collection[str]) -> None:
     known, where = dict.fromkeys(stages), "config.report"
     checkpoints = {"last": None, "best": None}
     lookup(settings.checkpoint, checkpoints, where=f"{where}.checkpoint")
+    for field in ("comparisons", "confusion", "order"):
+        value = getattr(settings, field)
+        if value is not None and not isinstance(value, list | tuple):
+            raise InputError(f"{where}.{field}: expected a list, found {value!r}")
     pairs = settings.comparisons or ()
     for pair in pairs:
-        if isinstance(pair, str) or len(pair) != 2:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise InputError(
                 f"{where}.comparisons: expected [stage, reference], found {pair!r}"
             )

@@ -64,8 +64,10 @@ def load(spec: Mapping[str, Any], seed: int) -> Dataset:
 
 @functools.lru_cache(maxsize=64)
 def _fingerprint(spec: str, seed: int) -> str:
-    sha = hashlib.sha256()
-    for name, split in splits(_load(spec, seed)[0]).items():
+    dataset = _load(spec, seed)[0]
+    used = [dataset.classes, dataset.channels, dataset.preprocessing]
+    sha = hashlib.sha256(json.dumps(used).encode())
+    for name, split in splits(dataset).items():
         sha.update(name.encode())
         for field in (split.x, split.y, split.group, split.key):
             if isinstance(field, ImageFiles):
@@ -77,11 +79,17 @@ def _fingerprint(spec: str, seed: int) -> str:
 
 
 def fingerprint(spec: Mapping[str, Any], seed: int) -> str:
-    """SHA-256 of every split's examples, labels, groups and keys.
+    """SHA-256 of every split's examples, labels, groups and keys, and their scaling.
 
     Of images that stay in their files, of their names, sizes and times.
     """
     return _fingerprint(json.dumps(spec), seed)
+
+
+def forget() -> None:
+    """Reads data anew from here on: their files may have changed."""
+    _load.cache_clear()
+    _fingerprint.cache_clear()
 
 
 def splits(dataset: Dataset) -> dict[str, Examples]:

@@ -21,11 +21,12 @@ from kdjax.errors import (
     lookup,
     record_settings,
     recorded_settings,
+    section,
     split_name,
 )
 from kdjax.models import Outputs
 from kdjax.stages import batches
-from kdjax.stages.record import Stage, read_stage
+from kdjax.stages.record import RESULTS, Stage, fields_of, read_stage
 from kdjax.training.checkpoint import KINDS, load_model, model_of
 from kdjax.training.host import compile_once
 from kdjax.training.parallel import AXIS
@@ -83,22 +84,26 @@ def read(
     stage learnt from what this one validates or tests on; no checkpoint is read before
     `load` is called.
     """
-    for name in spec:
+    for name in section(spec, where=where):
         lookup(name, dict.fromkeys((*FIELDS, *fields)), where=where)
     if "folder" not in spec:
         raise InputError(f"{where}.stage: missing, and it has no default")
     checkpoint = spec.get("checkpoint", "best")
     lookup(checkpoint, dict.fromkeys(KINDS), where=f"{where}.checkpoint")
-    folder = Path(spec["folder"])
-    config = spec.get("config") or read_stage(folder).config
+    folder = Path(str(spec["folder"]))
+    config = spec.get("config") or _finished(folder, where).config
     if task is not None and config.get("task") != task:
         raise InputError(
             f"{where}: expected a stage of the task {task!r}, {folder} is of "
             f"{config.get('task')!r}"
         )
-    with recorded_settings():  # that stage's own, which its record has
+    if not config.get("model"):
+        raise InputError(
+            f"{where}: {folder}: its task, {config.get('task')!r}, trains no network"
+        )
+    with recorded_settings() as settings:  # that stage's own, which its record has
         known = batches.load(config["data"], config["seed"])
-        network = module(config["model"], known.classes)
+        network = module(_made_of(folder, config), known.classes)
     _check_same_inputs(known, dataset, where)
     _check_held_out(known, dataset, where)
 
@@ -106,7 +111,27 @@ def read(
         template = shapes(network, batches.first(dataset))
         return load_model(folder, checkpoint, template)
 
-    return Trained(network, known.classes, load, config["model"])
+    own = fields_of(settings, "config.model") | {"name": config["model"]["name"]}
+    return Trained(network, known.classes, load, own)
+
+
+def _finished(folder: Path, where: str) -> Stage:
+    """A stage of another experiment; InputError unless it is done, of today's data."""
+    stage = read_stage(folder)
+    if not (folder / RESULTS).exists():
+        raise InputError(f"{where}: {folder}: expected a finished stage; is it done?")
+    now = batches.fingerprint(stage.config["data"], stage.config["seed"])
+    if stage.record["fingerprint"] != now:
+        raise InputError(f"{where}: {folder}: its data changed since it was trained")
+    return stage
+
+
+def _made_of(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `model` section of a stage, with the defaults of then if it is trained."""
+    if (folder / RESULTS).exists():
+        return read_stage(folder).section("model")
+    spec: Mapping[str, Any] = config["model"]
+    return spec
 
 
 def model_of_stage(stage: Stage, checkpoint: str, module: nn.Module) -> Tree:
@@ -178,7 +203,11 @@ def overlay(trained: Tree, fresh: Tree, *, where: str) -> Tree:
 
 
 def _check_same_inputs(known: Dataset, dataset: Dataset, where: str) -> None:
-    """A network must see examples as those it learnt from."""
+    """A network must see examples as those it learnt from.
+
+    Of the same examples the scaling must be the same; other data are scaled by their
+    own training split, as the network's were by theirs.
+    """
     shapes = known.test.x.shape[1:], dataset.test.x.shape[1:]
     whose = where.removeprefix("config.")
     if shapes[0] != shapes[1]:
@@ -186,8 +215,7 @@ def _check_same_inputs(known: Dataset, dataset: Dataset, where: str) -> None:
             f"{where}: the {whose} takes examples of shape {shapes[0]}, this stage's "
             f"data have {shapes[1]}"
         )
-    same = np.array_equal(known.test.key, dataset.test.key)
-    if same and not _equal(known.test.x, dataset.test.x):
+    if _same_test(known, dataset) and known.preprocessing != dataset.preprocessing:
         raise InputError(
             f"{where}: the {whose} learnt on examples standardised otherwise than this "
             "stage's; give both the same training subjects"
@@ -208,6 +236,8 @@ def _check_held_out(known: Dataset, dataset: Dataset, where: str) -> None:
             shared = np.isin(key, known.train.key)
         else:
             shared = np.isin(dataset.content[place], known.content[0])
+            # twins within one data set are its own affair
+            shared &= ~np.isin(dataset.content[place], dataset.content[0])
         if shared.any():
             raise InputError(
                 f"{where}: that stage was trained on {shared.sum()} of this stage's "
@@ -215,7 +245,10 @@ def _check_held_out(known: Dataset, dataset: Dataset, where: str) -> None:
             )
 
 
-def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return np.array_equal(a, b)
-    return type(a) is type(b)  # files are never standardised
+def _same_test(one: Dataset, other: Dataset) -> bool:
+    """Whether both are tested on the same examples."""
+    if one.loader != other.loader:
+        return False
+    if one.content is not None and other.content is not None:
+        return np.array_equal(one.content[-1], other.content[-1])
+    return np.array_equal(one.test.key, other.test.key)

@@ -17,6 +17,7 @@ from kdjax import files
 from kdjax.errors import InputError, Settings
 from kdjax.training import environment
 from kdjax.training.checkpoint import model_digest
+from kdjax.training.parallel import Parallel
 
 FORMAT = 2  # 1 had no record: kdjax 0.1
 CONFIG, RECORD, RESULTS = "config.json", "record.json", "results.json"
@@ -44,16 +45,16 @@ class Stage(NamedTuple):
 
         kdjax's own may change; what was trained does not.
         """
-        return _section(self.record["settings"], f"config.{name}")
+        return fields_of(self.record["settings"], f"config.{name}")
 
 
-def _section(settings: Settings, where: str) -> dict[str, Any]:
+def fields_of(settings: Settings, where: str) -> dict[str, Any]:
     """The fields of a section, its own sections inside it again."""
     fields = dict(settings.get(where, {}))
     for key in settings:
         parent, _, name = key.rpartition(".")
         if parent == where:
-            fields[name] = _section(settings, key)
+            fields[name] = fields_of(settings, key)
     return fields
 
 
@@ -97,8 +98,9 @@ def describe(
     settings: Settings,
     fingerprint: str,
     reads: Mapping[str, Any],
+    devices: Parallel,
 ) -> dict[str, Any]:
-    """The record of a stage that begins here and now."""
+    """The record of a stage that begins here and now, on these devices."""
     return {
         "format": FORMAT,
         "stage": stage,
@@ -108,7 +110,7 @@ def describe(
         "fingerprint": fingerprint,
         "reads": dict(reads),
         "settings": settings,
-        "environment": environment.describe(),
+        "environment": environment.describe(devices),
     }
 
 
@@ -125,8 +127,8 @@ class Read(NamedTuple):
 
 
 def sections_read(fields: Any, path: str = "") -> Iterator[Read]:
-    """The sections of a stage's config that name a folder, wherever they stand."""
-    if not isinstance(fields, Mapping):
+    """The sections of a stage's config that name a folder, but for its data's."""
+    if not isinstance(fields, Mapping) or path == "data":
         return
     if "folder" in fields and path:
         folder = Path(fields["folder"])
@@ -183,8 +185,14 @@ def why_stale(
 
 
 def clear(folder: Path, artefacts: Mapping[str, str]) -> None:
-    """Removes what a stage left, so that it begins anew; other files stay."""
-    for name in (*ALL_LEAVE, *artefacts):
+    """Removes what a stage left, so that it begins anew; other files stay.
+
+    The results first and the record last: killed in between, the stage is neither done
+    nor gone on with, but still stale.
+    """
+    first, last = (RESULTS, "checkpoints"), (CONFIG, RECORD)
+    others = {*ALL_LEAVE, *artefacts}.difference(first, last)
+    for name in (*first, *sorted(others), *last):
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path)
@@ -206,4 +214,5 @@ def in_brief(record: Mapping[str, Any]) -> str:
         + (f" at {commit[:9]}{state}" if commit else "")
         + f", {versions}, Python {where['python']}; {where['devices']} x {device}, "
         f"{where['threads']} threads; {where['date'][:10]}"
+        + (", gone on with later" if record.get("resumed") else "")
     )

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-from kdjax.report.runs import Experiment
+from kdjax.report.runs import Experiment, Place
 from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
 from kdjax.training.loop import Task
 from kdjax.training.metrics import Metric
-
-# (name, caption) -> the file to draw to
-Place = Callable[[str, str], Path]
 
 
 class System(NamedTuple):
@@ -38,7 +34,15 @@ class System(NamedTuple):
 
 
 def united(systems: Sequence[System]) -> System:
-    """All systems as one, for what need not tell them apart."""
+    """All systems as one, for what need not tell them apart.
+
+    ValueError where two give a task or an artefact one name. Of two metrics of a name
+    (each has its own `loss`) the last is kept: a task has its own.
+    """
+    for kind in ("tasks", "artefacts"):
+        names = [name for system in systems for name in getattr(system, kind)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{kind}: {min(twice)!r} is of two systems")
     return System(
         tasks={k: v for system in systems for k, v in system.tasks.items()},
         predictors={k: v for system in systems for k, v in system.predictors.items()},

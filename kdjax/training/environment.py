@@ -15,12 +15,16 @@ from typing import Any
 import jax
 
 from kdjax import __version__
+from kdjax.training.parallel import Parallel
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "scipy")
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "scipy"),
+    *("scikit-learn", "pillow", "wfdb"),
+)
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def describe() -> dict[str, Any]:
+def describe(used: Parallel) -> dict[str, Any]:
     """All that results may depend on beside the config and the data; plain values.
 
     commit: of the checkout that kdjax is in, `clean` whether its tracked files are as
@@ -35,7 +39,8 @@ def describe() -> dict[str, Any]:
         **commit(),
         "platform": devices[0].platform,
         "device": devices[0].device_kind,
-        "devices": len(devices),
+        "devices": used.devices,
+        "parallel": used.name,
         "processes": jax.process_count(),
         "processor": processor(),
         "threads": threads(),

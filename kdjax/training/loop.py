@@ -45,10 +45,12 @@ class Task(NamedTuple):
 
     init: rng -> TrainState, on one device; called on the host.
     step: (state, batch, constants, rng) -> (state, metrics). One device's part, with
-      collectives over parallel.AXIS; state and metrics equal on all devices.
+      collectives over parallel.AXIS; state and metrics equal on all devices, `loss` and
+      `grad_norm` among the metrics.
     evaluate: (model, batch, constants) -> {name: (sum, count)}, summed over devices,
       leaving out the examples whose batch["mask"] is 0; model = model_of(state).
-    summarize: {name: (sum, count)} of a whole split -> {name: value} (on the host).
+    summarize: {name: (sum, count)} of a whole split -> {name: value} (on the host),
+      `loss` among them.
     metrics: {name: Metric} of what `summarize` gives and a checkpoint can be chosen by.
     data: {"train": Source, "validation": Source, "test": Source}.
     constants: () -> the pytree that every step reads and none changes: the examples
@@ -78,8 +80,8 @@ class Training:
 
     epochs: passes over the training split; 0 evaluates the network as it starts.
     batch_size, eval_batch_size: over all devices together.
-    eval_epochs, checkpoint_epochs: validate, and save, every so many epochs and at the
-      end.
+    checkpoint_epochs: validate and save every so many epochs, and at the end.
+    eval_epochs: validate every so many epochs as well.
     log_steps: one row of means in metrics.jsonl every so many steps.
     select: the validation metric that chooses `best`; its direction is its own.
     tensorboard: also write event files (needs kdjax[tensorboard]).

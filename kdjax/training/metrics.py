@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from kdjax.errors import InputError
+from kdjax.files import write_text
 from kdjax.training.parallel import AXIS
 
 Sums = dict[str, tuple[Any, Any]]
@@ -137,10 +138,7 @@ class MetricsLog:
         """Opens the log, dropping the lines a killed run wrote past `after_step`."""
         self._path = folder / "metrics.jsonl"
         kept = [row for row in read_log(self._path) if row["step"] <= after_step]
-        text = "".join(json.dumps(row) + "\n" for row in kept)
-        aside = self._path.with_suffix(".tmp")
-        aside.write_text(text)
-        aside.replace(self._path)
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self._path.open("a")
         self._events = _event_writer(folder, after_step) if tensorboard else None
 
@@ -162,12 +160,24 @@ class MetricsLog:
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a half-written last line is left out."""
-    if not path.exists():
-        return
-    for line in path.read_text().splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield json.loads(line)
+    """The rows of a metrics.jsonl, none where there is no file.
+
+    A kill may leave the last line half-written: it is left out. InputError for any
+    other line that is no object with a kind and a step.
+    """
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):
+            return
+        try:
+            row = json.loads(line)
+            row["kind"], row["step"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: line {number}: expected a JSON object with kind and step,"
+                f" found {line[:60].strip()!r}"
+            ) from error
+        yield row
 
 
 def _event_writer(folder: Path, after_step: int) -> Any:

@@ -17,7 +17,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from kdjax.errors import InputError, lookup
+from kdjax.checks import integer
+from kdjax.errors import lookup
 
 AXIS = "devices"
 
@@ -25,7 +26,7 @@ Tree = Any
 
 
 class Parallel(NamedTuple):
-    """How to run on `devices` devices.
+    """How to run on `devices` devices; `name` is "pmap" or "shard_map".
 
     replicate: tree of arrays -> the same tree, whole on every device.
     shard: {name: [batch, ...]} on the host -> the form that a compiled function takes.
@@ -35,6 +36,7 @@ class Parallel(NamedTuple):
       the state's buffers to the result.
     """
 
+    name: str
     devices: int
     replicate: Callable[[Tree], Tree]
     shard: Callable[[dict[str, np.ndarray]], Tree]
@@ -47,14 +49,13 @@ def make(name: str, *, devices: int | None = None) -> Parallel:
         name, {"pmap": _pmap, "shard_map": _shard_map}, where="config.parallel"
     )
     present = jax.devices()
-    if devices is not None and not 1 <= devices <= len(present):
-        raise InputError(
-            f"config.devices: expected 1 to {len(present)} (all here), found {devices}"
-        )
+    if devices is not None:
+        integer(devices, low=1, high=len(present), where="config.devices")
     mesh = Mesh(np.array(present[:devices]), (AXIS,), axis_types=(AxisType.Auto,))
     everywhere = NamedSharding(mesh, PartitionSpec())
     compile_, shard = mapper(mesh)
     return Parallel(
+        name=name,
         devices=mesh.size,
         # A copy: device_put may alias a host array, and a donated alias is corrupted.
         replicate=partial(jax.device_put, device=everywhere, may_alias=False),

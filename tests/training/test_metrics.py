@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
+from kdjax.errors import InputError
 from kdjax.training import metrics
 from kdjax.training.parallel import AXIS
 
@@ -92,3 +93,11 @@ def test_tensorboard_events_are_written(tmp_path):
     log.close()
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"train/loss" in events.read_bytes()
+
+
+def test_a_damaged_line_of_a_log_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    row = '{"kind": "train", "step": 1}\n'
+    path.write_text(f'{row}{{"kind": "tr\n{row}')
+    with pytest.raises(InputError, match=r"metrics.jsonl: line 2: expected a JSON"):
+        metrics.MetricsLog(tmp_path, after_step=3)

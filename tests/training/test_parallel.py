@@ -55,5 +55,7 @@ def test_unknown_mapper_names_the_nearest():
 
 
 def test_more_devices_than_there_are():
-    with pytest.raises(InputError, match=r"config.devices: expected 1 to \d+"):
+    with pytest.raises(
+        InputError, match=r"config.devices: expected an integer in \[1, \d+\]"
+    ):
         parallel.make("pmap", devices=999)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdjax.checks import integer
 from kdjax.data.dataset import (
@@ -15,6 +14,7 @@ from kdjax.data.dataset import (
     check,
     hold_out_groups,
     hold_out_stratified,
+    normals,
     take,
 )
 from kdjax.data.ecg.records import GROUPS, Beats, read_beats
@@ -89,11 +89,6 @@ def mitbih(
     if len(normals(dataset.test)) == len(dataset.test.y):
         raise InputError(f"{root}: test: expected abnormal beats, found none")
     return check(dataset, where=root, one_class=("train",) if paper else ())
-
-
-def normals(examples: Examples) -> NDArray[np.intp]:
-    """The rows of class 0, which is the normal one of ECG and motion capture."""
-    return np.flatnonzero(examples.y == 0)
 
 
 def to_examples(beats: Beats, *, strict: bool = False) -> Examples:

@@ -86,7 +86,9 @@ def score_recording(
 def check_paths(source: Path, output: Path, figures: Path | None) -> None:
     """InputError for what cannot be written, before the work."""
     if output.resolve() == source.resolve() or output.suffix in WFDB_SUFFIXES:
-        raise InputError(f"--output: expected another file than --input, found {output}")
+        raise InputError(
+            f"--output: expected another file than --input, found {output}"
+        )
     if output.is_dir():
         raise InputError(f"--output: expected a file, found the folder {output}")
     for flag, folder in (("output", output.parent), ("figures", figures)):

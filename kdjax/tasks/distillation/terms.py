@@ -27,7 +27,7 @@ from jaxtyping import Array
 from kdjax import losses
 from kdjax.checks import number
 from kdjax.data.dataset import UNLABELLED
-from kdjax.errors import InputError, check_fields, look_up_or_import, lookup
+from kdjax.errors import InputError, check_fields, look_up_or_import, lookup, section
 from kdjax.models import Outputs
 
 Term = Callable[..., Array]
@@ -111,7 +111,7 @@ TERMS: dict[str, Term] = {
 class Weighted(NamedTuple):
     """A term with its fields given, what it asks for, its layers and its weight.
 
-    layers: names of feature maps, None for all that both networks have.
+    layers: names of feature maps, None for all maps of the student.
     """
 
     weight: float
@@ -125,8 +125,9 @@ def build(
 ) -> dict[str, Weighted]:
     """{name: Weighted} of the config's `losses` section, without the absent ones."""
     terms = {}
-    for name, section in spec.items():
-        where, fields = f"config.losses.{name}", dict(section or {})
+    for name, given in section(spec, where="config.losses").items():
+        where = f"config.losses.{name}"
+        fields = dict(section(given or {}, where=where))
         own = fields.pop("function", None)
         if own is None:
             function: Term = lookup(name, TERMS, where="config.losses")
@@ -134,7 +135,7 @@ def build(
             function = look_up_or_import(own, {}, where=f"{where}.function")
         else:
             raise InputError(f"{where}.function: expected 'module:name', found {own!r}")
-        if section is None or section.get("weight") == 0:
+        if given is None or given.get("weight") == 0:
             continue
         terms[name] = _weighted(function, fields, where)
         if not teacher and any(n.startswith("teacher_") for n in terms[name].given):
@@ -204,6 +205,11 @@ def _features(
     layers = weighted.layers
     if layers is None:
         layers = [name for name, f in student.features.items() if f.ndim > 2]
+    if not layers:
+        raise InputError(
+            "config.losses: layers: expected a feature map or more to compare, found "
+            "none (an mlp has none)"
+        )
     return [
         {
             name: lookup(
