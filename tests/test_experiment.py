@@ -265,7 +265,7 @@ def test_a_stage_that_goes_on_from_another_draws_its_own_numbers(tmp_path):
         ),
         (
             {"s": {"training": {"stream": -1}}},
-            r"config.training.stream: expected an integer in \[0, .* found -1",
+            r"config.training.stream: expected an integer >= 0, found -1",
         ),
         (
             {"s": {"training": {"log_steps": True}}},
@@ -365,7 +365,7 @@ def test_seeds_of_different_configs_are_not_pooled(tmp_path):
     config = experiment.merge(small(stages={"scratch": {}}, report={}), BASE)
     experiment.run(config, tmp_path)
     other = experiment.merge(config, {"seeds": [1], "training": {"epochs": 2}})
-    with pytest.raises(InputError, match=r"seed_1/scratch: expected the config of .*_0"):
+    with pytest.raises(InputError, match=r"seed_1/scratch: expected the config of .*0"):
         experiment.run(other, tmp_path)
 
 
@@ -442,34 +442,43 @@ def test_a_copy_under_another_name_leaks_and_twins_do_not(tmp_path):
         experiment.run(config | {"stages": leaking}, tmp_path / "leaking")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"stages": {"a": 3}}, "config.stages.a: expected a section .*found 3"),
-        ({"stages": ["a"]}, "config.stages: expected sections by name"),
-        ({"losses": {"kd": 3}}, "config.losses.kd: expected a section .*found 3"),
-        ({"losses": "kd"}, "config.losses: expected a section .*found 'kd'"),
-        ({"training": 3}, "config.training: expected a section .*found 3"),
-        ({"report": 3}, "config.report: expected a section .*found 3"),
-        ({"report": {"order": 3}}, "config.report.order: expected a list, found 3"),
-        ({"teacher": "teacher"}, "config.teacher: expected a section"),
-        ({"start": "teacher"}, "config.start: expected a section"),
-        ({"augment": "noise"}, "config.augment: expected a section"),
-        ({"model": 3}, "config.model: expected a section"),
-        ({"devices": "2"}, "config.devices: expected an integer"),
-        ({"devices": True}, "config.devices: expected an integer"),
-        ({"teacher": {"checkpoint": "best"}}, "config.teacher.stage: missing"),
-    ],
-)
-def test_what_is_no_section_is_said_in_one_line(tmp_path, changes, message):
-    config = small(stages={"a": {}}, report={}) | {"losses": ALONE} | changes
-    with pytest.raises(InputError, match=message) as error:
-        experiment.run(config, tmp_path)
-    assert "\n" not in str(error.value)
-    assert not list(tmp_path.iterdir())
-
-
 ALONE = {"cross_entropy": {"weight": 1.0}}
+NO_SECTIONS = [
+    ({"stages": {"a": 3}}, "config.stages.a: expected a section of fields, found 3"),
+    ({"stages": ["a"]}, "config.stages: expected sections by name"),
+    ({"losses": {"kd": 3}}, "config.losses.kd: expected a section of fields, found 3"),
+    ({"losses": "kd"}, "config.losses: expected a section of fields, found 'kd'"),
+    ({"training": 3}, "config.training: expected a section of fields, found 3"),
+    ({"report": 3}, "config.report: expected a section of fields, found 3"),
+    ({"report": {"order": 3}}, "config.report.order: expected a list, found 3"),
+    ({"teacher": "teacher"}, "config.teacher: expected a section of fields"),
+    ({"teacher": {"checkpoint": "best"}}, "config.teacher.stage: missing"),
+    ({"start": "teacher"}, "config.start: expected a section of fields"),
+    ({"augment": "noise"}, "config.augment: expected a section of fields"),
+    ({"model": 3}, "config.model: expected a section"),
+    ({"devices": "2"}, "config.devices: expected an integer"),
+    ({"devices": True}, "config.devices: expected an integer"),
+]
+# In a process of its own: here the types of arguments are checked before their values.
+PROGRAM = """
+import json, pathlib, sys
+from kdjax import errors, experiment
+for config in json.loads(sys.argv[1]):
+    try:
+        experiment.run(config, pathlib.Path(sys.argv[2]))
+    except errors.InputError as error:
+        print(error)
+"""
+
+
+def test_what_is_no_section_is_said_in_one_line(python, tmp_path):
+    config = small(stages={"a": {}}, report={}) | {"losses": ALONE}
+    every = [config | changes for changes, _ in NO_SECTIONS]
+    said = python("-c", PROGRAM, json.dumps(every), tmp_path).stdout.splitlines()
+    assert len(said) == len(NO_SECTIONS)
+    for line, (_, message) in zip(said, NO_SECTIONS, strict=True):
+        assert message in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_feature_term_without_a_map_is_refused(tmp_path):

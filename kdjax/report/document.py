@@ -23,6 +23,7 @@ from kdjax.report.comparisons import (
 from kdjax.report.runs import (
     Experiment,
     Place,
+    Run,
     confusion,
     data_names,
     gaps,
@@ -33,7 +34,14 @@ from kdjax.report.runs import (
     stage_runs,
     stages_with,
 )
-from kdjax.report.tables import COSTS, NONE, cost_cells, number_range, percent
+from kdjax.report.tables import (
+    COSTS,
+    COSTS_SAID,
+    NONE,
+    cost_cells,
+    number_range,
+    percent,
+)
 from kdjax.stages.record import in_brief
 from kdjax.training.metrics import CLASSIFICATION, Metric
 
@@ -149,9 +157,7 @@ def results_section(experiment: Experiment) -> str:
         "",
         "Test split, per cent: mean over seeds ± half the width of Student's 95 %"
         " interval (none from a single seed)."
-        f" Macro-F1 and ECE are those of `{checkpoint}`. MFLOPs: one"
-        " forward pass of one example; ms: its median at batch 1; KiB: float32"
-        " parameters and batch statistics.",
+        f" Macro-F1 and ECE are those of `{checkpoint}`. {COSTS_SAID}",
         "",
         "| stage | accuracy, `last` | accuracy, `best` | macro-F1 | ECE |"
         f" {' | '.join(COSTS)} |",
@@ -220,13 +226,16 @@ def selection_section(experiment: Experiment) -> str:
 
 def provenance_section(experiment: Experiment) -> str:
     """With what the results were made: versions, commit, processor, threads, dates."""
-    made: dict[str, list[str]] = {}
-    for (stage, seed), run in sorted(experiment.runs.items()):
-        made.setdefault(in_brief(run.record), []).append(f"{stage} {seed}")
-    rows = [
-        f"- {brief}" + (f": {', '.join(names)}" if len(made) > 1 else "")
-        for brief, names in sorted(made.items())
-    ]
+    made: dict[str, list[Run]] = {}
+    for _, run in sorted(experiment.runs.items()):
+        made.setdefault(in_brief(run.record), []).append(run)
+    rows = []
+    for brief, runs in sorted(made.items()):
+        dates = sorted({run.record["environment"]["date"][:10] for run in runs})
+        row = f"- {brief}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}"
+        if len(made) > 1:
+            row += f": {', '.join(f'{run.stage} {run.seed}' for run in runs)}"
+        rows.append(row)
     return (
         "## Made with\n\nThe same bits come from the same versions, processor and"
         " number of threads; elsewhere the figures differ a little.\n\n"

@@ -10,6 +10,10 @@ from kdjax.report.runs import Run
 from kdjax.report.statistics import mean_interval
 
 NONE = "-"
+COSTS_SAID = (
+    "MFLOPs: 2 x the multiply-accumulates of one forward pass of one example; ms: its"
+    " median at batch 1; KiB: float32 parameters and batch statistics."
+)
 COSTS = ("parameters", "MFLOPs", "ms", "KiB")  # the headings of `cost_cells`
 
 

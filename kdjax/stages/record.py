@@ -201,7 +201,7 @@ def clear(folder: Path, artefacts: Mapping[str, str]) -> None:
 
 
 def in_brief(record: Mapping[str, Any]) -> str:
-    """A line for people: commit, versions, processor, threads, date."""
+    """A line for people: commit, versions, processor, threads."""
     where = record["environment"]
     commit = where["commit"]
     state = "" if where["clean"] or commit is None else " with changes"
@@ -213,6 +213,6 @@ def in_brief(record: Mapping[str, Any]) -> str:
         f"kdjax {where['kdjax']}"
         + (f" at {commit[:9]}{state}" if commit else "")
         + f", {versions}, Python {where['python']}; {where['devices']} x {device}, "
-        f"{where['threads']} threads; {where['date'][:10]}"
+        f"{where['threads']} threads"
         + (", gone on with later" if record.get("resumed") else "")
     )

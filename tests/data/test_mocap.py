@@ -112,7 +112,7 @@ def test_damage_names_the_file(root, content, message):
     [
         ({"protocol": "windows"}, "config.data.protocol: expected one of .* 'windows'"),
         ({"window": 1}, r"config.data.window: expected an integer in \[2, .* found 1"),
-        ({"stride": 0}, r"config.data.stride: expected an integer in \[1, .* found 0"),
+        ({"stride": 0}, r"config.data.stride: expected an integer >= 1, found 0"),
         (
             {"test_files": 6},
             r"data.test_files: expected an integer in \[1, 5\], found 6",

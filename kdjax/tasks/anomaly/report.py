@@ -14,7 +14,14 @@ from kdjax.report.runs import (
     stage_runs,
     stages_with,
 )
-from kdjax.report.tables import COSTS, NONE, cost_cells, number_range, spread
+from kdjax.report.tables import (
+    COSTS,
+    COSTS_SAID,
+    NONE,
+    cost_cells,
+    number_range,
+    spread,
+)
 from kdjax.tasks.anomaly.metrics import (
     NORMAL,
     auc,
@@ -137,9 +144,8 @@ def _detection(experiment: Experiment) -> str:
         " threshold is chosen on the test labels. Recall and false alarms: the"
         " fractions of the abnormal and of the normal test examples above a threshold"
         f" that needs no abnormal one, the score that {100 * FALSE_ALARMS:g} % of the"
-        " normal *validation* examples exceed. MFLOPs: one forward pass of one"
-        " example; ms: its median at batch 1; KiB: float32 parameters and batch"
-        " statistics.",
+        " normal *validation* examples exceed."
+        f" {COSTS_SAID}",
         "",
         *_head(columns),
     ]

@@ -15,7 +15,7 @@ from kdjax.report.runs import (
     stage_runs,
     stages_with,
 )
-from kdjax.report.tables import COSTS, cost_cells, spread
+from kdjax.report.tables import COSTS, COSTS_SAID, cost_cells, spread
 from kdjax.tasks.contrastive.embeddings import EMBEDDINGS, read_embeddings
 from kdjax.tasks.contrastive.metrics import METRICS
 
@@ -36,7 +36,7 @@ def contrastive_section(experiment: Experiment) -> str:
         " distance of the two views, 0 at best. Uniformity: log of the mean of"
         " exp(-2 d²) over pairs, 0 where all vectors are one, less where they spread."
         " Rank: effective rank, exp of the entropy of the singular values; near 1 the"
-        " representations have collapsed.",
+        f" representations have collapsed. {COSTS_SAID}",
         "",
         f"| stage | {' | '.join((*headings, *COSTS))} |",
         f"|---|{'--:|' * (len(headings) + len(COSTS))}",

@@ -323,11 +323,11 @@ def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
         ),
         (
             {"contrast": {"chunk_size": 0}},
-            r"chunk_size: expected an integer in \[1, .*, found 0",
+            r"chunk_size: expected an integer >= 1, found 0",
         ),
         (
             {"contrast": {"microbatches": 0}},
-            r"microbatches: expected an integer in \[1, .*, found 0",
+            r"microbatches: expected an integer >= 1, found 0",
         ),
         ({"contrast": {"ring": 1}}, "ring: expected True or False, found 1"),
         ({"contrast": {"microbatches": None}}, "microbatches"),
