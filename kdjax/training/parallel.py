@@ -36,11 +36,11 @@ class Parallel(NamedTuple):
       the state's buffers to the result.
     """
 
-    name: str
     devices: int
     replicate: Callable[[Tree], Tree]
     shard: Callable[[dict[str, np.ndarray]], Tree]
     compile: Callable[..., Callable[[Tree, Tree, Tree], Tree]]
+    name: str = ""
 
 
 def make(name: str, *, devices: int | None = None) -> Parallel:
@@ -55,12 +55,12 @@ def make(name: str, *, devices: int | None = None) -> Parallel:
     everywhere = NamedSharding(mesh, PartitionSpec())
     compile_, shard = mapper(mesh)
     return Parallel(
-        name=name,
         devices=mesh.size,
         # A copy: device_put may alias a host array, and a donated alias is corrupted.
         replicate=partial(jax.device_put, device=everywhere, may_alias=False),
         shard=shard,
         compile=compile_,
+        name=name,
     )
 
 
