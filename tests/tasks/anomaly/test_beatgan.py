@@ -331,7 +331,7 @@ TEACHER = {"folder": "/nowhere", "config": CONFIG}
                 "model": MODEL | PARTS,
                 "losses": ALL | {"contrastive": {"augment": VIEWS, "temperature": 0}},
             },
-            "config.losses.contrastive.temperature: expected a number above 0, found 0",
+            "config.losses.contrastive.temperature: expected a number > 0, found 0",
         ),
         (
             {"losses": {"self_distillation": {}}},

@@ -88,6 +88,7 @@ def describe(folder, *, task="beatgan", data="mitbih", leads=("MLII",), model=MO
         "preprocessing": [{"name": "range_of_example"}],
         "settings": {
             "config.data": section,
+            "config.model": model,
             "config.training": {"eval_batch_size": BATCH},
         },
     }
@@ -365,7 +366,7 @@ def test_a_stage_that_is_not_done(stage, tmp_path, capsys):
     folder.mkdir()
     say = partial(fails, capsys, tmp_path / "scores.csv", f"input={source}")
     at = f"checkpoint={folder}"
-    assert f"{folder}/config.json: no such file" in say(at)
+    assert f"{folder}: no stage here" in say(at)
     root = {"stages": {"a": {}}, "task": "beatgan", "data": {"name": "mitbih"}}
     (folder / "config.json").write_text(json.dumps(root))
     assert "a stage's folder is RUN/seed_<k>/<stage>" in say(at)

@@ -80,7 +80,11 @@ def test_an_encoder_is_read_from_its_checkpoint(tmp_path, digits):
         rtol=1e-5,
         atol=1e-6,
     )
-    assert task.about["encoder"] == {"model": MODEL, "classes": digits.classes}
+    read = task.about["encoder"]
+    assert read["classes"] == digits.classes
+    model = read["model"]  # with the defaults of what MODEL does not say
+    assert (model["name"], model["widths"]) == (MODEL["name"], MODEL["widths"])
+    assert MODEL["projection"].items() <= model["projection"].items()
 
 
 # --- what they solve -----------------------------------------------------------------
@@ -249,7 +253,7 @@ OTHER = {"folder": "w/pretrain", "config": {"data": WAVES, "model": MODEL, "seed
         ),
         ({"encoder": OTHER}, r"config.encoder: the encoder takes .*\(32, 3\), .*\(8,"),
         ({"encoder": {"checkpoint": "last"}}, "config.encoder.stage: missing"),
-        ({"encoder": {"folder": "none"}}, "none/config.json: no such file"),
+        ({"encoder": {"folder": "none"}}, "none: no stage here"),
         ({"name": "linear"}, "config.optimizer.name: missing"),
         ({"model": {}}, "config.model.name: missing"),
     ],

@@ -245,7 +245,11 @@ def test_a_teacher_from_another_folder(tmp_path):
     kd = {"kd": {"weight": 1.0}}
     with pytest.raises(InputError, match=r"teacher: a run of kdjax 0\.1"):
         wearable(tmp_path, losses=kd, teacher={"folder": str(teacher)})
-    files.write_json(teacher / "record.json", {"format": 2})
+    data = batches.fingerprint(config["data"], 0)
+    model = {"config.model": config["model"]}
+    record = {"format": 2, "fingerprint": data, "settings": model}
+    for name in ("record", "results"):
+        files.write_json(teacher / f"{name}.json", record)
     task = wearable(tmp_path, losses=kd, teacher={"folder": str(teacher)})
     found = task.constants()["teacher"]["params"]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
