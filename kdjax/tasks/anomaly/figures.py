@@ -13,7 +13,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, PowerNorm, TwoSlopeNorm
+from matplotlib.colors import (
+    LinearSegmentedColormap,
+    Normalize,
+    PowerNorm,
+    TwoSlopeNorm,
+)
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -28,7 +33,10 @@ ROWS = 10  # at most
 _BEFORE = records.BEFORE / records.RATE
 _AFTER = (records.SAMPLES - records.BEFORE) / records.RATE
 _HEAT = colormaps["YlOrRd"]
-_ABOUT_THRESHOLD = colormaps["RdBu_r"]
+# blue, white, red: pale enough that a black trace is seen on all of them
+_ABOUT_THRESHOLD = LinearSegmentedColormap.from_list(
+    "scores", ["#8fb8de", "#f7f7f7", "#c0392b"]
+)
 _FLAG = "#8B0000"
 
 
