@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -242,11 +243,18 @@ def _why_stale(this: _Seed, name: str) -> str | None:
         # of another experiment that is gone nothing can be said
         if read.config is not None or (read.folder / record.CONFIG).exists()
     }
-    why = record.why_stale(
-        record.read_record(folder),
-        fingerprint=_fingerprint(this, name),
-        reads=reads,
-    )
+    known = record.read_record(folder)
+    try:
+        fingerprint = _fingerprint(this, name)
+    except InputError as error:
+        if not (folder / record.RESULTS).exists():
+            raise
+        # a finished run is reported where its data are not
+        print(
+            f"kdjax: {folder}: not checked against its data: {error}", file=sys.stderr
+        )
+        fingerprint = known["fingerprint"]
+    why = record.why_stale(known, fingerprint=fingerprint, reads=reads)
     if why is not None and not this.rerun_stale:
         raise InputError(
             f"{folder} is stale: {why}; --rerun_stale trains it anew, or choose "
@@ -301,7 +309,8 @@ def _stream(this: _Seed, name: str) -> int:
     if "stage" in start:
         return 1 + _stream(this, start["stage"])
     if "folder" in start:
-        settings = record.read_stage(Path(start["folder"])).record["settings"]
+        folder = Path(_located(this, start)["folder"])
+        settings = record.read_stage(folder).record["settings"]
         return 1 + int(settings["config.training"]["stream"])
     return 0
 

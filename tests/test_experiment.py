@@ -203,6 +203,18 @@ def test_changed_data_make_a_stage_stale(tmp_path):
     assert made(workdir, "scratch") > before
 
 
+def test_a_finished_run_is_reported_without_its_data(tmp_path, capsys):
+    config = own_arrays(tmp_path / "mine.npz", seed=0)
+    experiment.run(config, tmp_path / "run")
+    (tmp_path / "mine.npz").unlink()
+    (tmp_path / "run" / "report.md").unlink()
+    experiment.run(config, tmp_path / "run")
+    assert (tmp_path / "run" / "report.md").exists()
+    assert "scratch: not checked against its data: " in capsys.readouterr().err
+    with pytest.raises(InputError, match="expected this file"):
+        experiment.run(config, tmp_path / "other")
+
+
 def test_a_run_of_kdjax_0_1_is_refused(tmp_path):
     config = small(stages={"scratch": {}}, report={})
     folder = tmp_path / "seed_0" / "scratch"
@@ -402,6 +414,11 @@ def test_a_teacher_of_another_experiment(tmp_path):
     ]
     assert results[0]["checkpoints"] == results[1]["checkpoints"]
     assert results[0]["reads"] == results[1]["reads"]
+    on = {"on": {"start": teacher}}
+    config_on = experiment.merge(small(stages=on, report={}), BASE)
+    experiment.run(config_on, tmp_path / "on")
+    begun = files.read_json(tmp_path / "on" / "seed_0" / "on" / "record.json")
+    assert begun["settings"]["config.training"]["stream"] == 1
     shutil.rmtree(tmp_path / "one")
     experiment.run(config, tmp_path / "two")  # done, though its teacher is gone
     with pytest.raises(InputError, match="no stage here"):
