@@ -1,4 +1,4 @@
-"""What the commands share: flags, one-line errors and exit codes.
+"""Commands: how each parses flags, prints an error in one line, and exits.
 
 Exit codes: 0 done; 2 the input is wrong, said in one line; 130 interrupted.
 """

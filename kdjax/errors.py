@@ -1,4 +1,4 @@
-"""The exception a user sees as a single line, and calling a factory from a config."""
+"""Errors and config sections: a wrong field is named, a section becomes a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every loader returns, and how it is split, checked, standardised and ordered.
+"""Datasets: the arrays that every loader returns, how they are split and checked.
 
 Everything here is NumPy. Whatever is drawn is a pure function of the seed given.
 """

@@ -1,4 +1,4 @@
-"""What every loss does with its arguments before its formula."""
+"""Checks of a loss's arguments, made while it is traced."""
 
 from __future__ import annotations
 

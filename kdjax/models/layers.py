@@ -1,4 +1,4 @@
-"""What the networks share: their outputs, pooling, the check of a shape."""
+"""Parts of all networks: their outputs, pooling over space, the check of a shape."""
 
 from __future__ import annotations
 

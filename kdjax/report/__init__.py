@@ -1,1 +1,1 @@
-"""What follows training: statistics over seeds, figures, the report."""
+"""Reports: statistics over seeds, tables, pictures; of any system's runs."""

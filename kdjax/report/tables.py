@@ -1,4 +1,4 @@
-"""What the report's tables share: how a cell is written."""
+"""Tables: how a cell of the report is written."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a stage reads: its data as batches, and the networks of earlier stages."""
+"""Stages: their data as batches, earlier stages' networks, their records, their use."""

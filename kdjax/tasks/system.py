@@ -1,4 +1,4 @@
-"""What a system gives to the experiment and to the report."""
+"""`System`: the tasks, metrics and report sections that a system's folder gives."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every task needs, and knows no task: devices, state, checkpoints, loop."""
+"""The engine: devices, state, checkpoints, optimisers and the loop, for any task."""

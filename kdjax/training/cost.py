@@ -1,4 +1,4 @@
-"""What a trained model costs to keep and to run."""
+"""Costs of a trained network: parameters, arithmetic, size and time."""
 
 from __future__ import annotations
 

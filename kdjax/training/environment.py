@@ -1,4 +1,4 @@
-"""Where and with what a stage was trained: versions, commit, devices, threads."""
+"""The environment of a run: versions, commit, processor, devices, threads."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What depends on the host: settings of the process, made before jax compiles anything,
-and how to compile what runs once."""
+"""Settings of the host: caching of compiled programs, memory, what is compiled once."""
 
 from __future__ import annotations
 
