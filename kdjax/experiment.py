@@ -74,10 +74,10 @@ def run(
     every = [
         _Seed(stages, seed, workdir, devices, rerun_stale) for seed in seeds(config)
     ]
-    for this in every:  # what was done otherwise is said before anything trains
-        _to_do(this, order)
-    for this in every:
-        _run_seed(this, order, config)
+    # of all seeds: what was done otherwise is said before anything trains
+    todo = [_to_do(this, order) for this in every]
+    for this, names in zip(every, todo, strict=True):
+        _run_seed(this, [name for name in order if name in names], config)
     if only is None:
         path = write_report(
             workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
@@ -110,9 +110,8 @@ class _Built(NamedTuple):
 
 
 def _run_seed(this: _Seed, order: Sequence[str], config: Fields) -> None:
-    """Trains the stages of one seed that are not done, all checked before the first."""
-    todo = _to_do(this, order)
-    built = {name: _build(this, name) for name in order if name in todo}
+    """Trains these stages of one seed, all checked before the first."""
+    built = {name: _build(this, name) for name in order}
     files.write_json(this.workdir / "config.json", config)
     for name, stage in built.items():
         if _why_stale(this, name) is not None:

@@ -1,14 +1,21 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files: written so that a reader never sees half of one; read with clear errors."""
 
 from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
 
 from kdjax.errors import InputError
+
+Arrays = TypeVar("Arrays")  # a NamedTuple of arrays
+# What NumPy raises on a file of arrays that is damaged or cut short.
+DAMAGED = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile)
 
 
 def write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
@@ -41,3 +48,21 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
+
+
+def read_arrays(path: Path, kind: type[Arrays]) -> Arrays:
+    """An .npz file's arrays as the fields of a NamedTuple; nothing is unpickled.
+
+    InputError with the file's name if it is absent, damaged, or lacks one of them.
+    """
+    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+    try:
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                raise ValueError("one array, as of a .npy")
+            return kind(*(stored[name] for name in fields))
+    except DAMAGED as error:
+        raise InputError(
+            f"{path}: expected arrays {', '.join(fields)}, found {error}"
+        ) from error

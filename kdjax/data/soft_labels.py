@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,16 +60,7 @@ def read_soft_labels(path: Path, *, classes: int) -> SoftLabels | None:
     """The soft labels in a file, None where there is none; InputError if damaged."""
     if not path.exists():
         return None
-    try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if isinstance(stored, np.ndarray):
-                raise ValueError("one array, as of a .npy")
-            labels = SoftLabels(stored["label"], stored["split"], stored["logits"])
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: expected arrays label, split and logits, found {error}"
-        ) from error
+    labels = files.read_arrays(path, SoftLabels)
     expected = (labels.label.size, classes)
     if labels.logits.shape != expected:
         raise InputError(

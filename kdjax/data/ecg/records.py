@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -32,9 +31,8 @@ FILTER_ORDER = 108
 R_PEAK_WITHIN = 10
 
 CACHE_VERSION = 1
-# What wfdb, and NumPy, raise on files that are damaged or cut short.
+# What wfdb raises on files that are damaged or cut short.
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
-DAMAGED = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile)
 
 
 class Beats(NamedTuple):
@@ -106,7 +104,7 @@ def _load(path: Path) -> Beats | None:
         # Given a path, np.load leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Beats(**arrays)
-    except (*DAMAGED, TypeError) as error:
+    except (*files.DAMAGED, TypeError) as error:
         print(f"kdjax: {path}: damaged, built anew ({error})", file=sys.stderr)
         return None
 

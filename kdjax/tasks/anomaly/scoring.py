@@ -18,7 +18,6 @@ from jaxtyping import Array, Float
 
 from kdjax import files, models
 from kdjax.data.dataset import Dataset, Examples, as_float, concatenate
-from kdjax.data.ecg.records import DAMAGED
 from kdjax.errors import InputError, split_name
 from kdjax.report.runs import Run
 from kdjax.stages import batches
@@ -278,19 +277,7 @@ Arrays = TypeVar("Arrays", Scores, Shown)
 
 
 def _read(path: Path, kind: type[Arrays]) -> Arrays | None:
-    if not path.exists():
-        return None
-    fields: Any = kind._fields
-    try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if isinstance(stored, np.ndarray):
-                raise ValueError("one array, as of a .npy")
-            return kind(*(stored[name] for name in fields))
-    except DAMAGED as error:
-        raise InputError(
-            f"{path}: expected arrays {', '.join(fields)}, found {error}"
-        ) from error
+    return files.read_arrays(path, kind) if path.exists() else None
 
 
 def _check_labels(path: Path, label: np.ndarray, run: Run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,14 +40,7 @@ def write_embeddings(folder: Path, test: Examples, features: Features) -> None:
 
 def read_embeddings(path: Path, classes: int) -> Embeddings:
     """What `write_embeddings` wrote; InputError if it is damaged."""
-    try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            read = Embeddings(*(stored[name] for name in Embeddings._fields))
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: expected arrays {', '.join(Embeddings._fields)}, found {error}"
-        ) from error
+    read = files.read_arrays(path, Embeddings)
     if read.position.shape != (read.label.size, 2) or read.label.max() >= classes:
         raise InputError(
             f"{path}: expected positions ({read.label.size}, 2) of {classes} classes, "
