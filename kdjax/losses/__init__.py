@@ -1,4 +1,4 @@
-"""Losses that distil, contrast and oppose: pure functions of arrays, channels last.
+"""Losses that distil, contrast, oppose and cost: pure functions of arrays.
 
 Logits, labels and stored probabilities
     cross_entropy      a network and its labels
@@ -18,11 +18,19 @@ Embeddings and reconstructions
     beatgan_discriminator_loss   real examples and reconstructions
     beatgan_generator_loss       a reconstruction and its original
 
-All work under jit, grad and vmap. Arrays may be JAX's, NumPy's or lists of numbers, are
-computed in float32 or wider, and have the shapes that the signatures name: one name is
-one size in all arguments, `*space` any number of axes, '' a scalar. `Scalar` is a
-number or a traced scalar. What does not fit raises a ValueError that names the
-argument, before anything is compiled. Teachers and targets are detached.
+Recurrent networks in continuous time
+    euler_step   their rates a time step later
+    ctrnn_loss   errors, rates and weights: all that a CTRNN is paid for
+    rate_l1      what firing costs
+    rate_l2      the same, squared
+    weight_l1    what weights cost
+    weight_l2    the same, squared
+
+All work under jit, grad and vmap, channels last. Arrays may be JAX's, NumPy's or lists
+of numbers, are computed in float32 or wider, and have the shapes that the signatures
+name: one name is one size in all arguments, `*space` any number of axes, '' a scalar.
+`Scalar` is a number or a traced scalar. What does not fit raises a ValueError that
+names the argument, before anything is compiled. Teachers and targets are detached.
 
 >>> from kdjax.losses import kd_loss
 >>> loss = kd_loss(student_logits, teacher_logits, labels, temperature=4.0, alpha=0.9)
@@ -39,6 +47,14 @@ from kdjax.losses.distillation import (
     soft_target_loss,
 )
 from kdjax.losses.features import attention_transfer_loss
+from kdjax.losses.recurrent import (
+    ctrnn_loss,
+    euler_step,
+    rate_l1,
+    rate_l2,
+    weight_l1,
+    weight_l2,
+)
 from kdjax.losses.self_distillation import bernoulli_kl, frskd_loss
 
 __all__ = [
@@ -48,10 +64,16 @@ __all__ = [
     "beatgan_generator_loss",
     "bernoulli_kl",
     "cross_entropy",
+    "ctrnn_loss",
     "distillation_kl",
     "eskd_loss",
+    "euler_step",
     "frskd_loss",
     "kd_loss",
     "nt_xent",
+    "rate_l1",
+    "rate_l2",
     "soft_target_loss",
+    "weight_l1",
+    "weight_l2",
 ]

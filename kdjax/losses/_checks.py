@@ -91,10 +91,10 @@ def _as_written(signature: inspect.Signature) -> inspect.Signature:
 
 def _array_of(hint: Any) -> Any:
     """The jaxtyping array of `Array` or `Array | None`; None for any other type."""
-    kinds = set(typing.get_args(hint) or [hint]) - {type(None)}
-    kind = kinds.pop()
+    kinds = [k for k in typing.get_args(hint) or [hint] if k is not type(None)]
+    kind = kinds[0]
     is_array = inspect.isclass(kind) and issubclass(kind, AbstractArray)
-    return kind if is_array and not kinds else None
+    return kind if is_array and len(kinds) == 1 else None
 
 
 def _one_array(name: str, value: Any) -> Array:

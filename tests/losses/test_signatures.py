@@ -21,7 +21,8 @@ def signature_in_help(name):
 def test_help_shows_the_signature_as_it_is_written(name):
     shown = signature_in_help(name)
     assert shown.startswith(f"{name}(")
-    assert shown.endswith(("-> Float[Array, '']", "-> Float[Array, '*examples']"))
+    returned = ("''", "'*examples'", "'*batch units'")
+    assert shown.endswith(tuple(f"-> Float[Array, {shape}]" for shape in returned))
     for noise in ("jaxlib", "jaxtyping.", "<class", '"', "' "):
         assert noise not in shown
 
