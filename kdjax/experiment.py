@@ -33,6 +33,7 @@ from kdjax.report.runs import report_settings
 from kdjax.stages import batches, record
 from kdjax.tasks import ALL
 from kdjax.training import loop, parallel
+from kdjax.training.task import Task, Training
 
 Fields = dict[str, Any]
 
@@ -104,8 +105,8 @@ class _Seed(NamedTuple):
 class _Built(NamedTuple):
     """A stage that can be trained: its config was checked."""
 
-    task: loop.Task
-    training: loop.Training
+    task: Task
+    training: Training
     settings: Settings
 
 
@@ -299,7 +300,7 @@ def _located(this: _Seed, fields: Any) -> Any:
 
 
 def _stream(this: _Seed, name: str) -> int:
-    """A stage's stream of random numbers: see `loop.Training`."""
+    """A stage's stream of random numbers: see `Training`."""
     fields = this.stages[name]
     given = (fields.get("training") or {}).get("stream")
     if given is not None:
@@ -322,9 +323,7 @@ def _build(this: _Seed, name: str) -> _Built:
         with recorded_settings() as settings:
             make = lookup(fields.pop("task", None), ALL.tasks, where="config.task")
             given = fields.pop("training", None) or {}
-            training: loop.Training = call(
-                loop.Training, given, where="config.training"
-            )
+            training: Training = call(Training, given, where="config.training")
             stream = _stream(this, name)
             record_settings({"config.training": {"stream": stream}})
             training = dataclasses.replace(training, stream=stream)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from kdjax.tasks.contrastive import simclr
 from kdjax.training import loop, parallel
+from kdjax.training.task import Training
 
 RATE = 0.1
 DATA = {"name": "synthetic_ecg", "patients": 8, "beats": 20}
@@ -15,7 +16,7 @@ ENCODER = {"name": "beat_encoder", "width": 2, "projection": PROJECTION}
 
 def training(**changes):
     fields = {"epochs": 1, "batch_size": 16, "select": "loss"}
-    return loop.Training(**(fields | changes))
+    return Training(**(fields | changes))
 
 
 def sgd(value=RATE):

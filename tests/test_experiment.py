@@ -315,7 +315,7 @@ def test_training_is_checked_field_by_field(python):
     """In another process: here the annotations are checked before the fields."""
     code = (
         "from kdjax.errors import InputError\n"
-        "from kdjax.training.loop import Training\n"
+        "from kdjax.training.task import Training\n"
         "for fields in ({'select': ['loss']}, {'tensorboard': 'no'}):\n"
         "    try:\n"
         "        Training(epochs=1, batch_size=8, **fields)\n"

@@ -32,7 +32,7 @@ from kdjax.errors import (
     recorded_settings,
     split_name,
 )
-from kdjax.training.loop import Batch, Source
+from kdjax.training.task import Batch, Source
 
 Tree = Any
 
@@ -118,7 +118,7 @@ def inputs(
     """The batches of every split; of training, those of the rows `train` (or all).
 
     Examples in files are read for each batch ("x" uint8), unless `read_files` is false.
-    `stream` is that of `loop.Training`: which order of examples the seed gives.
+    `stream` is that of `Training`: which order of examples the seed gives.
     """
     sources, start = {}, 0
     for name, split in splits(dataset).items():

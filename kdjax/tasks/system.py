@@ -8,8 +8,8 @@ from typing import NamedTuple
 from kdjax.report.runs import Experiment, Place
 from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
-from kdjax.training.loop import Task
 from kdjax.training.metrics import Metric
+from kdjax.training.task import Task
 
 
 class System(NamedTuple):

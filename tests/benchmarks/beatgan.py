@@ -22,7 +22,7 @@ from stepping import Case, calls, parser, print_machine, report, steps
 
 from kdjax import augment, data
 from kdjax.tasks.anomaly import beatgan, scoring
-from kdjax.training import loop
+from kdjax.training.task import Training
 
 PEER = "beatgan_torch.py"
 
@@ -55,7 +55,7 @@ def make_task(sizes):
             "beats": sizes.beats,
         },
         model=model(sizes),
-        training=loop.Training(epochs=1, batch_size=sizes.batch, select="loss"),
+        training=Training(epochs=1, batch_size=sizes.batch, select="loss"),
         optimizer={
             "name": "adam",
             "b1": 0.5,

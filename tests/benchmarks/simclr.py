@@ -17,7 +17,8 @@ from itertools import islice
 from stepping import Case, parser, print_machine, report, run_steps, steps
 
 from kdjax.tasks.contrastive import simclr
-from kdjax.training import host, loop
+from kdjax.training import host
+from kdjax.training.task import Training
 
 
 def make_task(batch):
@@ -36,7 +37,7 @@ def make_task(batch):
             "strides": (2, 2, 2, 2),
             "projection": {"hidden": (256,), "outputs": 128},
         },
-        training=loop.Training(epochs=1, batch_size=batch, select="loss"),
+        training=Training(epochs=1, batch_size=batch, select="loss"),
         optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.1}},
         augment=None,
         seed=0,
@@ -65,7 +66,7 @@ def large(root, *, batch, microbatches, steps=4):
             "strides": (2, 2, 2),
             "projection": {"hidden": (256,), "outputs": 128},
         },
-        training=loop.Training(epochs=1, batch_size=batch, select="loss"),
+        training=Training(epochs=1, batch_size=batch, select="loss"),
         optimizer={
             "name": "lars",
             "schedule": {"name": "constant", "value": 1.0, "scaling": "linear"},

@@ -21,6 +21,7 @@ from stepping import Case, median_ms, parser, print_machine, report, steps
 from kdjax.stages import batches, networks
 from kdjax.tasks.distillation import distill
 from kdjax.training import host, loop, parallel
+from kdjax.training.task import Training
 
 LOSSES = {"cross_entropy": {"weight": 0.3}, "kd": {"weight": 0.7, "temperature": 4.0}}
 
@@ -88,9 +89,7 @@ def make_task(sizes, student, teacher=None):
 
 
 def training(sizes):
-    return loop.Training(
-        epochs=sizes.epochs, batch_size=sizes.batch, eval_batch_size=512
-    )
+    return Training(epochs=sizes.epochs, batch_size=sizes.batch, eval_batch_size=512)
 
 
 def time_epochs(sizes, teacher, student):

@@ -19,13 +19,14 @@ from kdjax.tasks.contrastive import simclr
 from kdjax.tasks.distillation import distill
 from kdjax.training import loop, parallel
 from kdjax.training.checkpoint import model_of
+from kdjax.training.task import Training
 
 
 def make_distill():
     return distill.make(
         data={"name": "synthetic_wearable", "samples": 32, "windows": 8},
         model={"name": "wide_resnet", "depth": 10, "width": 1},
-        training=loop.Training(epochs=1, batch_size=16),
+        training=Training(epochs=1, batch_size=16),
         optimizer={
             "name": "sgd",
             "weight_decay": 1e-4,
@@ -48,7 +49,7 @@ def make_simclr(**contrast):
             "strides": (1, 2),
             "projection": {"hidden": (16, 16), "outputs": 8},
         },
-        training=loop.Training(epochs=1, batch_size=32, select="loss"),
+        training=Training(epochs=1, batch_size=32, select="loss"),
         optimizer={
             "name": "lars",
             "schedule": {
@@ -75,7 +76,7 @@ def make_beatgan():
             "self_teacher": {"width": 2},
             "projection": {"hidden": (4,), "outputs": 4},
         },
-        training=loop.Training(epochs=1, batch_size=16, select="loss"),
+        training=Training(epochs=1, batch_size=16, select="loss"),
         optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.05}},
         losses={
             "self_distillation": {"beta": 1.0},
@@ -132,7 +133,7 @@ def train(task, devices, case):
         task.data["train"].batches(case.batch_size, epoch=1), case.steps
     ):
         state, logged = step(state, constants, devices.shard(batch))
-    training = loop.Training(epochs=1, batch_size=case.batch_size, eval_batch_size=24)
+    training = Training(epochs=1, batch_size=case.batch_size, eval_batch_size=24)
     scores = loop.compiled_scores(task, training, devices, constants)
     metrics = scores(model_of(state), "validation")
     return parallel.to_host(model_of(state)), metrics, float(logged["loss"])

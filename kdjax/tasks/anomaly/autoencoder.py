@@ -16,8 +16,8 @@ from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
 from kdjax.tasks.anomaly import metrics, scoring
 from kdjax.training import optim
-from kdjax.training.loop import Task, Training
 from kdjax.training.state import TrainState, gradient_step
+from kdjax.training.task import Task, Training
 
 Tree = Any
 

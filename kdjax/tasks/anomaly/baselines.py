@@ -23,8 +23,8 @@ from kdjax.stages import networks, representations
 from kdjax.tasks.anomaly import metrics, scoring
 from kdjax.tasks.anomaly.detectors import DETECTORS, Detector, Fitted
 from kdjax.tasks.anomaly.metrics import NORMAL
-from kdjax.training.loop import Task, Training
 from kdjax.training.state import TrainState
+from kdjax.training.task import Task, Training
 
 Tree = Any
 

@@ -41,8 +41,8 @@ from kdjax.tasks.anomaly.beatgan_step import (
 )
 from kdjax.training import optim
 from kdjax.training.host import compile_once
-from kdjax.training.loop import Task, Training
 from kdjax.training.state import TrainState, create_state
+from kdjax.training.task import Task, Training
 
 Tree = Any
 

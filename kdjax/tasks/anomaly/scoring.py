@@ -27,8 +27,8 @@ from kdjax.stages.record import Stage
 from kdjax.tasks.anomaly import metrics
 from kdjax.tasks.anomaly.metrics import NORMAL
 from kdjax.training.cost import forward_cost
-from kdjax.training.loop import Source, Training
 from kdjax.training.parallel import AXIS
+from kdjax.training.task import Source, Training
 
 Tree = Any
 SHOWN = 3  # examples of each class kept to be drawn

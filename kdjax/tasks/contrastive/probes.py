@@ -29,8 +29,8 @@ from kdjax.tasks.contrastive.embeddings import EMBEDDINGS, write_embeddings
 from kdjax.tasks.contrastive.readouts import Probe
 from kdjax.training import metrics, optim
 from kdjax.training.checkpoint import load_model
-from kdjax.training.loop import Task, Training
 from kdjax.training.state import TrainState, create_state, gradient_step
+from kdjax.training.task import Task, Training
 
 Tree = Any
 ARTEFACTS = {

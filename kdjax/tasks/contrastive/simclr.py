@@ -29,9 +29,9 @@ from kdjax.tasks.contrastive import metrics
 from kdjax.tasks.contrastive.metrics import contrastive_sums, moments, unit
 from kdjax.training import optim
 from kdjax.training.cost import forward_cost
-from kdjax.training.loop import Task, Training
 from kdjax.training.parallel import AXIS
 from kdjax.training.state import TrainState, gradient_step
+from kdjax.training.task import Task, Training
 
 Tree = Any
 

@@ -32,9 +32,9 @@ from kdjax.stages.record import Stage
 from kdjax.tasks.distillation import terms
 from kdjax.training import metrics, optim
 from kdjax.training.cost import forward_cost
-from kdjax.training.loop import Task, Training
 from kdjax.training.parallel import AXIS
 from kdjax.training.state import TrainState, gradient_step
+from kdjax.training.task import Task, Training
 
 Tree = Any
 

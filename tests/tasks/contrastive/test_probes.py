@@ -12,11 +12,12 @@ from kdjax.stages import networks, representations
 from kdjax.tasks.contrastive import probes, readouts
 from kdjax.training import loop, parallel
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
+from kdjax.training.task import Training
 
 DIGITS = {"name": "digits"}
 MODEL = {"name": "mlp", "widths": [32], "projection": {"hidden": [16], "outputs": 8}}
 SGD = {"name": "sgd", "schedule": {"name": "constant", "value": 0.05}}
-SOLVED = loop.Training(epochs=0, batch_size=32)
+SOLVED = Training(epochs=0, batch_size=32)
 CLASSES = ("a", "b", "c")
 
 
@@ -176,7 +177,7 @@ def test_the_penalty_is_chosen_on_validation():
 
 def test_a_linear_probe_of_a_random_network_learns(tmp_path):
     """Ten digits: chance is .1."""
-    training = loop.Training(epochs=3, batch_size=32, eval_epochs=3)
+    training = Training(epochs=3, batch_size=32, eval_epochs=3)
     task = make("linear", training=training, optimizer=SGD)
     reached = run(task, training, tmp_path)["last"]["test"]
     assert reached["accuracy"] > 0.7
@@ -186,7 +187,7 @@ def test_a_linear_probe_of_a_random_network_learns(tmp_path):
 
 @pytest.mark.parametrize("name", ["knn", "linear", "ridge"])
 def test_only_labelled_rows_are_used(name):
-    training = loop.Training(epochs=1 if name == "linear" else 0, batch_size=16)
+    training = Training(epochs=1 if name == "linear" else 0, batch_size=16)
     few = DIGITS | {"label_fraction": 0.05}
     task = make(name, training=training, optimizer=SGD, data=few)
     known = data.load("digits", seed=0, label_fraction=0.05).train.y
@@ -240,7 +241,7 @@ OTHER = {"folder": "w/pretrain", "config": {"data": WAVES, "model": MODEL, "seed
             "temperature: .*> 0, found -1",
         ),
         (
-            {"training": loop.Training(epochs=3, batch_size=32)},
+            {"training": Training(epochs=3, batch_size=32)},
             "config.training.epochs: expected 0, .*'knn' is not trained; found 3",
         ),
         (
@@ -264,7 +265,7 @@ def test_what_does_not_fit_is_named(changes, message):
 
 
 def test_best_is_chosen_by_one_of_its_own_metrics(task):
-    training = loop.Training(epochs=0, batch_size=32, select="loos")
+    training = Training(epochs=0, batch_size=32, select="loos")
     with pytest.raises(
         InputError, match=r"config\.training\.select: .*'loos' .*'loss'"
     ):

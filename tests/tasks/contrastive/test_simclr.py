@@ -12,6 +12,7 @@ from kdjax.errors import InputError
 from kdjax.tasks.contrastive import metrics, simclr
 from kdjax.training import loop, parallel
 from kdjax.training.checkpoint import model_of
+from kdjax.training.task import Training
 from tests.running import mapped
 
 RNG = np.random.default_rng(0)
@@ -39,7 +40,7 @@ def make(*, batch_size=BATCH, contrast=None, **changes):
 
 def training(**changes):
     fields = {"epochs": 1, "batch_size": BATCH, "select": "loss"}
-    return loop.Training(**(fields | changes))
+    return Training(**(fields | changes))
 
 
 def projection(**changes):

@@ -13,6 +13,7 @@ from kdjax.stages import batches
 from kdjax.tasks.distillation import distill, terms
 from kdjax.training import loop, parallel
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
+from kdjax.training.task import Training
 
 KEYS = jax.random.split(jax.random.key(0), 4)
 
@@ -195,7 +196,7 @@ def wearable(folder, **changes):
     sections = {
         "data": {"name": "synthetic_wearable", "samples": 32},
         "model": {"name": "mlp", "widths": [16]},
-        "training": loop.Training(epochs=1, batch_size=8),
+        "training": Training(epochs=1, batch_size=8),
         "optimizer": {"name": "sgd", "schedule": {"name": "constant", "value": 0.01}},
         "losses": {"cross_entropy": {"weight": 1.0}},
         "seed": 0,
@@ -239,7 +240,7 @@ def test_a_teacher_from_another_folder(tmp_path):
         "seed": 0,
     }
     run = {"seed": 0, "devices": parallel.make("pmap", devices=1), "label": "test"}
-    training = loop.Training(epochs=1, batch_size=8)
+    training = Training(epochs=1, batch_size=8)
     loop.run(wearable(teacher), training, folder=teacher, **run)
     files.write_json(teacher / "config.json", config)
     kd = {"kd": {"weight": 1.0}}
@@ -263,7 +264,7 @@ def test_a_teacher_from_another_folder(tmp_path):
 
 def test_one_epoch_learns_uci_har(shared_data, tmp_path):
     """Six activities of subjects that were never trained on: chance is .17."""
-    training = loop.Training(epochs=1, batch_size=64)
+    training = Training(epochs=1, batch_size=64)
     task = wearable(
         tmp_path,
         data={"name": "uci_har", "root": str(shared_data / "uci_har")},
@@ -298,7 +299,7 @@ def fine_tuned(**changes):
     sections = {
         "data": FEW,
         "model": ENCODER | {"projection": HEAD | {"keep": 1}},
-        "training": loop.Training(epochs=1, batch_size=16),
+        "training": Training(epochs=1, batch_size=16),
         "optimizer": {"name": "sgd", "schedule": CONSTANT},
         "losses": {"cross_entropy": {"weight": 1.0}},
         "seed": 0,
@@ -427,7 +428,7 @@ def test_a_start_on_other_data_or_without_a_checkpoint(pretrained, tmp_path):
 
 def test_logged_accuracy_of_few_labels_does_not_depend_on_the_devices():
     """One of 8 devices has all the known labels; it once counted for an eighth."""
-    task = fine_tuned(unlabelled=True, training=loop.Training(epochs=1, batch_size=16))
+    task = fine_tuned(unlabelled=True, training=Training(epochs=1, batch_size=16))
     constants = jax.tree.map(jnp.asarray, task.constants())
     y, state = np.asarray(constants["y"]), task.init(jax.random.key(0))
     known, unknown = np.flatnonzero(y != UNLABELLED), np.flatnonzero(y == UNLABELLED)
