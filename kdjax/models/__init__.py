@@ -7,7 +7,7 @@ keeps {"params", "batch_stats"}, each with the parts `encoder` and `head`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,10 +15,13 @@ from kdjax.checks import integer, one_of
 from kdjax.errors import call, look_up_or_import, lookup
 from kdjax.models.beatgan import BeatGAN, beat_encoder, beatgan, motion_beatgan
 from kdjax.models.convnet import ConvNet, convnet
+from kdjax.models.ctrnn import CTRNN, ctrnn
+from kdjax.models.gated import Gated, gated
 from kdjax.models.layers import WHERE, Outputs
 from kdjax.models.mlp import MLP, mlp
 from kdjax.models.network import Head, Network, classifier, projection_head
 from kdjax.models.ops.batch_norm import BatchNorm
+from kdjax.models.recurrent import Recurrent
 from kdjax.models.resnet import ResNet, resnet
 from kdjax.models.wide_resnet import WideResNet, wide_resnet
 
@@ -29,21 +32,31 @@ MODELS = {
     "resnet": resnet,
     "wide_resnet": wide_resnet,
 }
+RECURRENT: dict[str, Callable[..., Recurrent]] = {
+    "ctrnn": ctrnn,
+    "gru": partial(gated, kind="gru"),
+    "lstm": partial(gated, kind="lstm"),
+}
 GANS = {"beatgan": beatgan, "motion_beatgan": motion_beatgan}
 
 __all__ = [
+    "CTRNN",
     "GANS",
     "MLP",
     "MODELS",
+    "RECURRENT",
     "BeatGAN",
     "ConvNet",
+    "Gated",
     "Head",
     "Network",
     "Outputs",
+    "Recurrent",
     "ResNet",
     "WideResNet",
     "build",
     "build_gan",
+    "build_recurrent",
 ]
 
 
@@ -102,3 +115,17 @@ def build_gan(
     batch_norm = partial(BatchNorm, norm_axis, norm_devices)
     gan: BeatGAN = call(factory, fields, where=WHERE, batch_norm=batch_norm)
     return gan
+
+
+def build_recurrent(
+    name: str, *, inputs: int, outputs: int, dt: float, **fields: Any
+) -> Recurrent:
+    """The recurrent network `name` of `RECURRENT`, or "module:factory".
+
+    For trials of so many inputs and outputs, in steps of dt ms. An unknown name or
+    field, or a value it cannot take, is an InputError.
+    """
+    factory = look_up_or_import(name, RECURRENT, where=f"{WHERE}.name")
+    given = {"inputs": inputs, "outputs": outputs, "dt": dt}
+    network: Recurrent = call(factory, fields, where=WHERE, **given)
+    return network

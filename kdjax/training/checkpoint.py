@@ -82,12 +82,17 @@ class Checkpoints:
             step, args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items)
         )
 
-    def resume(self, template: TrainState) -> tuple[TrainState, Progress, Tree] | None:
+    def resume(
+        self, template: TrainState, *, at_most: int | None = None
+    ) -> tuple[TrainState, Progress, Tree] | None:
         """(state, progress, best model) of the latest undamaged `last`, or None.
 
         A `last` is usable only with the `best` it names. What cannot be read is moved
         to `checkpoints/damaged` and said on stderr, and the one before it is tried.
+        What was saved after the step `at_most` is forgotten.
         """
+        if at_most is not None:
+            self._drop_after(Progress(step=at_most, best_step=at_most))
         for step in sorted(self._managers["last"].all_steps(), reverse=True):
             trees = {"model": model_of(template), "optimizer": template.opt_state}
             found = self._read_or_set_aside("last", step, trees)

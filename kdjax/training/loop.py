@@ -1,4 +1,4 @@
-"""The training loop: one task, one folder, resumable to the bit.
+"""The training loop: one task, one folder, resumable to the bit; or several together.
 
 The order of examples is a function of (seed, epoch), the randomness of (seed, step,
 example), so a run that was killed and goes on from `last` is the run.
@@ -6,8 +6,10 @@ example), so a run that was killed and goes on from `last` is the run.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +17,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from kdjax.training import programs
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
-from kdjax.training.metrics import Metric, MetricsLog, add_sums
+from kdjax.training.metrics import Metric, MetricsLog
 from kdjax.training.parallel import Parallel, to_host
 from kdjax.training.state import TrainState
-from kdjax.training.task import Task, Training
+from kdjax.training.task import Batch, Task, Training
 
 Tree = Any
 
@@ -28,17 +31,36 @@ class Diverged(RuntimeError):
     """A loss, gradient or score that is not finite."""
 
 
-class _Run(NamedTuple):
-    """One stage's run: what the loop below needs and does not change."""
+class Member(NamedTuple):
+    """One of the stages that are trained together: its task, and where it is."""
 
     task: Task
+    folder: Path
+    seed: int
+    label: str
+
+
+@dataclasses.dataclass
+class _Member:
+    """A member while it trains."""
+
+    task: Task
+    label: str
+    constants: Tree
+    checkpoints: Checkpoints
+    log: MetricsLog
+    state: TrainState
+    progress: Progress
+    best: Tree
+
+
+class _Run(NamedTuple):
+    """What the loop below needs beside the members, and does not change."""
+
     training: Training
     devices: Parallel
-    constants: Tree
-    step: Callable[[TrainState, Tree, Tree], tuple[TrainState, dict[str, jax.Array]]]
-    scores: Callable[[Tree, str], dict[str, Any]]
-    log: MetricsLog
-    label: str
+    advance: Callable[..., tuple[list[TrainState], list[dict[str, jax.Array]]]]
+    scores: Callable[[Task, Tree, Tree, str], dict[str, Any]]
     metric: Metric
 
 
@@ -56,38 +78,101 @@ def run(
     Returns {"last" | "best": {"epoch", "step", "validation": metrics, "test": ...}}.
     Raises Diverged, with nothing written over the last good checkpoint.
     """
-    training.check_devices(devices.devices, microbatches=task.microbatches)
-    metric = training.check_metric(task.metrics)
-    folder.mkdir(parents=True, exist_ok=True)
-    init_rng, step_rng = jax.random.split(random_key(seed, training.stream))
-    constants = devices.replicate((task.constants(), step_rng))
-    checkpoints = Checkpoints(folder)
-    begun = checkpoints.resume(jax.eval_shape(task.init, init_rng))
-    state, progress, best = begun or (task.init(init_rng), Progress(), None)
-    log = MetricsLog(folder, after_step=progress.step, tensorboard=training.tensorboard)
-    step = compiled_step(task, devices)
-    scores = compiled_scores(task, training, devices, constants)
-    this = _Run(task, training, devices, constants, step, scores, log, label, metric)
+    member = Member(task, folder, seed, label)
+    return run_together([member], training, devices=devices)[0]
+
+
+def run_together(
+    members: Sequence[Member],
+    training: Training,
+    *,
+    devices: Parallel,
+    vmapped: bool | None = None,
+) -> list[dict[str, dict[str, Any]]]:
+    """`run` of several members of one program, in step with one another.
+
+    The members share the compiled program; each has its own state, constants, log,
+    `best` and checkpoints, and ends as it would alone. They go on from the last epoch
+    that all of them have. `vmapped`: all members at once, which accelerators are fast
+    at, or one after the other, which keeps a CPU's cache; None: by the platform.
+    """
+    first = members[0].task
+    training.check_devices(devices.devices, microbatches=first.microbatches)
+    training.check_source(first.data["train"])
+    metric = training.check_metric(first.metrics)
+    if vmapped is None:
+        vmapped = jax.default_backend() != "cpu"
+    advance = programs.vmapped if vmapped and len(members) > 1 else programs.in_turn
+    scores = programs.compiled_scores(first, training, devices)
+    this = _Run(training, devices, advance(first, training, devices), scores, metric)
+    trained = _begin(members, this)
     try:
-        state, progress, best = _train(
-            this, checkpoints, devices.replicate(state), progress, best
-        )
-    except Diverged as error:
-        where = checkpoints.latest()
-        raise Diverged(f"{error}; last good checkpoint: {where}") from None
+        _train(this, trained)
     finally:
-        log.close()
-        checkpoints.close()
-    models = {"last": to_host(model_of(state)), "best": best}
+        for member in trained:
+            member.log.close()
+            member.checkpoints.close()
+    return [
+        _finished(this, member, given.folder)
+        for member, given in zip(trained, members, strict=True)
+    ]
+
+
+def _begin(members: Sequence[Member], this: _Run) -> list[_Member]:
+    """The members as they start, or where all of them can go on from."""
+    keys = [
+        jax.random.split(random_key(member.seed, this.training.stream))
+        for member in members
+    ]
+    templates = [
+        jax.eval_shape(member.task.init, init_rng)
+        for member, (init_rng, _) in zip(members, keys, strict=True)
+    ]
+    for member in members:
+        member.folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = [Checkpoints(member.folder) for member in members]
+    begun = [c.resume(t) for c, t in zip(checkpoints, templates, strict=True)]
+    steps = [at[1].step if at else 0 for at in begun]
+    if min(steps) < max(steps):  # killed while they were saved
+        begun = [
+            c.resume(t, at_most=min(steps))
+            for c, t in zip(checkpoints, templates, strict=True)
+        ]
+    trained = []
+    for member, saved, at, (init_rng, step_rng) in zip(
+        members, checkpoints, begun, keys, strict=True
+    ):
+        state, progress, best = at or (member.task.init(init_rng), Progress(), None)
+        log = MetricsLog(
+            member.folder,
+            after_step=progress.step,
+            tensorboard=this.training.tensorboard,
+        )
+        constants = this.devices.replicate((member.task.constants(), step_rng))
+        state = this.devices.replicate(state)
+        trained.append(
+            _Member(
+                member.task, member.label, constants, saved, log, state, progress, best
+            )
+        )
+    return trained
+
+
+def _finished(this: _Run, member: _Member, folder: Path) -> dict[str, dict[str, Any]]:
+    """What a trained member has reached, its task's own files written."""
+    progress = member.progress
+    models = {"last": to_host(model_of(member.state)), "best": member.best}
     reached: dict[str, dict[str, Any]] = {
         "last": {"epoch": progress.epoch, "step": progress.step},
         "best": {"epoch": progress.best_epoch, "step": progress.best_step},
     }
     for kind, model in models.items():
-        replicated = devices.replicate(model)
+        replicated = this.devices.replicate(model)
         for split in ("validation", "test"):
-            reached[kind][split] = scores(replicated, split)
-    task.finish(models, folder)
+            reached[kind][split] = this.scores(
+                member.task, replicated, member.constants, split
+            )
+    member.task.finish(models, folder)
     return reached
 
 
@@ -97,110 +182,136 @@ def random_key(seed: int, stream: int | None) -> jax.Array:
     return jax.random.fold_in(key, stream) if stream else key
 
 
-def compiled_step(task: Task, devices: Parallel) -> Callable[..., Any]:
-    def step(state: TrainState, constants: Tree, batch: Tree) -> Tree:
-        task_constants, rng = constants
-        rng = jax.random.fold_in(rng, state.step)
-        return task.step(state, batch, task_constants, rng)
-
-    return devices.compile(step, donate=True)
-
-
-def compiled_scores(
-    task: Task, training: Training, devices: Parallel, constants: Tree
-) -> Callable[[Tree, str], dict[str, Any]]:
-    """(replicated model, split) -> metrics over the whole split, exactly."""
-
-    def part(model: Tree, constants: Tree, batch: Tree) -> Tree:
-        return task.evaluate(model, batch, constants[0])
-
-    compiled = devices.compile(part)
-
-    def scores(model: Tree, split: str) -> dict[str, Any]:
-        total = None
-        for batch in task.data[split].batches(training.eval_batch_size, epoch=None):
-            sums = compiled(model, constants, devices.shard(batch))
-            total = add_sums(total, jax.device_get(sums))
-        return task.summarize(total or {})
-
-    return scores
-
-
-def _train(
-    this: _Run,
-    checkpoints: Checkpoints,
-    state: TrainState,
-    progress: Progress,
-    best: Tree,
-) -> tuple[TrainState, Progress, Tree]:
-    training = this.training
-    steps = training.steps_per_epoch(this.task.data["train"].size)
-    if training.epochs == 0 and best is None:
-        best = to_host(model_of(state))
-        if jax.tree.leaves(best):  # another stage may read it
-            checkpoints.save_best(best, progress)
-            checkpoints.save_last(state, progress)
-    for epoch in range(progress.epoch + 1, training.epochs + 1):
-        state = _epoch(this, state, epoch, steps)
-        progress = progress._replace(epoch=epoch, step=epoch * steps)
+def _train(this: _Run, members: list[_Member]) -> None:
+    """Trains the members in place; they are all at the same epoch."""
+    training, first = this.training, members[0]
+    steps = training.steps_per_epoch(first.task.data["train"].size)
+    if training.epochs == 0:
+        for member in members:
+            _keep_start(member)
+    for epoch in range(first.progress.epoch + 1, training.epochs + 1):
+        _epoch(this, members, epoch, steps)
         end = epoch == training.epochs
         saves = end or epoch % training.checkpoint_epochs == 0
-        if saves or epoch % training.eval_epochs == 0:
-            values = this.scores(model_of(state), "validation")
-            _check_finite(this, {"validation loss": values["loss"]}, progress.step)
-            this.log.write("validation", step=progress.step, epoch=epoch, values=values)
-            if this.metric.better(values[training.select], progress.best_score):
-                best = to_host(model_of(state))
-                progress = progress._replace(
-                    best_score=values[training.select],
-                    best_epoch=epoch,
-                    best_step=progress.step,
-                )
-        if saves:
-            checkpoints.save_best(best, progress)
-            checkpoints.save_last(state, progress)
-    return state, progress, best
+        for member in members:
+            member.progress = member.progress._replace(epoch=epoch, step=epoch * steps)
+            if saves or epoch % training.eval_epochs == 0:
+                _validate(this, member)
+        for member in members if saves else ():
+            member.checkpoints.save_best(member.best, member.progress)
+            member.checkpoints.save_last(member.state, member.progress)
 
 
-def _epoch(this: _Run, state: TrainState, epoch: int, steps: int) -> TrainState:
+def _keep_start(member: _Member) -> None:
+    """Saves a network that is not trained: another stage may read it."""
+    if member.best is None:
+        member.best = to_host(model_of(member.state))
+        if jax.tree.leaves(member.best):
+            member.checkpoints.save_best(member.best, member.progress)
+            member.checkpoints.save_last(member.state, member.progress)
+
+
+def _validate(this: _Run, member: _Member) -> None:
+    """Logs the validation metrics, and keeps the model if it is the best so far."""
+    progress, select = member.progress, this.training.select
+    model = model_of(member.state)
+    values = this.scores(member.task, model, member.constants, "validation")
+    _check_finite(member, {"validation loss": values["loss"]}, progress.step)
+    member.log.write(
+        "validation", step=progress.step, epoch=progress.epoch, values=values
+    )
+    if this.metric.better(values[select], progress.best_score):
+        member.best = to_host(model)
+        member.progress = progress._replace(
+            best_score=values[select],
+            best_epoch=progress.epoch,
+            best_step=progress.step,
+        )
+
+
+class _Logged(NamedTuple):
+    """Metrics of a call, of each member, that are not yet read from the device."""
+
+    metrics: list[dict[str, jax.Array]]
+    steps: int
+
+
+def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
     """One pass over the training split; epochs count from 1."""
+    training = this.training
     done = (epoch - 1) * steps
-    pending: list[dict[str, jax.Array]] = []  # metrics not yet read from the device
-    source = this.task.data["train"]
+    pending: list[_Logged] = []
+    sources = [
+        member.task.data["train"].batches(training.batch_size, epoch=epoch)
+        for member in members
+    ]
+    label = members[0].label
+    if len(members) > 1:
+        label = f"{label} and {len(members) - 1} more"
+    constants = [member.constants for member in members]
+    states = [member.state for member in members]
     with tqdm(
-        source.batches(this.training.batch_size, epoch=epoch),
         total=steps,
-        desc=f"{this.label} {epoch}/{this.training.epochs}",
+        desc=f"{label} {epoch}/{training.epochs}",
         disable=None,  # off where stderr is not a terminal
         leave=False,
-    ) as batches:
-        for batch in batches:
-            batch = this.devices.shard(batch)
-            state, metrics = this.step(state, this.constants, batch)
-            pending.append(metrics)
-            done += 1
+    ) as bar:
+        for calls in _calls(zip(*sources, strict=True), training.steps_per_call):
+            batches = [
+                _of_call(list(own), training.steps_per_call)
+                for own in zip(*calls, strict=True)
+            ]
+            states, metrics = this.advance(states, constants, batches)
+            pending.append(_Logged(metrics, len(calls)))
+            done += len(calls)
+            bar.update(len(calls))
             if len(pending) > 1:  # more than two queued deadlock host devices
-                jax.block_until_ready(pending[-2])
-            if len(pending) > this.training.log_steps:
-                _log_means(this, pending[:-1], done - 1, steps)
+                jax.block_until_ready(pending[-2].metrics)
+            before = sum(call.steps for call in pending[:-1])
+            if before >= training.log_steps:
+                _log_means(members, pending[:-1], done - len(calls), steps)
                 del pending[:-1]
-        _log_means(this, pending, done, steps)
-    return state
+        _log_means(members, pending, done, steps)
+    for member, state in zip(members, states, strict=True):
+        member.state = state
+
+
+def _calls(batches: Iterator[Any], steps: int) -> Iterator[list[Any]]:
+    """`steps` batches at a time; the last may be fewer."""
+    while call := list(itertools.islice(batches, steps)):
+        yield call
+
+
+def _of_call(batches: list[Batch], steps_per_call: int) -> Batch:
+    """The batches of a call as one: [batch, steps, ...] where it may take several."""
+    if steps_per_call == 1:
+        return batches[0]
+    return {name: np.stack([b[name] for b in batches], 1) for name in batches[0]}
 
 
 def _log_means(
-    this: _Run, pending: list[dict[str, jax.Array]], step: int, steps: int
+    members: list[_Member], pending: list[_Logged], step: int, steps: int
 ) -> None:
     """Logs the mean of the metrics of the steps that end at `step`."""
-    rows = jax.device_get(pending)
-    for i, row in enumerate(rows):
-        finite = {name: row[name] for name in ("loss", "grad_norm")}
-        _check_finite(this, finite, step - len(rows) + 1 + i)
-    means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-    this.log.write("train", step=step, epoch=step / steps, values=means)
+    read = jax.device_get([call.metrics for call in pending])
+    for i, member in enumerate(members):
+        calls = [metrics[i] for metrics in read]
+        rows = {
+            name: [float(v) for call in calls for v in np.atleast_1d(call[name])]
+            for name in calls[0]
+        }
+        count = sum(call.steps for call in pending)
+        for at in range(count):
+            finite = {name: rows[name][at] for name in ("loss", "grad_norm")}
+            _check_finite(member, finite, step - count + 1 + at)
+        means = {n: float(np.mean(row, dtype=np.float32)) for n, row in rows.items()}
+        member.log.write("train", step=step, epoch=step / steps, values=means)
 
 
-def _check_finite(this: _Run, values: Mapping[str, Any], step: int) -> None:
+def _check_finite(member: _Member, values: Mapping[str, Any], step: int) -> None:
     for name, value in values.items():
         if not math.isfinite(value):
-            raise Diverged(f"{this.label}: {name} is {value} at step {step}")
+            raise Diverged(
+                f"{member.label}: {name} is {value} at step {step}; "
+                f"last good checkpoint: {member.checkpoints.latest()}"
+            )

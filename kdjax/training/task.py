@@ -26,10 +26,13 @@ class Source(NamedTuple):
     batches: (batch_size, *, epoch) -> iterator of {name: [batch, ...]}. With an epoch:
       shuffled by it, and the ragged last batch dropped. With None: in order, the last
       batch padded, and "mask" 0 on the padding.
+    streamed: whether a batch holds the examples, not indices or the numbers of keys:
+      the batches of several steps would take as many times the memory.
     """
 
     size: int
     batches: Callable[..., Iterator[Batch]]
+    streamed: bool = False
 
 
 class Task(NamedTuple):
@@ -52,6 +55,8 @@ class Task(NamedTuple):
       from {"last": model, "best": model}, each {"params", "model_state"}.
     about: what results.json says of it beside the metrics (data, classes, teacher).
     microbatches: in how many parts the step takes a device's part of a batch.
+    program: tasks of one program have the same `step` and `evaluate` but for what is in
+      their state and constants, and can be trained together; None: with no other.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -64,6 +69,7 @@ class Task(NamedTuple):
     finish: Callable[[Mapping[str, Tree], Path], None]
     about: Mapping[str, Any]
     microbatches: int = 1
+    program: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +81,10 @@ class Training:
     checkpoint_epochs: validate and save every so many epochs, and at the end.
     eval_epochs: validate every so many epochs as well.
     log_steps: one row of means in metrics.jsonl every so many steps.
+    steps_per_call: how many steps a call of the compiled program takes, one after the
+      other: less overhead where a step is short. The losses of every step are kept. On
+      CPU not for convolutions, which are slow inside a loop there. A row of the log is
+      of whole calls.
     select: the validation metric that chooses `best`; its direction is its own.
     tensorboard: also write event files (needs kdjax[tensorboard]).
     stream: which stream of random numbers the seed gives: initial parameters, order of
@@ -90,6 +100,7 @@ class Training:
     eval_epochs: int = 1
     checkpoint_epochs: int = 1
     log_steps: int = 50
+    steps_per_call: int = 1
     select: str = "accuracy"
     tensorboard: bool = False
     stream: int | None = None
@@ -124,6 +135,13 @@ class Training:
         """The metric that chooses `best`; InputError if it is not one of these."""
         metric: Metric = lookup(self.select, metrics, where="config.training.select")
         return metric
+
+    def check_source(self, source: Source) -> None:
+        if source.streamed and self.steps_per_call > 1:
+            raise InputError(
+                "config.training.steps_per_call: expected 1, since these examples are "
+                f"read from files step by step, found {self.steps_per_call}"
+            )
 
     def check_devices(self, devices: int, *, microbatches: int = 1) -> None:
         if self.batch_size % (devices * microbatches):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax
 
-from kdjax.training import host, loop, parallel
+from kdjax.training import host, parallel, programs
 
 PEERS = Path(__file__).resolve().parents[3] / "shared" / "peers"
 # what host.keep_freed_memory asks of glibc, for a peer
@@ -161,7 +161,7 @@ def run_steps(task, batch):
     devices = parallel.make("pmap", devices=1)
     everywhere = devices.replicate((task.constants(), jax.random.key(1)))
     state = devices.replicate(task.init(jax.random.key(0)))
-    step = loop.compiled_step(task, devices)
+    step = programs.compiled_step(task, devices)
     epochs = (task.data["train"].batches(batch, epoch=e) for e in count(1))
     for each in chain.from_iterable(epochs):
         start = time.perf_counter()

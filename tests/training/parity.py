@@ -17,7 +17,7 @@ import numpy as np
 from kdjax.tasks.anomaly import beatgan
 from kdjax.tasks.contrastive import simclr
 from kdjax.tasks.distillation import distill
-from kdjax.training import loop, parallel
+from kdjax.training import parallel, programs
 from kdjax.training.checkpoint import model_of
 from kdjax.training.task import Training
 
@@ -128,14 +128,14 @@ def train(task, devices, case):
     """(model, metrics of the validation split in ragged batches, last loss)"""
     constants = devices.replicate((task.constants(), jax.random.key(1)))
     state = devices.replicate(task.init(jax.random.key(0)))
-    step = loop.compiled_step(task, devices)
+    step = programs.compiled_step(task, devices)
     for batch in islice(
         task.data["train"].batches(case.batch_size, epoch=1), case.steps
     ):
         state, logged = step(state, constants, devices.shard(batch))
     training = Training(epochs=1, batch_size=case.batch_size, eval_batch_size=24)
-    scores = loop.compiled_scores(task, training, devices, constants)
-    metrics = scores(model_of(state), "validation")
+    scores = programs.compiled_scores(task, training, devices)
+    metrics = scores(task, model_of(state), constants, "validation")
     return parallel.to_host(model_of(state)), metrics, float(logged["loss"])
 
 

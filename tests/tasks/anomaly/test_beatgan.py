@@ -21,7 +21,7 @@ from kdjax.tasks.anomaly.beatgan_step import (
     SelfDistillation,
     Terms,
 )
-from kdjax.training import loop, parallel
+from kdjax.training import loop, parallel, programs
 from kdjax.training.checkpoint import load_model, model_of
 from tests.running import (
     DATA,
@@ -412,10 +412,10 @@ def test_motion_is_learnt(shared_data):
     devices = parallel.make("pmap", devices=1)
     constants = devices.replicate((task.constants(), jax.random.key(1)))
     state = devices.replicate(task.init(jax.random.key(0)))
-    step = loop.compiled_step(task, devices)
+    step = programs.compiled_step(task, devices)
     for epoch in range(1, 11):
         for batch in task.data["train"].batches(64, epoch=epoch):
             state, _ = step(state, constants, devices.shard(batch))
-    found = loop.compiled_scores(task, training(), devices, constants)
-    scores = found(model_of(state), "test")
+    found = programs.compiled_scores(task, training(), devices)
+    scores = found(task, model_of(state), constants, "test")
     assert scores["auc"] > 0.995

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kdjax import losses
 from kdjax.errors import InputError
 from kdjax.tasks.contrastive import metrics, simclr
-from kdjax.training import loop, parallel
+from kdjax.training import loop, parallel, programs
 from kdjax.training.checkpoint import model_of
 from kdjax.training.task import Training
 from tests.running import mapped
@@ -61,7 +61,7 @@ def one_step(task, *, devices=1, batch_size=BATCH):
     batch = next(task.data["train"].batches(batch_size, epoch=1))
     constants = task.constants(), jax.random.key(1)
     state = task.init(jax.random.key(0))
-    step = loop.compiled_step(task, DEVICE)
+    step = programs.compiled_step(task, DEVICE)
     state, metrics = step(state, constants, cut(batch, devices))
     return parallel.to_host(model_of(state)), metrics
 
@@ -89,8 +89,10 @@ def test_pretraining_learns(tmp_path):
         training=chosen, augment={"name": "random_resized_crop", "min_area": 0.5}
     )
     constants = DEVICE.replicate((task.constants(), jax.random.key(0)))
-    scores = loop.compiled_scores(task, chosen, DEVICE, constants)
-    before = scores(model_of(task.init(jax.random.key(0))), "validation")
+    scores = programs.compiled_scores(task, chosen, DEVICE)
+    before = scores(
+        task, model_of(task.init(jax.random.key(0))), constants, "validation"
+    )
     run = {"seed": 0, "devices": DEVICE, "label": "test"}
     after = loop.run(task, chosen, folder=tmp_path, **run)["last"]["validation"]
     assert after["loss"] < before["loss"] - 1
@@ -168,9 +170,8 @@ def scored():
 
     def of_batches(size):
         chosen = training(eval_batch_size=size)
-        return loop.compiled_scores(task, chosen, DEVICE, constants)(
-            model, "validation"
-        )
+        scores = programs.compiled_scores(task, chosen, DEVICE)
+        return scores(task, model, constants, "validation")
 
     return of_batches, task.data["validation"].size
 

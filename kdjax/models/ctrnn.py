@@ -1,0 +1,347 @@
+"""Recurrent networks in continuous time (CTRNN): one cell, three kinds of state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from kdjax.checks import boolean, integer, number, one_of
+from kdjax.errors import InputError
+from kdjax.losses import euler_step
+from kdjax.models.layers import WHERE
+from kdjax.models.recurrent import Recurrent, uniform
+
+Tree = Any
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "softplus": jax.nn.softplus,
+    "retanh": lambda x: jnp.tanh(jax.nn.relu(x)),
+    "tanh": jnp.tanh,
+}
+STATES = ("rate", "leak_inside", "voltage")
+SOLVERS = ("euler", "heun", "rk4")
+STARTS = ("uniform", "normal", "orthogonal", "identity")
+PARAMETERS = ("input", "recurrent", "bias", "readout", "readout_bias")
+
+
+class Weights(NamedTuple):
+    """A CTRNN's weights with its constraints applied, kernels as [in, out].
+
+    recurrent: [units, units], or of a network of low rank the factors [units, rank] and
+    [rank, units] whose product it is. alpha: dt / tau, [units].
+    """
+
+    input: Array
+    recurrent: tuple[Array, ...]
+    bias: Array
+    readout: Array
+    readout_bias: Array
+    initial: Array
+    alpha: Array
+
+    @property
+    def matrix(self) -> Array:
+        """The recurrent weights as one matrix."""
+        first, *rest = self.recurrent
+        return first @ rest[0] if rest else first
+
+
+class CTRNN(Recurrent):
+    """A CTRNN with a linear readout o = r W_out + b_out, stepped by `dt` ms.
+
+    With the drive d(r) = r W + u W_in + b, the state is by `state`
+
+        "rate"         r,  tau r' = -r + f(d(r)): the leak outside of f
+        "leak_inside"  r,  r <- f((1 - a) r + a d(r)), a = dt / tau: a map
+        "voltage"      x,  tau x' = -x + d(f(x)),  r = f(x)
+
+    Parameters: `input`, `recurrent` (of low rank `recurrent_in`, `recurrent_out`),
+    `bias`, `readout`, `readout_bias`, and `initial`, `tau` where they are learnt. The
+    collection `constraints` holds what is imposed on them, as numbers, so that networks
+    with other constraints are one program: `recurrent`, the mask of the weights;
+    `sign` of each unit's weights, 0 where it is free (Dale's law); `input_sign`, 1
+    where inputs excite; `readout`, the mask of the units that are read.
+    """
+
+    dt: float = 20.0
+    tau: float = 100.0
+    learn_tau: bool = False
+    state: str = "rate"
+    solver: str = "euler"
+    activation: str = "relu"
+    recurrent_noise: float = 0.0
+    input_noise: float = 0.0
+    noise_inside: bool = True
+    learn_initial: bool = False
+    start: str = "uniform"
+    spectral_radius: float | None = None
+    rank: int | None = None
+    frozen: tuple[str, ...] = ()
+
+    def setup(self) -> None:
+        units, inputs, outputs = self.units, self.inputs, self.outputs
+        self._input = self.param("input", uniform(inputs), (inputs, units))
+        if self.rank is None:
+            matrix = self.param("recurrent", self._first, (units, units))
+            self._recurrent: tuple[Array, ...] = (matrix,)
+        else:
+            draw = jax.nn.initializers.normal(1 / math.sqrt(units))
+            self._recurrent = (
+                self.param("recurrent_in", draw, (units, self.rank)),
+                self.param("recurrent_out", draw, (self.rank, units)),
+            )
+        zeros = jax.nn.initializers.zeros
+        self._bias = self.param("bias", zeros, (units,))
+        self._readout = self.param("readout", uniform(units), (units, outputs))
+        self._readout_bias = self.param("readout_bias", zeros, (outputs,))
+        if self.learn_initial:
+            self._initial = self.param("initial", zeros, (units,))
+        if self.learn_tau:
+            # tau = dt (1 + softplus(w)): never below dt, where Euler's step overshoots
+            at = math.log(math.expm1(self.tau / self.dt - 1))
+            self._tau = self.param("tau", jax.nn.initializers.constant(at), (units,))
+
+        def constraint(name: str, value: float, shape: tuple[int, ...]) -> Array:
+            made = self.variable("constraints", name, jnp.full, shape, value)
+            return made.value
+
+        self._mask = constraint("recurrent", 1.0, (units, units))
+        self._sign = constraint("sign", 0.0, (units,))
+        self._input_sign = constraint("input_sign", 0.0, ())
+        self._read = constraint("readout", 1.0, (units,))
+
+    def _first(self, key: Array, shape: tuple[int, ...]) -> Array:
+        units = shape[0]
+        draws: dict[str, Callable[[], Array]] = {
+            "uniform": lambda: uniform(units)(key, shape),
+            "normal": lambda: jax.random.normal(key, shape) / math.sqrt(units),
+            "orthogonal": lambda: jax.nn.initializers.orthogonal()(key, shape),
+            "identity": lambda: jnp.eye(units),
+        }
+        weights = draws[self.start]()
+        if self.spectral_radius is None:
+            return weights
+        return weights * (self.spectral_radius / spectral_radius(weights))
+
+    def weights(self) -> Weights:
+        def free(name: str, value: Array) -> Array:
+            frozen = name in self.frozen
+            return jax.lax.stop_gradient(value) if frozen else value
+
+        into, read = free("input", self._input), free("readout", self._readout)
+        into = jnp.where(self._input_sign > 0, jnp.abs(into), into)
+        recurrent = tuple(free("recurrent", factor) for factor in self._recurrent)
+        if self.rank is None:
+            recurrent = (constrained(recurrent[0], self._mask, self._sign),)
+        ratio = self.dt / self.tau
+        alpha = jnp.full((self.units,), ratio)
+        if self.learn_tau:
+            alpha = 1 / (1 + jax.nn.softplus(self._tau))
+        return Weights(
+            into,
+            recurrent,
+            free("bias", self._bias),
+            read * self._read[:, None],
+            free("readout_bias", self._readout_bias),
+            self._initial if self.learn_initial else jnp.zeros(self.units),
+            alpha,
+        )
+
+    def begin(self, weights: Weights, batch: int) -> Array:
+        return jnp.broadcast_to(weights.initial[None, :], (batch, self.units))
+
+    def rates(self, state: Array) -> Array:
+        return ACTIVATIONS[self.activation](state) if self._of_voltage else state
+
+    @property
+    def _of_voltage(self) -> bool:
+        return self.state == "voltage"
+
+    def advance(
+        self, weights: Weights, state: Array, u: Array, noise: Array | None
+    ) -> Array:
+        alpha = weights.alpha[None, :]
+        outside: Array | float = 0.0
+        if noise is not None and self.input_noise:
+            # by sqrt(2 / alpha), so that what a unit integrates does not depend on dt
+            scale = self.input_noise * math.sqrt(2 * self.tau / self.dt)
+            u = u + scale * noise[:, : self.inputs]
+        given = u @ weights.input + weights.bias[None, :]
+        if noise is not None and self.recurrent_noise:
+            own = self.recurrent_noise * noise[:, self.inputs :]
+            if self.noise_inside:
+                given = given + jnp.sqrt(2 / alpha) * own
+            else:
+                outside = jnp.sqrt(2 * alpha) * own
+        return self._solve(weights, state, given, alpha) + outside
+
+    def _solve(
+        self, weights: Weights, state: Array, given: Array, alpha: Array
+    ) -> Array:
+        """A step of dt with the external drive `given` held constant."""
+        f = ACTIVATIONS[self.activation]
+
+        def drive(rates: Array) -> Array:
+            for factor in weights.recurrent:
+                rates = rates @ factor
+            return rates + given
+
+        if self.state != "voltage" and self.solver == "euler":
+            inside = self.state == "leak_inside"
+            now = drive(state)
+            return euler_step(
+                state, now, alpha=weights.alpha, activation=f, leak_inside=inside
+            )
+
+        def change(x: Array) -> Array:
+            if self._of_voltage:
+                return alpha * (drive(f(x)) - x)
+            return alpha * (f(drive(x)) - x)
+
+        first = change(state)
+        if self.solver == "euler":
+            return state + first
+        if self.solver == "heun":
+            return state + (first + change(state + first)) / 2
+        second = change(state + first / 2)
+        third = change(state + second / 2)
+        last = change(state + third)
+        return state + (first + 2 * second + 2 * third + last) / 6
+
+
+def constrained(recurrent: Array, mask: Array, sign: Array) -> Array:
+    """Recurrent weights [in, out] under a mask and the signs of the units they leave.
+
+    A unit of sign s has the weights s |w|; of sign 0, w. The gradient of a masked
+    weight is exactly 0.
+    """
+    signs = sign[:, None]
+    return jnp.where(signs == 0, recurrent, jnp.abs(recurrent) * signs) * mask
+
+
+def spectral_radius(matrix: Array) -> Array:
+    """The largest absolute eigenvalue, computed on the host: not every device can."""
+
+    def on_host(matrix: np.ndarray) -> np.ndarray:
+        return np.abs(np.linalg.eigvals(matrix)).max().astype(matrix.dtype)
+
+    shape = jax.ShapeDtypeStruct((), matrix.dtype)
+    return jax.pure_callback(on_host, shape, matrix)
+
+
+def ctrnn(
+    *,
+    inputs: int,
+    outputs: int,
+    dt: float,
+    units: Any = 128,
+    tau: Any = 100.0,
+    learn_tau: Any = False,
+    state: Any = "rate",
+    solver: Any = "euler",
+    activation: Any = "relu",
+    output_activation: Any = "linear",
+    recurrent_noise: Any = 0.0,
+    input_noise: Any = 0.0,
+    noise_inside: Any = True,
+    learn_initial: Any = False,
+    start: Any = "uniform",
+    spectral_radius: Any = None,
+    rank: Any = None,
+    frozen: Any = (),
+    chunk: Any = None,
+) -> CTRNN:
+    """A CTRNN of `units` units for trials of `inputs` and `outputs` at steps of dt ms.
+
+    Args:
+      tau: the time constant in ms, above dt; with `learn_tau` where each unit's starts.
+      state: "rate", "leak_inside" or "voltage", three dynamical systems (`CTRNN`).
+      solver: "euler", "heun" or "rk4", the input held constant over a step; of
+        "leak_inside", which is a map, only "euler".
+      activation: "relu", "softplus", "retanh" (tanh of ReLU) or "tanh".
+      output_activation: "linear", or "sigmoid" for outputs in [0, 1].
+      recurrent_noise, input_noise: SD of what is added to each unit's drive, and to
+        each input, in training: white noise, scaled by sqrt(2 tau / dt) so that its
+        effect does not depend on dt; at steady state a linear unit has that SD. With
+        `noise_inside` false it is added to the state instead, by sqrt(2 dt / tau):
+        after a ReLU not the same.
+      learn_initial: learn the state at the first step, which is 0 otherwise.
+      start: of the recurrent weights: "uniform", +-1/sqrt(units) as PyTorch's linear
+        layer; "normal", of variance 1/units; "orthogonal"; or "identity".
+      spectral_radius: scale them to this largest absolute eigenvalue.
+      rank: of the recurrent weights, learnt as two factors; None: full.
+      frozen: parameters that stay as they start: `input`, `recurrent`, ....
+      chunk: see `Recurrent.fold`; None: by the memory that is needed.
+
+    An InputError names a field with a value it cannot take.
+    """
+    where = f"{WHERE}."
+    integer(units, low=1, where=where + "units")
+    number(tau, above=0, where=where + "tau")
+    if dt >= tau:
+        raise InputError(
+            f"{where}tau: expected more than a step, config.trials.dt ({dt:g} ms), "
+            f"found {tau!r}"
+        )
+    for name, value in (
+        ("learn_tau", learn_tau),
+        ("noise_inside", noise_inside),
+        ("learn_initial", learn_initial),
+    ):
+        boolean(value, where=where + name)
+    for name, value, known in (
+        ("state", state, STATES),
+        ("solver", solver, SOLVERS),
+        ("activation", activation, tuple(ACTIVATIONS)),
+        ("output_activation", output_activation, ("linear", "sigmoid")),
+        ("start", start, STARTS),
+    ):
+        one_of(value, known, where=where + name)
+    if state == "leak_inside" and solver != "euler":
+        raise InputError(
+            f"{where}solver: 'leak_inside' is a map, which only 'euler' steps; "
+            f"found {solver!r}"
+        )
+    number(recurrent_noise, low=0, where=where + "recurrent_noise")
+    number(input_noise, low=0, where=where + "input_noise")
+    if spectral_radius is not None:
+        number(spectral_radius, above=0, where=where + "spectral_radius")
+    if rank is not None:
+        integer(rank, low=1, high=units, where=where + "rank")
+        if spectral_radius is not None:
+            raise InputError(f"{where}spectral_radius: a network of rank has none")
+    if chunk is not None:
+        integer(chunk, low=0, where=where + "chunk")
+    names = (*PARAMETERS, *(("initial",) if learn_initial else ()))
+    if not isinstance(frozen, list | tuple):
+        raise InputError(f"{where}frozen: expected names, found {frozen!r}")
+    for name in frozen:
+        one_of(name, names, where=where + "frozen")
+    return CTRNN(
+        inputs=inputs,
+        outputs=outputs,
+        units=units,
+        chunk=chunk,
+        dt=float(dt),
+        tau=float(tau),
+        learn_tau=learn_tau,
+        state=state,
+        solver=solver,
+        activation=activation,
+        output_activation=output_activation,
+        recurrent_noise=float(recurrent_noise),
+        input_noise=float(input_noise),
+        noise_inside=noise_inside,
+        learn_initial=learn_initial,
+        start=start,
+        spectral_radius=spectral_radius,
+        rank=rank,
+        frozen=tuple(frozen),
+    )
