@@ -1,0 +1,1 @@
+"""Cognitive tasks: recurrent networks trained on trials, and their dynamics."""

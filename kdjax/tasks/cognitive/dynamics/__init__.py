@@ -1,0 +1,1 @@
+"""What a trained network does, and how: its dynamics, units and geometry."""
