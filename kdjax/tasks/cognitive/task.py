@@ -1,0 +1,401 @@
+"""The task `cognitive`: a recurrent network learns trials that are drawn as it goes.
+
+No examples are stored. A trial is a function of the step's key and its number in the
+batch, in training; of the seed and its number, in validation and test, so that all
+stages of a seed are judged on the same trials.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Float
+
+from kdjax import losses as functions
+from kdjax import models
+from kdjax.augment import example_keys
+from kdjax.checks import boolean, integer, number, one_of
+from kdjax.data.dataset import SPLITS, index_batches
+from kdjax.errors import InputError, call, lookup, section, split_name
+from kdjax.models import Recurrent
+from kdjax.stages import networks
+from kdjax.stages import predictor as predictors
+from kdjax.stages.predictor import Predictor
+from kdjax.stages.record import Stage
+from kdjax.tasks.cognitive import analysis as analyses
+from kdjax.tasks.cognitive import constraints as biology
+from kdjax.tasks.cognitive import curriculum as curricula
+from kdjax.tasks.cognitive import metrics
+from kdjax.tasks.cognitive.trials.trial import Paradigm, Trial
+from kdjax.training import optim
+from kdjax.training.host import compile_once
+from kdjax.training.parallel import AXIS
+from kdjax.training.state import TrainState, gradient_step
+from kdjax.training.task import Source, Task, Training
+
+Tree = Any
+COSTS = ("squared_error", "rate_l1", "rate_l2", "weight_l1", "weight_l2")
+
+
+def make(
+    *,
+    trials: Mapping[str, Any],
+    model: Mapping[str, Any],
+    training: Training,
+    optimizer: Mapping[str, Any],
+    losses: Mapping[str, Mapping[str, Any] | None],
+    seed: int,
+    examples: Mapping[str, Any] | None = None,
+    constraints: Mapping[str, Any] | None = None,
+    curriculum: Mapping[str, Any] | None = None,
+    analysis: Mapping[str, Any] | None = None,
+    evaluation_noise: bool = False,
+) -> Task:
+    """The task of one stage; nothing compiles here.
+
+    Args:
+      trials: fields of kdjax.tasks.cognitive.trials.build: the cognitive task.
+      model: fields of kdjax.models.build_recurrent.
+      optimizer: fields of kdjax.training.optim.build.
+      losses: {cost: {"weight": ..., **fields} or None}: `squared_error` of the outputs;
+        `rate_l1`, `rate_l2` with "reduction" "mean" (default) or "sum", over the whole
+        batch; `weight_l1`, `weight_l2` with "reduction" "sum" (default) or "mean" and
+        "select", names of parameters (None: all).
+      examples: {"train", "validation", "test"}: how many trials are an epoch, and how
+        many each evaluation has.
+      constraints: fields of kdjax.tasks.cognitive.constraints.constraints.
+      curriculum: fields of kdjax.tasks.cognitive.curriculum.curriculum.
+      analysis: fields of kdjax.tasks.cognitive.analysis.Analysis, made when the network
+        is trained.
+      evaluation_noise: whether the network's own noise is there in evaluation as well.
+
+    Raises InputError on anything in the config that does not fit.
+    """
+    levels = curricula.build(curriculum, trials)
+    paradigm = levels.paradigm
+    name, fields = split_name(model, where="config.model")
+    network = models.build_recurrent(
+        name,
+        inputs=len(paradigm.inputs),
+        outputs=len(paradigm.outputs),
+        dt=paradigm.dt,
+        **fields,
+    )
+    imposed = biology.build(constraints, network)
+    costs = _costs(losses, network)
+    boolean(evaluation_noise, where="config.evaluation_noise")
+    sources = _sources(examples or {})
+    total_steps = training.total_steps(sources["train"].size)
+    tx, schedule = optim.build(
+        optimizer, total_steps=total_steps, batch_size=training.batch_size
+    )
+    training.check_metric(metrics.METRICS)
+    loss_fn = _loss_fn(network, paradigm, costs)
+    after = biology.impose_after(imposed.top_k, tx, total_steps=total_steps)
+    study = analyses.build(analysis, paradigm)
+    key_data = np.asarray(jax.random.key_data(jax.random.key(seed)))
+    constants = {
+        "options": levels.options,
+        "criterion": np.float32(levels.criterion),
+        "weights": {name: np.float32(cost["weight"]) for name, cost in costs.items()},
+        "constraints": imposed.numbers,
+        "key": key_data,
+    }
+    return Task(
+        init=functools.partial(_init, network, imposed.start, tx),
+        step=_step(gradient_step(loss_fn, tx, schedule), schedule, after, levels),
+        evaluate=functools.partial(_evaluate, network, paradigm, evaluation_noise),
+        summarize=metrics.summarize,
+        metrics=metrics.METRICS,
+        data=sources,
+        constants=lambda: constants,
+        finish=functools.partial(
+            analyses.finish, network, paradigm, levels, study, seed
+        ),
+        about=_about(paradigm, sources),
+        program=_program(
+            network, paradigm, constants, costs, imposed, levels, training, optimizer
+        ),
+    )
+
+
+def predictor(stage: Stage, checkpoint: str) -> Predictor:
+    """Outputs [n, steps, outputs] of raw trials [n, steps, inputs], without noise."""
+    channels, outputs = stage.record["input"]["channels"], stage.record["outputs"]
+    name, fields = split_name(stage.section("model"), where="config.model")
+    sizes = {"inputs": len(channels), "outputs": len(outputs)}
+    module = models.build_recurrent(name, dt=stage.record["dt"], **sizes, **fields)
+
+    def forward(model: Tree, x: Array) -> Array:
+        return networks.predict(module, model, x).logits
+
+    model = networks.model_of_stage(stage, checkpoint, module)
+    return predictors.of_stage(stage, "outputs", model, forward)
+
+
+def _sources(examples: Mapping[str, Any]) -> dict[str, Source]:
+    """Numbers of trials in the place of examples; the splits follow one another."""
+    counts: dict[str, int] = call(_counts, examples, where="config.examples")
+    sources, start = {}, 0
+    for split in SPLITS:
+        batches = functools.partial(_numbered, counts[split], start)
+        sources[split] = Source(counts[split], batches)
+        start += counts[split]
+    return sources
+
+
+def _counts(
+    *, train: Any = 12_800, validation: Any = 1024, test: Any = 4096
+) -> dict[str, int]:
+    counts = {"train": train, "validation": validation, "test": test}
+    return {
+        name: integer(count, low=1, where=f"config.examples.{name}")
+        for name, count in counts.items()
+    }
+
+
+def _numbered(count: int, start: int, batch_size: int, *, epoch: int | None) -> Any:
+    order = np.arange(start, start + count)
+    return index_batches(
+        count, batch_size, order=order, drop_remainder=epoch is not None
+    )
+
+
+def _costs(
+    losses: Mapping[str, Mapping[str, Any] | None], network: Recurrent
+) -> dict[str, dict[str, Any]]:
+    """{cost: its fields, checked}."""
+    where = "config.losses"
+    variables = jax.eval_shape(network.init, jax.random.key(0), _no_trial(network))
+    costs = {}
+    for name, fields in section(losses, where=where).items():
+        lookup(name, dict.fromkeys(COSTS), where=where)
+        if fields is None:
+            continue
+        place = f"{where}.{name}"
+        made = call(_FIELDS[name.partition("_")[0]], fields, where=place)
+        number(made["weight"], low=0, where=f"{place}.weight")
+        one_of(made["reduction"], ("mean", "sum"), where=f"{place}.reduction")
+        if made["select"] is not None:
+            for parameter in made["select"]:
+                lookup(parameter, variables["params"], where=f"{place}.select")
+        costs[name] = made
+    if "squared_error" not in costs:
+        raise InputError(
+            f"{where}.squared_error: missing; without it nothing is learnt"
+        )
+    return costs
+
+
+def _error(*, weight: Any = 1.0) -> dict[str, Any]:
+    return {"weight": weight, "reduction": "mean", "select": None}
+
+
+def _rate(*, weight: Any, reduction: Any = "mean") -> dict[str, Any]:
+    return {"weight": weight, "reduction": reduction, "select": None}
+
+
+def _weight(
+    *, weight: Any, reduction: Any = "sum", select: Any = None
+) -> dict[str, Any]:
+    return {"weight": weight, "reduction": reduction, "select": select}
+
+
+_FIELDS = {"squared": _error, "rate": _rate, "weight": _weight}
+
+
+def _no_trial(network: Recurrent) -> Array:
+    return jnp.zeros((1, 1, network.inputs))
+
+
+@functools.lru_cache(maxsize=8)
+def _fresh(network: Recurrent) -> Callable[[Array], Tree]:
+    """rng -> variables, compiled once for all members of a population."""
+    return compile_once(lambda rng: network.init(rng, _no_trial(network)))
+
+
+def _init(
+    network: Recurrent,
+    start: biology.Start,
+    optimizer: optax.GradientTransformation,
+    rng: Array,
+) -> TrainState:
+    variables_rng, constraints_rng = jax.random.split(rng)
+    variables = _fresh(network)(variables_rng)
+    variables = biology.impose_before(start, constraints_rng, variables)
+    params = variables.pop("params")
+    opt_state = {"optimizer": optimizer.init(params)} | curricula.start()
+    return TrainState(jnp.zeros((), jnp.int32), params, dict(variables), opt_state)
+
+
+def _step(
+    gradient: Callable[..., tuple[TrainState, dict[str, Array]]],
+    schedule: optax.Schedule,
+    impose: Callable[..., TrainState],
+    levels: curricula.Levels,
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """The gradient's step, then the constraints', then the curriculum's."""
+
+    def step(
+        state: TrainState, batch: Tree, constants: Tree, rng: Array
+    ) -> tuple[TrainState, dict[str, Array]]:
+        reached = {k: v for k, v in state.opt_state.items() if k != "optimizer"}
+        constants = constants | {
+            "options": curricula.at(constants["options"], reached["level"])
+        }
+        state = state._replace(opt_state=state.opt_state["optimizer"])
+        rate = jnp.asarray(schedule(state.step))
+        state, logged = gradient(state, batch, constants, rng)
+        state = impose(state, constants["constraints"], rate)
+        reached = levels.advance(reached, logged["correct"], constants["criterion"])
+        logged = logged | {"level": reached["level"].astype(jnp.float32)}
+        opt_state = {"optimizer": state.opt_state} | reached
+        return state._replace(opt_state=opt_state), logged
+
+    return step
+
+
+def _draw(paradigm: Paradigm, keys: Array, options: Tree) -> Trial:
+    """Trials, batch first."""
+    return jax.vmap(lambda key: paradigm.sample(key, options, {}))(keys)
+
+
+def _loss_fn(
+    network: Recurrent, paradigm: Paradigm, costs: Mapping[str, Mapping[str, Any]]
+) -> Callable[..., Any]:
+    kinds = {"l1": functions.rate_l1, "l2": functions.rate_l2}
+    of_rates = {n: kinds[n[-2:]] for n in costs if n.startswith("rate")}
+    of_weights = {n: getattr(functions, n) for n in costs if n.startswith("weight")}
+
+    def visit(outputs: Array, rates: Array, each: tuple[Array, Array]) -> Tree:
+        targets, mask = each
+        sums = {n: cost(rates, reduction="sum") for n, cost in of_rates.items()}
+        error = jnp.sum(mask * jnp.square(outputs - targets))
+        return sums | {"squared_error": error}
+
+    def loss_fn(
+        params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
+    ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
+        keys = jax.vmap(jax.random.split)(example_keys(rng, batch["index"]))
+        drawn = _draw(paradigm, keys[:, 0], constants["options"])
+        x, targets, mask = (jnp.swapaxes(a, 0, 1) for a in drawn[:3])
+        variables = {"params": params, **state.model_state}
+        sums, outputs = network.apply(
+            variables, x, visit, (targets, mask), keys=keys[:, 1], method="fold"
+        )
+        time, size = x.shape[:2]
+        counts = dict.fromkeys(of_rates, time * size * network.units)
+        counts["squared_error"] = time * size * network.outputs
+        parts = {}
+        for name, cost in costs.items():
+            if name in of_weights:
+                select = cost["select"]
+                parts[name] = of_weights[name](
+                    params,
+                    select=lambda path, names=select: names is None or path in names,
+                    reduction=cost["reduction"],
+                )
+            elif cost["reduction"] == "mean":
+                parts[name] = sums[name] / counts[name]
+            else:  # over all devices, whose losses are averaged
+                parts[name] = sums[name] * lax.psum(1, AXIS)
+        loss = sum(constants["weights"][name] * part for name, part in parts.items())
+        correct = _score(paradigm, jnp.swapaxes(outputs, 0, 1), drawn)["correct"]
+        return loss, (state.model_state, parts | {"correct": jnp.mean(correct)})
+
+    return loss_fn
+
+
+def _score(paradigm: Paradigm, outputs: Array, drawn: Trial) -> dict[str, Array]:
+    return jax.vmap(paradigm.score)(lax.stop_gradient(outputs), drawn)
+
+
+def _evaluate(
+    network: Recurrent,
+    paradigm: Paradigm,
+    noise: bool,
+    model: Tree,
+    batch: Tree,
+    constants: Tree,
+) -> dict[str, tuple[Array, Array]]:
+    rng = jax.random.wrap_key_data(constants["key"])
+    keys = jax.vmap(jax.random.split)(example_keys(rng, batch["index"]))
+    options = curricula.at(constants["options"], -1)
+    drawn = _draw(paradigm, keys[:, 0], options)
+    outputs = run(network, model, drawn.inputs, keys[:, 1] if noise else None)
+    error = jnp.mean(drawn.mask * jnp.square(outputs - drawn.targets), axis=(1, 2))
+    correct = _score(paradigm, outputs, drawn)["correct"]
+    sums = {
+        name: (jnp.sum(batch["mask"] * values), jnp.sum(batch["mask"]))
+        for name, values in (("loss", error), ("correct", correct))
+    }
+    return lax.psum(sums, AXIS)
+
+
+def run(
+    network: Recurrent,
+    model: Tree,
+    inputs: Float[Array, "batch time inputs"],
+    keys: Array | None = None,
+) -> Float[Array, "batch time outputs"]:
+    """A network's outputs; with keys, with its noise. The rates are not kept."""
+    variables = {"params": model["params"], **model["model_state"]}
+    x = jnp.swapaxes(inputs, 0, 1)
+
+    def nothing(outputs: Array, rates: Array, each: Tree) -> Tree:
+        return ()
+
+    _, outputs = network.apply(variables, x, nothing, keys=keys, method="fold")
+    return jnp.swapaxes(outputs, 0, 1)
+
+
+def _about(paradigm: Paradigm, sources: Mapping[str, Source]) -> dict[str, Any]:
+    return {
+        "data": f"{paradigm.name}, trials drawn while training",
+        "synthetic": False,
+        "classes": list(paradigm.choices),
+        "examples": {name: source.size for name, source in sources.items()},
+        "input": {
+            "shape": [paradigm.steps, len(paradigm.inputs)],
+            "channels": list(paradigm.inputs),
+        },
+        "outputs": list(paradigm.outputs),
+        "dt": paradigm.dt,
+        "preprocessing": [],
+        "split": {},
+    }
+
+
+def _program(
+    network: Recurrent,
+    paradigm: Paradigm,
+    constants: Tree,
+    costs: Mapping[str, Mapping[str, Any]],
+    imposed: biology.Constraints,
+    levels: curricula.Levels,
+    training: Training,
+    optimizer: Mapping[str, Any],
+) -> str:
+    """All that the compiled step depends on, but for what is in its arguments."""
+    shapes = jax.tree.map(lambda a: f"{a.dtype}{a.shape}", constants)
+    kept = {n: {k: v for k, v in c.items() if k != "weight"} for n, c in costs.items()}
+    pruning = imposed.top_k._replace(density=1.0)
+    described = (
+        repr(network),
+        [paradigm.name, paradigm.steps, paradigm.dt, paradigm.inputs, paradigm.outputs],
+        str(shapes),
+        kept,
+        pruning,
+        levels.window,
+        repr(training),
+        optimizer,
+    )
+    return json.dumps(described, default=str)
