@@ -77,6 +77,16 @@ def test_a_trial_is_a_function_of_its_key_and_not_of_its_batch(drawn):
     assert_equal(jax.tree.map(lambda x: x[::-1], trials), drawn.trials)
 
 
+def test_trials_are_single_precision_where_arrays_are_double_by_default(drawn):
+    paradigm, _, trials = drawn
+    with jax.enable_x64(True):
+        double = jax.eval_shape(
+            lambda key: paradigm.sample(key, paradigm.options, {}), KEYS[0]
+        )
+    same = jax.tree.map(lambda x, y: x.dtype == y.dtype, double, trials)
+    assert all(jax.tree.leaves(same))
+
+
 def test_trials_vary_in_noise_and_in_what_they_ask(drawn):
     for array in (drawn.trials.inputs, drawn.trials.targets):
         assert len(np.unique(np.asarray(array), axis=0)) > len(KEYS) / 8

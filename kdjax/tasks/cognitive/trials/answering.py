@@ -150,7 +150,7 @@ def answer(
     judged = time >= drawn["due"] + options["grace"]
     weights = jnp.where(judged, options["weight"], jnp.where(due, 0.0, 1.0))
     mean = jnp.stack([jnp.asarray(m, jnp.float32) for m in means], axis=1)
-    wanted = jax.nn.one_hot(jnp.where(due, asked, 0), outputs)
+    wanted = jax.nn.one_hot(jnp.where(due, asked, 0), outputs, dtype=jnp.float32)
     return Trial(
         inputs=mean + std[None, :] * white_noise(key, len(time), len(std)),
         targets=wanted * before_end[:, None],

@@ -170,7 +170,7 @@ def sample(key: Array, options: Options, condition: Condition) -> Trial:
     signal = jnp.where(shown, coherence, 0)[:, None]
     mean = jnp.concatenate(
         [
-            on[:, None] * jax.nn.one_hot(cue, 2)[None, :],
+            on[:, None] * jax.nn.one_hot(cue, 2, dtype=jnp.float32)[None, :],
             jnp.broadcast_to(signal, (len(time), len(std) - 2)),
         ],
         axis=1,
@@ -178,7 +178,7 @@ def sample(key: Array, options: Options, condition: Condition) -> Trial:
     weights = jnp.where(due, options["weight"], jnp.where(shown, 0.0, 1.0))
     return Trial(
         inputs=mean + std[None, :] * white_noise(for_noise, len(time), len(std)),
-        targets=due[:, None] * jax.nn.one_hot(choice, 2)[None, :],
+        targets=due[:, None] * jax.nn.one_hot(choice, 2, dtype=jnp.float32)[None, :],
         mask=jnp.broadcast_to(weights[:, None], (len(time), 2)),
         condition=drawn,
     )
