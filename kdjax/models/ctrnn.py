@@ -165,22 +165,33 @@ class CTRNN(Recurrent):
         return self.state == "voltage"
 
     def advance(
-        self, weights: Weights, state: Array, u: Array, noise: Array | None
+        self, weights: Weights, state: Array, u: Array, keys: Array | None
     ) -> Array:
         alpha = weights.alpha[None, :]
         outside: Array | float = 0.0
-        if noise is not None and self.input_noise:
+        on_inputs, own = self._noise(keys)
+        if on_inputs is not None:
             # by sqrt(2 / alpha), so that what a unit integrates does not depend on dt
-            scale = self.input_noise * math.sqrt(2 * self.tau / self.dt)
-            u = u + scale * noise[:, : self.inputs]
+            u = u + math.sqrt(2 * self.tau / self.dt) * on_inputs
         given = u @ weights.input + weights.bias[None, :]
-        if noise is not None and self.recurrent_noise:
-            own = self.recurrent_noise * noise[:, self.inputs :]
-            if self.noise_inside:
-                given = given + jnp.sqrt(2 / alpha) * own
-            else:
-                outside = jnp.sqrt(2 * alpha) * own
+        if own is not None and self.noise_inside:
+            given = given + jnp.sqrt(2 / alpha) * own
+        elif own is not None:
+            outside = jnp.sqrt(2 * alpha) * own
         return self._solve(weights, state, given, alpha) + outside
+
+    def _noise(self, keys: Array | None) -> tuple[Array | None, Array | None]:
+        """The noise of a step on the inputs, and on the units; None where it is 0."""
+        sizes = (
+            self.inputs if self.input_noise else 0,
+            self.units if self.recurrent_noise else 0,
+        )
+        if keys is None or not sum(sizes):
+            return None, None
+        drawn = jax.vmap(lambda key: jax.random.normal(key, (sum(sizes),)))(keys)
+        on_inputs = self.input_noise * drawn[:, : sizes[0]] if sizes[0] else None
+        own = self.recurrent_noise * drawn[:, sizes[0] :] if sizes[1] else None
+        return on_inputs, own
 
     def _solve(
         self, weights: Weights, state: Array, given: Array, alpha: Array

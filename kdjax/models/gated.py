@@ -68,9 +68,9 @@ class Gated(Recurrent):
         return h
 
     def advance(
-        self, weights: Weights, state: Tree, u: Array, noise: Array | None
+        self, weights: Weights, state: Tree, u: Array, keys: Array | None
     ) -> Tree:
-        del noise
+        del keys  # it has no noise
         state, _ = self._cell.apply({"params": weights.cell}, state, u)
         return state
 

@@ -48,12 +48,10 @@ class Recurrent(nn.Module):
         """The state before the first step, its leaves [batch, units]."""
         raise NotImplementedError
 
-    def advance(
-        self, weights: Tree, state: Tree, u: Array, noise: Array | None
-    ) -> Tree:
+    def advance(self, weights: Tree, state: Tree, u: Array, keys: Array | None) -> Tree:
         """The state after a step with inputs `u` [batch, inputs].
 
-        noise: None, or standard normal numbers [batch, inputs + units].
+        keys: of this step, one for each example; None: without noise.
         """
         raise NotImplementedError
 
@@ -145,19 +143,16 @@ class Recurrent(nn.Module):
 
         def step(state: Tree, now: tuple[Array, Array]) -> tuple[Tree, Array]:
             u, t = now
-            noise = None if keys is None else self._noise(keys, t)
+            now_keys = None if keys is None else _at_step(keys, t)
             # inputs are projected here, one step at a time: all at once take memory
-            state = self.advance(weights, state, u, noise)
+            state = self.advance(weights, state, u, now_keys)
             return state, self.rates(state)
 
         return lax.scan(step, state, (x, steps))
 
-    def _noise(self, keys: Array, t: Array) -> Array:
-        def of_example(key: Array) -> Array:
-            key = jax.random.fold_in(key, t)
-            return jax.random.normal(key, (self.inputs + self.units,))
 
-        return jax.vmap(of_example)(keys)
+def _at_step(keys: Array, t: Array) -> Array:
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, t)
 
 
 def uniform(fan_in: int) -> Callable[..., Array]:

@@ -11,6 +11,7 @@ NAMES = (
     "distillation",
     "contrastive",
     "anomaly",
+    "cognitive",
 )
 
 SYSTEMS: dict[str, System] = {

@@ -1,1 +1,10 @@
 """Cognitive tasks: recurrent networks trained on trials, and their dynamics."""
+
+from kdjax.tasks.cognitive import metrics, task
+from kdjax.tasks.system import System
+
+SYSTEM = System(
+    tasks={"cognitive": task.make},
+    predictors={"cognitive": task.predictor},
+    metrics=metrics.METRICS,
+)

@@ -107,6 +107,7 @@ def make(
         "criterion": np.float32(levels.criterion),
         "weights": {name: np.float32(cost["weight"]) for name, cost in costs.items()},
         "constraints": imposed.numbers,
+        "ends": np.cumsum([sources[split].size for split in SPLITS])[:-1],
         "key": key_data,
     }
     return Task(
@@ -209,7 +210,11 @@ def _weight(
     return {"weight": weight, "reduction": reduction, "select": select}
 
 
-_FIELDS = {"squared": _error, "rate": _rate, "weight": _weight}
+_FIELDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "squared": _error,
+    "rate": _rate,
+    "weight": _weight,
+}
 
 
 def _no_trial(network: Recurrent) -> Array:
@@ -263,9 +268,13 @@ def _step(
     return step
 
 
-def _draw(paradigm: Paradigm, keys: Array, options: Tree) -> Trial:
-    """Trials, batch first."""
-    return jax.vmap(lambda key: paradigm.sample(key, options, {}))(keys)
+def _draw(
+    paradigm: Paradigm, keys: Array, options: Tree, conditions: Mapping[str, Array]
+) -> Trial:
+    """Trials, batch first, some of their conditions given: [batch] by name."""
+    return jax.vmap(lambda key, given: paradigm.sample(key, options, given))(
+        keys, dict(conditions)
+    )
 
 
 def _loss_fn(
@@ -285,12 +294,11 @@ def _loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
         keys = jax.vmap(jax.random.split)(example_keys(rng, batch["index"]))
-        drawn = _draw(paradigm, keys[:, 0], constants["options"])
+        drawn = _draw(paradigm, keys[:, 0], constants["options"], {})
         x, targets, mask = (jnp.swapaxes(a, 0, 1) for a in drawn[:3])
         variables = {"params": params, **state.model_state}
-        sums, outputs = network.apply(
-            variables, x, visit, (targets, mask), keys=keys[:, 1], method="fold"
-        )
+        fold: Any = functools.partial(network.apply, variables, method="fold")
+        sums, outputs = fold(x, visit, (targets, mask), keys=keys[:, 1])
         time, size = x.shape[:2]
         counts = dict.fromkeys(of_rates, time * size * network.units)
         counts["squared_error"] = time * size * network.outputs
@@ -329,7 +337,12 @@ def _evaluate(
     rng = jax.random.wrap_key_data(constants["key"])
     keys = jax.vmap(jax.random.split)(example_keys(rng, batch["index"]))
     options = curricula.at(constants["options"], -1)
-    drawn = _draw(paradigm, keys[:, 0], options)
+    given = {}
+    if paradigm.pooled:
+        given["split"] = jnp.searchsorted(
+            constants["ends"], batch["index"], side="right"
+        )
+    drawn = _draw(paradigm, keys[:, 0], options, given)
     outputs = run(network, model, drawn.inputs, keys[:, 1] if noise else None)
     error = jnp.mean(drawn.mask * jnp.square(outputs - drawn.targets), axis=(1, 2))
     correct = _score(paradigm, outputs, drawn)["correct"]
@@ -353,7 +366,8 @@ def run(
     def nothing(outputs: Array, rates: Array, each: Tree) -> Tree:
         return ()
 
-    _, outputs = network.apply(variables, x, nothing, keys=keys, method="fold")
+    fold: Any = functools.partial(network.apply, variables, method="fold")
+    _, outputs = fold(x, nothing, keys=keys)
     return jnp.swapaxes(outputs, 0, 1)
 
 

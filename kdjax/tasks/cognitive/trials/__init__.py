@@ -12,12 +12,14 @@ from kdjax.tasks.cognitive.trials.decisions import (
     make_perceptual_decision,
 )
 from kdjax.tasks.cognitive.trials.flip_flop import make_flip_flop
+from kdjax.tasks.cognitive.trials.gym import make_neurogym
 from kdjax.tasks.cognitive.trials.memory import (
     make_go_nogo,
     make_match_to_sample,
     make_parametric_working_memory,
 )
 from kdjax.tasks.cognitive.trials.trial import WHERE, Held, Paradigm, Trial
+from kdjax.tasks.cognitive.trials.yang import make_yang
 
 # By name: the maker, or "module:maker".
 PARADIGMS: dict[str, Callable[..., Paradigm] | str] = {
@@ -27,7 +29,9 @@ PARADIGMS: dict[str, Callable[..., Paradigm] | str] = {
     "mante": make_mante,
     "match_to_sample": make_match_to_sample,
     "parametric_working_memory": make_parametric_working_memory,
+    "neurogym": make_neurogym,
     "perceptual_decision": make_perceptual_decision,
+    "yang": make_yang,
 }
 
 __all__ = ["PARADIGMS", "Held", "Paradigm", "Trial", "build"]

@@ -118,6 +118,7 @@ def make_neurogym(
         score=_score(discrete=classes is not None, tolerance=tolerance),
         conditions={"trial": np.arange(bounds[2], bounds[3], dtype=np.int32)},
         held=_held(pool),
+        pooled=True,
     )
 
 

@@ -59,6 +59,8 @@ class Paradigm(NamedTuple):
     conditions: equal-length vectors by name: row i is a condition of the grid on which
       a trained network is analysed.
     held: {label: Held} of the moments of a trial whose fixed points are of interest.
+    pooled: whether trials are rows of a pool, of which a condition may name the `split`
+      (0 training, 1 validation, 2 test).
     """
 
     name: str
@@ -72,6 +74,7 @@ class Paradigm(NamedTuple):
     score: Callable[[Float[Array, "time outputs"], Trial], dict[str, Array]]
     conditions: Mapping[str, np.ndarray]
     held: Mapping[str, Held]
+    pooled: bool = False
 
 
 def in_steps(milliseconds: Any, dt: float, *, where: str, low: int = 0) -> int:
