@@ -11,19 +11,17 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kdjax import files
-from kdjax.checks import integer, integers
+from kdjax import files, plan
+from kdjax.checks import integer
 from kdjax.errors import (
     InputError,
     Settings,
     call,
     lookup,
-    nearest,
     record_settings,
     recorded_settings,
     section,
@@ -36,9 +34,6 @@ from kdjax.training import loop, parallel
 from kdjax.training.task import Task, Training
 
 Fields = dict[str, Any]
-
-# What belongs to the whole experiment; every other field is a stage's.
-EXPERIMENT_FIELDS = ("stages", "seeds", "report", "parallel", "devices")
 
 
 def run(
@@ -61,19 +56,20 @@ def run(
     Raises InputError before anything compiles where the config or the data are wrong; a
     fault in the data that another seed draws is said before that seed's first stage.
     """
-    stages = resolve(config)
-    order = reading_order(stages)
+    stages = plan.resolve(config)
+    order = plan.reading_order(stages)
     report_settings(config, order)
     if only is not None:
         lookup(only, stages, where="--stage")
-        needed = _ancestors(stages, only)
+        needed = plan.ancestors(stages, only)
         order = [name for name in order if name in needed]
     devices = parallel.make(
         config.get("parallel", "pmap"), devices=config.get("devices")
     )
     batches.forget()  # files may have changed since the last run of this process
     every = [
-        _Seed(stages, seed, workdir, devices, rerun_stale) for seed in seeds(config)
+        _Seed(stages, seed, workdir, devices, rerun_stale)
+        for seed in plan.seeds(config)
     ]
     # of all seeds: what was done otherwise is said before anything trains
     todo = [_to_do(this, order) for this in every]
@@ -126,92 +122,9 @@ def _to_do(this: _Seed, order: Sequence[str]) -> set[str]:
     todo: set[str] = set()
     for name in order:  # in which what is read comes first
         anew = not _is_done(this, name) or _why_stale(this, name) is not None
-        if anew or todo.intersection(_reads(this.stages[name])):
+        if anew or todo.intersection(plan.reads(this.stages[name])):
             todo.add(name)
     return todo
-
-
-def seeds(config: Fields) -> list[int]:
-    """The config's seeds, checked."""
-    found = list(integers(config.get("seeds"), low=0, where="config.seeds"))
-    if not found or len(set(found)) != len(found):
-        raise InputError(
-            f"config.seeds: expected one or more different integers, found {found}"
-        )
-    return found
-
-
-def resolve(config: Fields) -> dict[str, Fields]:
-    """{stage: its whole config}: the common sections, the stage's laid over them.
-
-    A section that is None is left out: a stage so drops what its task does not take.
-    """
-    named = config.get("stages")
-    if not isinstance(named, Mapping) or not named:
-        raise InputError(f"config.stages: expected sections by name, found {named!r}")
-    for name, changes in named.items():
-        if changes is not None:
-            section(changes, where=f"config.stages.{name}")
-    common = {k: v for k, v in config.items() if k not in EXPERIMENT_FIELDS}
-    merged = {
-        name: merge(common, changes or {}) for name, changes in config["stages"].items()
-    }
-    return {
-        name: {key: value for key, value in stage.items() if value is not None}
-        for name, stage in merged.items()
-    }
-
-
-def merge(base: Fields, changes: Mapping[str, Any]) -> Fields:
-    """`base` with `changes` laid over it, section by section.
-
-    A section with another `name` replaces the base's: its fields are other fields.
-    """
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        merged[key] = value
-        if isinstance(old, dict) and isinstance(value, Mapping):
-            name = old.get("name")
-            if value.get("name", name) == name:
-                merged[key] = merge(old, value)
-    return merged
-
-
-def _reads(fields: Any) -> Iterator[str]:
-    """The stages that a stage's config names; a field of its data names none."""
-    if isinstance(fields, Mapping):
-        if isinstance(fields.get("stage"), str):
-            yield fields["stage"]
-        for name, value in fields.items():
-            if name != "data":
-                yield from _reads(value)
-
-
-def reading_order(stages: Mapping[str, Fields]) -> list[str]:
-    """The stages, each after those it reads; otherwise in alphabetical order."""
-    sorter: TopologicalSorter[str] = TopologicalSorter()
-    for name in sorted(stages):
-        read = list(_reads(stages[name]))
-        for other in read:
-            if other not in stages:
-                raise InputError(
-                    f"config.stages.{name}: reads the unknown stage {other!r}"
-                    f"{nearest(other, stages)}"
-                )
-        sorter.add(name, *read)
-    try:
-        return list(sorter.static_order())
-    except CycleError as error:
-        circle = " -> ".join(error.args[1])
-        raise InputError(f"config.stages: read one another: {circle}") from None
-
-
-def _ancestors(stages: Mapping[str, Fields], name: str) -> set[str]:
-    names = {name}
-    for other in _reads(stages[name]):
-        names |= _ancestors(stages, other)
-    return names
 
 
 def _is_done(this: _Seed, name: str) -> bool:

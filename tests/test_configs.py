@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdjax import experiment
+from kdjax import plan
 from kdjax.report.runs import report_settings
 from kdjax.tasks import ALL
 
@@ -20,9 +20,9 @@ NAMES = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("common",)
 def test_it_names_only_what_there_is(name, arg):
     get_config = importlib.import_module(f"configs.{name}").get_config
     config = json.loads(get_config(arg).to_json_best_effort())
-    assert experiment.seeds(config)
-    stages = experiment.resolve(config)
-    order = experiment.reading_order(stages)
+    assert plan.seeds(config)
+    stages = plan.resolve(config)
+    order = plan.reading_order(stages)
     assert set(order) == set(stages)
     report_settings(config, order)
     for stage, fields in stages.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdjax import experiment, files
+from kdjax import experiment, files, plan
 from kdjax.data.dataset import epoch_order
 from kdjax.errors import InputError
 from kdjax.stages import record
@@ -23,7 +23,7 @@ def small(**changes):
 
 def test_merge_lays_fields_over_fields():
     base = {"model": {"name": "a", "depth": 10, "width": 1}, "seed": 0}
-    assert experiment.merge(base, {"model": {"width": 3}}) == {
+    assert plan.merge(base, {"model": {"width": 3}}) == {
         "model": {"name": "a", "depth": 10, "width": 3},
         "seed": 0,
     }
@@ -32,11 +32,11 @@ def test_merge_lays_fields_over_fields():
 def test_merge_of_another_name_replaces_the_section():
     base = {"model": {"name": "a", "depth": 10}}
     changes = {"model": {"name": "b", "widths": [4]}}
-    assert experiment.merge(base, changes) == changes
+    assert plan.merge(base, changes) == changes
 
 
 def test_merge_with_none_takes_a_section_away():
-    assert experiment.merge({"augment": {"name": "noise"}}, {"augment": None}) == {
+    assert plan.merge({"augment": {"name": "noise"}}, {"augment": None}) == {
         "augment": None
     }
 
@@ -47,19 +47,19 @@ def test_stages_are_ordered_by_who_reads_whom():
         "b": {"deep": {"er": {"stage": "c"}}},
         "c": {},
     }
-    assert experiment.reading_order(stages) == ["c", "b", "a"]
+    assert plan.reading_order(stages) == ["c", "b", "a"]
 
 
 def test_a_circle_of_stages_is_named():
     stages = {"a": {"teacher": {"stage": "b"}}, "b": {"teacher": {"stage": "a"}}}
     with pytest.raises(InputError, match="read one another: "):
-        experiment.reading_order(stages)
+        plan.reading_order(stages)
 
 
 def test_an_unknown_stage_is_named_with_the_nearest():
     stages = {"teacher": {}, "a": {"teacher": {"stage": "teecher"}}}
     with pytest.raises(InputError, match=r"a: reads .*'teecher' .*'teacher'"):
-        experiment.reading_order(stages)
+        plan.reading_order(stages)
 
 
 def test_adding_a_seed_or_a_stage_does_not_disturb_what_is_done(tmp_path):
@@ -141,8 +141,8 @@ BASE = {"data": {"windows": 16}, "training": {"epochs": 1}}
 def small_kd(**changes):
     """A teacher and its student, an epoch each."""
     stages = {"teacher": {}, "kd": STUDENT | {"losses": {"kd": {"weight": 1.0}}}}
-    config = experiment.merge(small(stages=stages, report={}), BASE)
-    return experiment.merge(config, changes)
+    config = plan.merge(small(stages=stages, report={}), BASE)
+    return plan.merge(config, changes)
 
 
 def made(workdir, stage="kd"):
@@ -218,7 +218,7 @@ def test_a_finished_run_is_reported_without_its_data(tmp_path, capsys):
 def test_a_run_of_kdjax_0_1_is_refused(tmp_path):
     config = small(stages={"scratch": {}}, report={})
     folder = tmp_path / "seed_0" / "scratch"
-    stage = experiment.resolve(config)["scratch"] | {"seed": 0}
+    stage = plan.resolve(config)["scratch"] | {"seed": 0}
     files.write_json(folder / "config.json", stage)
     files.write_json(folder / "results.json", {"stage": "scratch"})
     with pytest.raises(InputError, match=r"scratch: a run of kdjax 0\.1") as error:
@@ -239,7 +239,7 @@ def test_a_stage_that_goes_on_from_another_draws_its_own_numbers(tmp_path):
         "again": {"start": {"stage": "b"}},
         "own": on | {"training": {"stream": 7}},
     }
-    config = experiment.merge(small(stages=stages, report={}), BASE)
+    config = plan.merge(small(stages=stages, report={}), BASE)
     experiment.run(config, tmp_path)
     streams = {}
     for stage in stages:
@@ -306,9 +306,9 @@ def test_late_errors_come_before_the_first_stage(tmp_path, stages, message):
     ],
 )
 def test_seeds_are_different_integers(seeds, message):
-    assert experiment.seeds({"seeds": [0, 3]}) == [0, 3]
+    assert plan.seeds({"seeds": [0, 3]}) == [0, 3]
     with pytest.raises(InputError, match=message):
-        experiment.seeds({"seeds": seeds})
+        plan.seeds({"seeds": seeds})
 
 
 def test_training_is_checked_field_by_field(python):
@@ -331,7 +331,7 @@ def test_training_is_checked_field_by_field(python):
 def test_a_stage_of_no_epochs_can_be_read(tmp_path):
     """It saved nothing: the stage that read it stopped after the first had trained."""
     stages = {"a": {"training": {"epochs": 0}}, "b": {"start": {"stage": "a"}}}
-    config = experiment.merge(small(stages=stages, report={}), BASE)
+    config = plan.merge(small(stages=stages, report={}), BASE)
     experiment.run(config, tmp_path)
     assert (tmp_path / "seed_0" / "b" / "results.json").exists()
 
@@ -374,24 +374,24 @@ def test_killed_while_it_is_cleared_a_stage_is_still_stale(tmp_path, monkeypatch
 
 
 def test_seeds_of_different_configs_are_not_pooled(tmp_path):
-    config = experiment.merge(small(stages={"scratch": {}}, report={}), BASE)
+    config = plan.merge(small(stages={"scratch": {}}, report={}), BASE)
     experiment.run(config, tmp_path)
-    other = experiment.merge(config, {"seeds": [1], "training": {"epochs": 2}})
+    other = plan.merge(config, {"seeds": [1], "training": {"epochs": 2}})
     with pytest.raises(InputError, match=r"seed_1/scratch: expected the config of .*0"):
         experiment.run(other, tmp_path)
 
 
 def test_what_is_wrong_in_a_later_seed_is_said_before_the_first_trains(tmp_path):
-    config = experiment.merge(small(stages={"scratch": {}}, report={}), BASE)
+    config = plan.merge(small(stages={"scratch": {}}, report={}), BASE)
     experiment.run(config | {"seeds": [1]}, tmp_path)
-    other = experiment.merge(config, {"seeds": [0, 1], "training": {"batch_size": 16}})
+    other = plan.merge(config, {"seeds": [0, 1], "training": {"batch_size": 16}})
     with pytest.raises(InputError, match="seed_1/scratch holds a run with another"):
         experiment.run(other, tmp_path)
     assert not (tmp_path / "seed_0").exists()
 
 
 def test_a_stage_begun_with_other_settings_is_not_gone_on_with(tmp_path):
-    config = experiment.merge(small(stages={"scratch": {}}, report={}), BASE)
+    config = plan.merge(small(stages={"scratch": {}}, report={}), BASE)
     experiment.run(config, tmp_path)
     folder = tmp_path / "seed_0" / "scratch"
     (folder / "results.json").unlink()
@@ -406,7 +406,7 @@ def test_a_teacher_of_another_experiment(tmp_path):
     experiment.run(small_kd(), tmp_path / "one")
     teacher = {"folder": f"{tmp_path}/one/seed_{{seed}}/teacher"}
     stages = {"kd": {"teacher": teacher, "losses": {"kd": {"weight": 1.0}}}}
-    config = experiment.merge(small(stages=stages, report={}), BASE)
+    config = plan.merge(small(stages=stages, report={}), BASE)
     experiment.run(config, tmp_path / "two")
     results = [
         files.read_json(tmp_path / name / "seed_0" / "kd" / "results.json")
@@ -415,7 +415,7 @@ def test_a_teacher_of_another_experiment(tmp_path):
     assert results[0]["checkpoints"] == results[1]["checkpoints"]
     assert results[0]["reads"] == results[1]["reads"]
     on = {"on": {"start": teacher}}
-    config_on = experiment.merge(small(stages=on, report={}), BASE)
+    config_on = plan.merge(small(stages=on, report={}), BASE)
     experiment.run(config_on, tmp_path / "on")
     begun = files.read_json(tmp_path / "on" / "seed_0" / "on" / "record.json")
     assert begun["settings"]["config.training"]["stream"] == 1
@@ -430,7 +430,7 @@ def test_a_teacher_that_is_not_done_or_whose_data_changed_is_refused(tmp_path):
     folder = tmp_path / "one" / "seed_0" / "teacher"
     stages = {"kd": {"teacher": {"folder": str(folder)}}}
     stages["kd"]["losses"] = {"kd": {"weight": 1.0}}
-    config = experiment.merge(small(stages=stages, report={}), BASE)
+    config = plan.merge(small(stages=stages, report={}), BASE)
     begun = files.read_json(folder / "record.json")
     files.write_json(folder / "record.json", begun | {"fingerprint": "of other data"})
     with pytest.raises(InputError, match="its data changed since it was trained"):
@@ -479,7 +479,7 @@ NO_SECTIONS = [
 # In a process of its own: here the types of arguments are checked before their values.
 PROGRAM = """
 import json, pathlib, sys
-from kdjax import errors, experiment
+from kdjax import errors, experiment, plan
 for config in json.loads(sys.argv[1]):
     try:
         experiment.run(config, pathlib.Path(sys.argv[2]))

@@ -20,6 +20,7 @@ FLOORS = {
     "stages": 3,
     "report": 3,
     "tasks": 4,
+    "plan": 4,
     "experiment": 5,
     "loading": 5,
     "command": 5,

@@ -1,0 +1,98 @@
+"""The plan of an experiment: a config's stages, each whole, in the order of reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from kdjax.checks import integers
+from kdjax.errors import InputError, nearest, section
+
+Fields = dict[str, Any]
+
+# What belongs to the whole experiment; every other field is a stage's.
+EXPERIMENT_FIELDS = ("stages", "seeds", "report", "parallel", "devices")
+
+
+def seeds(config: Fields) -> list[int]:
+    """The config's seeds, checked."""
+    found = list(integers(config.get("seeds"), low=0, where="config.seeds"))
+    if not found or len(set(found)) != len(found):
+        raise InputError(
+            f"config.seeds: expected one or more different integers, found {found}"
+        )
+    return found
+
+
+def resolve(config: Fields) -> dict[str, Fields]:
+    """{stage: its whole config}: the common sections, the stage's laid over them.
+
+    A section that is None is left out: a stage so drops what its task does not take.
+    """
+    named = config.get("stages")
+    if not isinstance(named, Mapping) or not named:
+        raise InputError(f"config.stages: expected sections by name, found {named!r}")
+    for name, changes in named.items():
+        if changes is not None:
+            section(changes, where=f"config.stages.{name}")
+    common = {k: v for k, v in config.items() if k not in EXPERIMENT_FIELDS}
+    merged = {
+        name: merge(common, changes or {}) for name, changes in config["stages"].items()
+    }
+    return {
+        name: {key: value for key, value in stage.items() if value is not None}
+        for name, stage in merged.items()
+    }
+
+
+def merge(base: Fields, changes: Mapping[str, Any]) -> Fields:
+    """`base` with `changes` laid over it, section by section.
+
+    A section with another `name` replaces the base's: its fields are other fields.
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = value
+        if isinstance(old, dict) and isinstance(value, Mapping):
+            name = old.get("name")
+            if value.get("name", name) == name:
+                merged[key] = merge(old, value)
+    return merged
+
+
+def reads(fields: Any) -> Iterator[str]:
+    """The stages that a stage's config names; a field of its data names none."""
+    if isinstance(fields, Mapping):
+        if isinstance(fields.get("stage"), str):
+            yield fields["stage"]
+        for name, value in fields.items():
+            if name != "data":
+                yield from reads(value)
+
+
+def reading_order(stages: Mapping[str, Fields]) -> list[str]:
+    """The stages, each after those it reads; otherwise in alphabetical order."""
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for name in sorted(stages):
+        read = list(reads(stages[name]))
+        for other in read:
+            if other not in stages:
+                raise InputError(
+                    f"config.stages.{name}: reads the unknown stage {other!r}"
+                    f"{nearest(other, stages)}"
+                )
+        sorter.add(name, *read)
+    try:
+        return list(sorter.static_order())
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
+        raise InputError(f"config.stages: read one another: {circle}") from None
+
+
+def ancestors(stages: Mapping[str, Fields], name: str) -> set[str]:
+    names = {name}
+    for other in reads(stages[name]):
+        names |= ancestors(stages, other)
+    return names
