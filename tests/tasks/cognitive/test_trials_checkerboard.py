@@ -117,6 +117,12 @@ def test_what_a_condition_gives_is_kept(cue, choice):
         np.testing.assert_array_equal(drawn[name], value)
 
 
+def test_cue_and_coherence_decide_where_the_choice_contradicts_them():
+    drawn = trials_of(checkerboard(), cue=0, coherence=0.3, choice=0).condition
+    np.testing.assert_array_equal(drawn["choice"], 1)
+    np.testing.assert_allclose(drawn["coherence"], 0.3, rtol=1e-6)
+
+
 def test_at_coherence_0_the_side_is_the_one_given_or_either():
     paradigm = checkerboard()
     drawn = trials_of(paradigm, coherence=0.0, cue=1, choice=0).condition
