@@ -56,13 +56,28 @@ def read_arrays(path: Path, kind: type[Arrays]) -> Arrays:
     InputError with the file's name if it is absent, damaged, or lacks one of them.
     """
     fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+    return kind(**_read(path, fields))
+
+
+def read_all_arrays(path: Path, *needed: str) -> dict[str, np.ndarray]:
+    """Every array of an .npz file by name; nothing is unpickled.
+
+    InputError with the file's name if it is absent, damaged, or lacks a `needed` one.
+    """
+    return _read(path, needed, others=True)
+
+
+def _read(
+    path: Path, needed: tuple[str, ...], *, others: bool = False
+) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             stored = np.load(file, allow_pickle=False)
             if isinstance(stored, np.ndarray):
                 raise ValueError("one array, as of a .npy")
-            return kind(*(stored[name] for name in fields))
+            names = dict.fromkeys([*needed, *stored.files]) if others else needed
+            return {name: stored[name] for name in names}
     except DAMAGED as error:
         raise InputError(
-            f"{path}: expected arrays {', '.join(fields)}, found {error}"
+            f"{path}: expected arrays {', '.join(needed)}, found {error}"
         ) from error

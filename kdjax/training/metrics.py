@@ -131,6 +131,23 @@ def classification_metrics(total: Mapping[str, tuple[Any, Any]]) -> dict[str, An
     }
 
 
+def effective_rank(moments: np.ndarray) -> float:
+    """`exp(-sum_k p_k log p_k)`, p the singular values over their sum.
+
+    Of the [n, dim] matrix whose second moments, [dim, dim], are given: 1 where all its
+    rows are one direction, dim where all directions weigh alike. Roy & Vetterli 2007;
+    Garrido et al. 2023 (RankMe).
+    """
+    if not np.isfinite(moments).all():
+        return float("nan")
+    singular = np.sqrt(np.maximum(np.linalg.eigvalsh(moments), 0.0))
+    total = singular.sum()
+    if total == 0:
+        return 1.0
+    p = singular[singular > 0] / total
+    return float(np.exp(-np.sum(p * np.log(p))))
+
+
 class MetricsLog:
     """`metrics.jsonl`, one JSON object a line, and TensorBoard events if asked for."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from kdjax.training.metrics import Metric, by_name
+from kdjax.training.metrics import Metric, by_name, effective_rank
 from kdjax.training.parallel import AXIS
 
 METRICS = by_name(
@@ -73,23 +73,6 @@ def summarize(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     values["collapsed"] = ranks["projection_rank"] < COLLAPSED
     values["examples"] = int(total["alignment"][1])
     return values
-
-
-def effective_rank(moments: np.ndarray) -> float:
-    """`exp(-sum_k p_k log p_k)`, p the singular values over their sum.
-
-    Of the [n, dim] matrix whose second moments, [dim, dim], are given: 1 where all its
-    rows are one direction, dim where all directions weigh alike. Roy & Vetterli 2007;
-    Garrido et al. 2023 (RankMe).
-    """
-    if not np.isfinite(moments).all():
-        return float("nan")
-    singular = np.sqrt(np.maximum(np.linalg.eigvalsh(moments), 0.0))
-    total = singular.sum()
-    if total == 0:
-        return 1.0
-    p = singular[singular > 0] / total
-    return float(np.exp(-np.sum(p * np.log(p))))
 
 
 def moments(x: Float[Array, "n dim"], mask: Float[Array, " n"]) -> tuple[Array, Array]:

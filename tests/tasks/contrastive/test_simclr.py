@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from kdjax import losses
 from kdjax.errors import InputError
@@ -264,39 +262,6 @@ def test_spread_projections_are_not():
     assert summary["uniformity"] < -2
     assert summary["retrieval"] == 1
     assert summary["examples"] == 200
-
-
-@pytest.mark.parametrize(
-    ("moments", "rank"),
-    [
-        (np.outer([1.0, 2.0, -3.0], [1.0, 2.0, -3.0]), 1.0),
-        (7 * np.eye(5), 5.0),
-        (np.diag([4.0, 4.0, 0.0]), 2.0),
-        (np.zeros((4, 4)), 1.0),
-        # singular values 3 and 1: p = 3/4, 1/4
-        (np.diag([9.0, 1.0]), 4 / 3**0.75),
-        (np.full((2, 2), np.nan), np.nan),
-    ],
-    ids=["one direction", "all alike", "two of three", "nothing", "3 to 1", "nan"],
-)
-def test_effective_rank_of_known_moments(moments, rank):
-    np.testing.assert_allclose(metrics.effective_rank(moments), rank, rtol=1e-6)
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    rows=st.integers(1, 12),
-    dim=st.integers(1, 8),
-    scale=st.sampled_from([1e-6, 1.0, 1e6]),
-    seed=st.integers(0, 2**16),
-)
-def test_effective_rank_is_between_one_and_its_limits(rows, dim, scale, seed):
-    x = scale * np.random.default_rng(seed).normal(size=(rows, dim))
-    rank = metrics.effective_rank(x.T @ x)
-    assert 1 - 1e-9 <= rank <= min(rows, dim) * (1 + 1e-4)
-    turned = np.linalg.qr(np.random.default_rng(seed + 1).normal(size=(dim, dim)))[0]
-    other = metrics.effective_rank(turned.T @ x.T @ x @ turned)
-    assert other == pytest.approx(rank, rel=1e-4)
 
 
 # --- what is refused -----------------------------------------------------------------
