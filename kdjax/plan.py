@@ -29,6 +29,7 @@ def resolve(config: Fields) -> dict[str, Fields]:
     """{stage: its whole config}: the common sections, the stage's laid over them.
 
     A section that is None is left out: a stage so drops what its task does not take.
+    A stage with a `population` is its members.
     """
     named = config.get("stages")
     if not isinstance(named, Mapping) or not named:
@@ -40,10 +41,82 @@ def resolve(config: Fields) -> dict[str, Fields]:
     merged = {
         name: merge(common, changes or {}) for name, changes in config["stages"].items()
     }
-    return {
+    whole = {
         name: {key: value for key, value in stage.items() if value is not None}
         for name, stage in merged.items()
     }
+    populated = [
+        pair
+        for name, stage in whole.items()
+        for pair in members(name, stage).items()
+    ]
+    if len(dict(populated)) < len(populated):
+        names = [name for name, _ in populated]
+        twice = min(name for name in names if names.count(name) > 1)
+        raise InputError(f"config.population: two stages have the name {twice!r}")
+    return dict(populated)
+
+
+def members(name: str, stage: Fields) -> dict[str, Fields]:
+    """{stage: its whole config} of a stage with a `population`; else itself.
+
+    A population's leaves are lists, with a value for each member, and its sections are
+    laid over the stage's. The members are named by its list `name`, or numbered.
+    """
+    if "population" not in stage:
+        return {name: stage}
+    base = {key: value for key, value in stage.items() if key != "population"}
+    where = "config.population"
+    leaves = dict(_leaves(section(stage["population"], where=where), where))
+    if not leaves:
+        raise InputError(f"{where}: expected lists, one value a member, found none")
+    (first, values), *others = leaves.items()
+    for place, other in others:
+        if len(other) != len(values):
+            raise InputError(
+                f"{where}: expected lists of one length, found {len(values)} values of "
+                f"{first} and {len(other)} of {place}"
+            )
+    names = leaves.pop(f"{where}.name", [f"{name}_{i}" for i in range(len(values))])
+    if f"{where}.seed" in leaves:
+        raise InputError(
+            f"{where}.seed: every member has all the seeds of config.seeds; "
+            "a list of them belongs there"
+        )
+    return {
+        member: merge(base, _member(stage["population"], i))
+        for i, member in enumerate(names)
+    }
+
+
+def _leaves(fields: Mapping[str, Any], where: str) -> Iterator[tuple[str, list[Any]]]:
+    for key, value in fields.items():
+        place = f"{where}.{key}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value, place)
+        elif isinstance(value, list | tuple) and value:
+            yield place, list(value)
+        else:
+            raise InputError(
+                f"{place}: expected a list with a value for each member, "
+                f"found {value!r}"
+            )
+
+
+def _member(fields: Mapping[str, Any], i: int) -> Fields:
+    """The values of the member i, without the names."""
+    return {
+        key: _member(value, i) if isinstance(value, Mapping) else value[i]
+        for key, value in fields.items()
+        if key != "name"
+    }
+
+
+def populations(config: Fields) -> dict[str, list[str]]:
+    """{stage of the config: its members}, of those with a population."""
+    common = {k: v for k, v in config.items() if k not in EXPERIMENT_FIELDS}
+    stages = {k: merge(common, v or {}) for k, v in config["stages"].items()}
+    return {k: list(members(k, v)) for k, v in stages.items() if v.get("population")}
 
 
 def merge(base: Fields, changes: Mapping[str, Any]) -> Fields:
