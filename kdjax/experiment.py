@@ -73,8 +73,10 @@ def run(
     ]
     # of all seeds: what was done otherwise is said before anything trains
     todo = [_to_do(this, order) for this in every]
-    for this, names in zip(every, todo, strict=True):
-        _run_seed(this, [name for name in order if name in names], config)
+    if any(todo):
+        _check_populations(every[0], config)
+    for i in range(len(every)):
+        _run_seed(every[i:], order, config)
     if only is None:
         path = write_report(
             workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
@@ -105,16 +107,90 @@ class _Built(NamedTuple):
     training: Training
     settings: Settings
 
+    @property
+    def program(self) -> tuple[str, Training] | None:
+        """What stages must have in common to be trained together."""
+        program = self.task.program
+        return None if program is None else (program, self.training)
 
-def _run_seed(this: _Seed, order: Sequence[str], config: Fields) -> None:
-    """Trains these stages of one seed, all checked before the first."""
-    built = {name: _build(this, name) for name in order}
-    files.write_json(this.workdir / "config.json", config)
-    for name, stage in built.items():
-        if _why_stale(this, name) is not None:
-            record.clear(this.folder(name), ALL.artefacts)
-        if not _is_done(this, name):  # what it reads may have come out the same
-            _run_stage(this, name, stage)
+
+class _Cell(NamedTuple):
+    """A stage of one seed that is to be trained."""
+
+    this: _Seed
+    name: str
+    built: _Built
+
+    @property
+    def folder(self) -> Path:
+        return self.this.folder(self.name)
+
+    @property
+    def label(self) -> str:
+        return f"seed {self.this.seed} {self.name}"
+
+
+def _run_seed(every: Sequence[_Seed], order: Sequence[str], config: Fields) -> None:
+    """Trains what is to do of the first of the seeds, all checked before the first.
+
+    Together with a stage those are trained that have its program, of all the seeds.
+    """
+    this = every[0]
+    to_do = _to_do(this, order)
+    left = {name: _build(this, name) for name in order if name in to_do}
+    if left:
+        files.write_json(this.workdir / "config.json", config)
+    while left:
+        name = next(iter(left))
+        names = [name]
+        if left[name].program is not None:
+            names = [n for n in left if left[n].program == left[name].program]
+            names = [n for n in names if not left.keys() & plan.reads(this.stages[n])]
+        cells = [_Cell(this, n, left.pop(n)) for n in names]
+        if cells[0].built.program is not None:
+            for other in every[1:]:
+                cells += [
+                    _Cell(other, n, _build(other, n)) for n in _ready(other, names)
+                ]
+        _run_together([cell for cell in cells if _to_be_run(cell)])
+
+
+def _ready(this: _Seed, names: Sequence[str]) -> list[str]:
+    """Those of the stages that are to do, and all that they read is done."""
+    return [
+        name
+        for name in names
+        if name in _to_do(this, [name])
+        and all(_is_done(this, read) for read in plan.reads(this.stages[name]))
+    ]
+
+
+def _to_be_run(cell: _Cell) -> bool:
+    """Whether a stage is not done; one that is stale is cleared, and is not."""
+    if _why_stale(cell.this, cell.name) is not None:
+        record.clear(cell.folder, ALL.artefacts)
+    # what it reads may have come out the same
+    return not _is_done(cell.this, cell.name)
+
+
+def _check_populations(this: _Seed, config: Fields) -> None:
+    """InputError unless the members of each population are one program."""
+    for stage, names in plan.populations(config).items():
+        programs = {name: _build(this, name).program for name in names}
+        if None in programs.values():
+            task = this.stages[names[0]]["task"]
+            raise InputError(
+                f"config.population: the task {task!r} trains its stages one by one; "
+                "write them as config.stages"
+            )
+        for name in names[1:]:
+            if programs[name] != programs[names[0]]:
+                first, other = this.stages[names[0]], this.stages[name]
+                raise InputError(
+                    f"config.population: the members of {stage!r} are not one program: "
+                    f"{_difference(first, other)}; what changes shapes or functions "
+                    "belongs in config.stages"
+                )
 
 
 def _to_do(this: _Seed, order: Sequence[str]) -> set[str]:
@@ -276,14 +352,33 @@ def _check_norm_devices(model: Fields, devices: int) -> None:
         )
 
 
-def _run_stage(this: _Seed, name: str, built: _Built) -> None:
-    """Trains one stage and writes its results.json, which says that it is done."""
-    task, training, settings = built
-    folder, config = this.folder(name), this.config(name)
+def _run_together(cells: Sequence[_Cell]) -> None:
+    """Trains stages of one program, and writes their results: they are done."""
+    if not cells:
+        return
+    known = [_begin(cell) for cell in cells]
+    first = cells[0]
+    members = [
+        loop.Member(cell.built.task, cell.folder, cell.this.seed, cell.label)
+        for cell in cells
+    ]
+    start = time.monotonic()
+    reached = loop.run_together(
+        members, first.built.training, devices=first.this.devices
+    )
+    seconds = time.monotonic() - start
+    for cell, begun, checkpoints in zip(cells, known, reached, strict=True):
+        _end(cell, begun, checkpoints, seconds, members=len(cells))
+
+
+def _begin(cell: _Cell) -> dict[str, Any]:
+    """Writes the record of a stage that begins or goes on; returns it."""
+    (this, name, built), folder = cell, cell.folder
+    config, settings = this.config(name), built.settings
     known = record.describe(
         stage=name,
         config=config,
-        about=task.about,
+        about=built.task.about,
         settings=settings,
         fingerprint=_fingerprint(this, name),
         reads={
@@ -302,29 +397,39 @@ def _run_stage(this: _Seed, name: str, built: _Built) -> None:
         known = begun | {"resumed": [*begun.get("resumed", ()), known["environment"]]}
     files.write_json(folder / record.RECORD, known)
     files.write_json(folder / record.CONFIG, config)
-    start = time.monotonic()
-    label = f"seed {this.seed} {name}"
-    checkpoints = loop.run(
-        task,
-        training,
-        folder=folder,
-        seed=this.seed,
-        devices=this.devices,
-        label=label,
-    )
-    seconds = time.monotonic() - start
-    metric = task.metrics[training.select]
-    results = known | {
+    return known
+
+
+def _end(
+    cell: _Cell,
+    begun: dict[str, Any],
+    checkpoints: Mapping[str, Any],
+    seconds: float,
+    *,
+    members: int,
+) -> None:
+    """Writes results.json, which says that the stage is done, and says so.
+
+    seconds: of all the `members` that were trained together.
+    """
+    task = cell.built.task
+    metric = task.metrics[cell.built.training.select]
+    results = begun | {
         "seconds": round(seconds, 1),
+        "members": members,
         "selection": {"metric": metric.name, "rule": metric.chosen_as},
         "metrics": {name: metric.label for name, metric in task.metrics.items()},
         "checkpoints": checkpoints,
     }
-    files.write_json(folder / record.RESULTS, results)
+    files.write_json(cell.folder / record.RESULTS, results)
     shown = next((m for m in task.metrics.values() if m.headline), metric)
     values = ", ".join(
         f"{kind} {reached['test'].get(shown.name, float('nan')):.4f} "
         f"(epoch {reached['epoch']})"
         for kind, reached in checkpoints.items()
     )
-    print(f"{label}: test {shown.label} {values}; {seconds:.1f} s", flush=True)
+    together = f" ({members} together)" if members > 1 else ""
+    print(
+        f"{cell.label}: test {shown.label} {values}; {seconds:.1f} s{together}",
+        flush=True,
+    )

@@ -46,9 +46,7 @@ def resolve(config: Fields) -> dict[str, Fields]:
         for name, stage in merged.items()
     }
     populated = [
-        pair
-        for name, stage in whole.items()
-        for pair in members(name, stage).items()
+        pair for name, stage in whole.items() for pair in members(name, stage).items()
     ]
     if len(dict(populated)) < len(populated):
         names = [name for name, _ in populated]
