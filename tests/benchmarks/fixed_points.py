@@ -3,8 +3,9 @@
     taskset -c 0 python tests/benchmarks/fixed_points.py [--rounds=N] [--tiny]
 
 The network is not trained, but made to be like one that decides between two answers:
-128 ReLU units, 15 % of them active, two groups that excite themselves and inhibit each
-other, a third that inhibits both, random weights between all. 1,000 starts along its
+128 ReLU units, a quarter of them active, two groups that excite themselves and
+inhibit each other, a third that inhibits both, random weights between all. 1,000
+starts along its
 trajectories, with noise. Searched are its own flow, in which most of the Jacobian's
 rows are those of silent units, and its average over noise, whose Jacobian is dense.
 Printed: starts per CPU second, and what was found. `--tiny` is what the tests run.
