@@ -158,6 +158,12 @@ def test_ecg_choices(run, mitdb):
         assert all(0 <= float(value) <= 1 for value in re.findall(r"0\.\d+", line))
 
 
+def test_fixed_points(run):
+    lines = run("fixed_points", "--tiny", "--rounds=1")
+    pattern = rf"(.*): {NUMBER} starts/s, {NUMBER} points, {NUMBER} of the starts.*"
+    assert_timed(lines, ["rate", "voltage", "rate, averaged over noise"], pattern)
+
+
 @pytest.fixture
 def peers(tmp_path, monkeypatch):
     """Programs that print as the peers do: {name: the lines it prints}."""
