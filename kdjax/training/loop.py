@@ -132,8 +132,11 @@ def _begin(members: Sequence[Member], this: _Run) -> list[_Member]:
         member.folder.mkdir(parents=True, exist_ok=True)
     checkpoints = [Checkpoints(member.folder) for member in members]
     begun = [c.resume(t) for c, t in zip(checkpoints, templates, strict=True)]
-    steps = [at[1].step if at else 0 for at in begun]
-    if min(steps) < max(steps):  # killed while they were saved
+    while True:
+        steps = [at[1].step if at else 0 for at in begun]
+        if min(steps) == max(steps):
+            break
+        # killed while they were saved; a member may lack what the least one has
         begun = [
             c.resume(t, at_most=min(steps))
             for c, t in zip(checkpoints, templates, strict=True)

@@ -42,10 +42,15 @@ def _steps(task: Task, steps: int) -> Callable[[TrainState, Tree, Tree], Tree]:
 def in_turn(task: Task, training: Training, devices: Parallel) -> Callable[..., Any]:
     """(states, constants, batches), each a list -> (states, metrics), one by one."""
     step = compiled_step(task, devices, training.steps_per_call)
+    queued: list[Tree] = []  # metrics
 
     def advance(states: list[Tree], constants: list[Tree], batches: list[Batch]) -> Any:
-        given = zip(states, constants, batches, strict=True)
-        results = [step(s, c, devices.shard(b)) for s, c, b in given]
+        results = []
+        for state, own, batch in zip(states, constants, batches, strict=True):
+            results.append(step(state, own, devices.shard(batch)))
+            queued.append(results[-1][1])
+            if len(queued) > 1:  # more than two deadlock host devices
+                jax.block_until_ready(queued.pop(0))
         return [state for state, _ in results], [metrics for _, metrics in results]
 
     return advance
