@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -48,10 +48,7 @@ def resolve(config: Fields) -> dict[str, Fields]:
     populated = [
         pair for name, stage in whole.items() for pair in members(name, stage).items()
     ]
-    if len(dict(populated)) < len(populated):
-        names = [name for name, _ in populated]
-        twice = min(name for name in names if names.count(name) > 1)
-        raise InputError(f"config.population: two stages have the name {twice!r}")
+    _check_different([name for name, _ in populated])
     return dict(populated)
 
 
@@ -75,16 +72,26 @@ def members(name: str, stage: Fields) -> dict[str, Fields]:
                 f"{where}: expected lists of one length, found {len(values)} values of "
                 f"{first} and {len(other)} of {place}"
             )
-    names = leaves.pop(f"{where}.name", [f"{name}_{i}" for i in range(len(values))])
+    names = leaves.get(f"{where}.name", [f"{name}_{i}" for i in range(len(values))])
+    for member in names:
+        if not isinstance(member, str) or not member or "/" in member:
+            raise InputError(f"{where}.name: expected names, found {member!r}")
+    _check_different(names)
     if f"{where}.seed" in leaves:
         raise InputError(
             f"{where}.seed: every member has all the seeds of config.seeds; "
             "a list of them belongs there"
         )
+    values_of = {k: v for k, v in stage["population"].items() if k != "name"}
     return {
-        member: merge(base, _member(stage["population"], i))
-        for i, member in enumerate(names)
+        member: merge(base, _member(values_of, i)) for i, member in enumerate(names)
     }
+
+
+def _check_different(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = min(name for name in names if names.count(name) > 1)
+        raise InputError(f"config.population: two stages have the name {twice!r}")
 
 
 def _leaves(fields: Mapping[str, Any], where: str) -> Iterator[tuple[str, list[Any]]]:
@@ -102,11 +109,10 @@ def _leaves(fields: Mapping[str, Any], where: str) -> Iterator[tuple[str, list[A
 
 
 def _member(fields: Mapping[str, Any], i: int) -> Fields:
-    """The values of the member i, without the names."""
+    """The values of the member i."""
     return {
         key: _member(value, i) if isinstance(value, Mapping) else value[i]
         for key, value in fields.items()
-        if key != "name"
     }
 
 
