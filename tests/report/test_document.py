@@ -396,6 +396,26 @@ def test_one_seed_of_one_synthetic_stage(tmp_path):
     )
 
 
+def test_data_without_classes_have_no_line_of_them(tmp_path):
+    """It said "0 classes: ."."""
+    fabricate(tmp_path, seeds=(0,), stages={"scratch": 0.9})
+    assert "4 classes: " in document.overview(runs.read_experiment(tmp_path))
+    edit(tmp_path / "seed_0" / "scratch" / "results.json", classes=[])
+    text = document.overview(runs.read_experiment(tmp_path))
+    assert "classes" not in text
+    assert "- Data: UCI HAR (rebuilt). Examples: " in text
+
+
+def test_members_of_a_population_that_are_not_done_are_missing(tmp_path):
+    """The stage that they are of once was one that never finished."""
+    fabricate(tmp_path, seeds=(0,), stages={"kd_0": 0.9})
+    population = {"losses": {"kd": {"weight": [0.1, 0.9]}}}
+    edit(tmp_path / "config.json", stages={"kd": {"population": population}})
+    found = runs.read_experiment(tmp_path)
+    assert set(found.stages) == {"kd_0", "kd_1"}
+    assert runs.gaps(found) == {"kd_1": [0]}
+
+
 def test_tables_are_put_between_their_marks(tmp_path):
     workdir = fabricate(tmp_path / "har", seeds=range(5))
     page = tmp_path / "page.md"
