@@ -138,8 +138,7 @@ def _run_seed(every: Sequence[_Seed], order: Sequence[str], config: Fields) -> N
     this = every[0]
     to_do = _to_do(this, order)
     left = {name: _build(this, name) for name in order if name in to_do}
-    if left:
-        files.write_json(this.workdir / "config.json", config)
+    files.write_json(this.workdir / "config.json", config)
     while left:
         name = next(iter(left))
         names = [name]
@@ -148,10 +147,13 @@ def _run_seed(every: Sequence[_Seed], order: Sequence[str], config: Fields) -> N
             names = [n for n in names if not left.keys() & plan.reads(this.stages[n])]
         cells = [_Cell(this, n, left.pop(n)) for n in names]
         if cells[0].built.program is not None:
+            alike = [
+                n for n in order if this.stages[n]["task"] == this.stages[name]["task"]
+            ]
             for other in every[1:]:
-                cells += [
-                    _Cell(other, n, _build(other, n)) for n in _ready(other, names)
-                ]
+                more = [_Cell(other, n, _build(other, n)) for n in _ready(other, alike)]
+                program = cells[0].built.program
+                cells += [cell for cell in more if cell.built.program == program]
         _run_together([cell for cell in cells if _to_be_run(cell)])
 
 
@@ -318,6 +320,7 @@ def _build(this: _Seed, name: str) -> _Built:
             training = dataclasses.replace(training, stream=stream)
             task = call(make, fields, where="config", training=training, seed=this.seed)
         training.check_metric(task.metrics)
+        training.check_source(task.data["train"])
         training.check_devices(devices, microbatches=task.microbatches)
         _check_norm_devices(fields.get("model") or {}, devices)
     except InputError as error:

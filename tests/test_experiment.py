@@ -11,7 +11,8 @@ import pytest
 from kdjax import experiment, files, plan
 from kdjax.data.dataset import epoch_order
 from kdjax.errors import InputError
-from kdjax.stages import record
+from kdjax.report.runs import read_experiment
+from kdjax.stages import batches, record
 from kdjax.training.metrics import read_log
 
 SMALL = runpy.run_path(str(Path(__file__).with_name("small.py")))
@@ -504,3 +505,59 @@ def test_a_feature_term_without_a_map_is_refused(tmp_path):
     stages = {"teacher": {}, "s": STUDENT | losses}
     with pytest.raises(InputError, match="expected a feature map or more to compare"):
         experiment.run(small(stages=stages, report={}), tmp_path)
+
+
+def test_reporting_anew_with_other_settings(tmp_path):
+    """Nothing is left to train, and the report is of the config that is given."""
+    experiment.run(small_kd(), tmp_path)
+    before = made(tmp_path)
+    order = {"order": ["kd", "teacher"], "checkpoint": "best"}
+    experiment.run(small_kd(report=order), tmp_path)
+    assert made(tmp_path) == before
+    settings = read_experiment(tmp_path).settings
+    assert (settings.order, settings.checkpoint) == (["kd", "teacher"], "best")
+
+
+def test_streamed_examples_and_several_steps_a_call_are_refused_first(
+    tmp_path, monkeypatch
+):
+    """Said before the first stage trains, not when the second begins."""
+    inputs = batches.inputs
+
+    def streamed(*args, **options):
+        found = inputs(*args, **options)
+        train = found.sources["train"]._replace(streamed=True)
+        return found._replace(sources=found.sources | {"train": train})
+
+    monkeypatch.setattr(batches, "inputs", streamed)
+    stages = {"a": {}, "s": {"training": {"steps_per_call": 4}}}
+    with pytest.raises(InputError, match=r"'s': .*steps_per_call: expected 1, since"):
+        experiment.run(small(stages=stages, report={}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_stages_that_read_one_another_are_not_grouped(tmp_path, monkeypatch):
+    calls, run_together = [], experiment.loop.run_together
+
+    def noting(members, training, **options):
+        calls.append(["/".join(m.folder.parts[-2:]) for m in members])
+        return run_together(members, training, **options)
+
+    monkeypatch.setattr(experiment.loop, "run_together", noting)
+    experiment.run(small_kd(seeds=[0, 1]), tmp_path)
+    cells = [f"seed_{k}/{name}" for k in (0, 1) for name in ("teacher", "kd")]
+    assert calls == [[cell] for cell in cells]
+    results = files.read_json(tmp_path / cells[0] / "results.json")
+    assert results["members"] == 1
+
+
+def test_a_population_of_what_is_trained_one_by_one_is_refused(tmp_path):
+    config = small(stages={"a": {}}, report={})
+    config |= {"population": {"losses": {"cross_entropy": {"weight": [1.0, 2.0]}}}}
+    with pytest.raises(InputError) as error:
+        experiment.run(config, tmp_path)
+    assert str(error.value) == (
+        "config.population: the task 'distill' trains its stages one by one; write "
+        "them as config.stages"
+    )
+    assert not list(tmp_path.iterdir())

@@ -127,7 +127,7 @@ def inputs(
             rows = train
         files = split.x if read_files and isinstance(split.x, ImageFiles) else None
         batches = functools.partial(_batches, files, rows, start, seed, stream or 0)
-        sources[name] = Source(len(rows), batches)
+        sources[name] = Source(len(rows), batches, streamed=files is not None)
         start += len(split.y)
 
     def constants() -> dict[str, np.ndarray]:
