@@ -25,10 +25,11 @@ class Predictor:
 
     x: [n, ...], the numbers as the data's files have them, channels last; how they are
     scaled is in the stage's record and is done here. `kind` says what comes back:
-    "probabilities" [n, classes], "scores" [n] (higher: less normal) or "embeddings"
-    [n, width]. `reconstruct` gives x as the network rebuilds it, on the scale that the
-    network sees, where it does. `classes`, `channels` and `shape` (of one example) are
-    those that it learnt from; `record` has all else.
+    "probabilities" [n, classes], "scores" [n] (higher: less normal), "embeddings"
+    [n, width] or "outputs" [n, time, outputs]. `reconstruct` gives x as the network
+    rebuilds it, on the scale that the network sees, where it does. `classes`,
+    `channels` and `shape` (of one example) are those that it learnt from; `record` has
+    all else.
 
     InputError if x has another shape than [n, *shape], or NaN or Inf.
     """

@@ -67,21 +67,27 @@ def curriculum(
     for i, changes in enumerate(levels):
         where = f"{WHERE}.levels[{i}]"
         level = paradigms.build({**trials, **section(changes, where=where)})
-        if _shape(level) != _shape(last):
-            raise InputError(
-                f"{where}: expected trials of the same shape as config.trials, "
-                f"found {_shape(level)[:2]} against {_shape(last)[:2]}"
-            )
+        found, expected = _shape(level), _shape(last)
+        for name in {**expected, **found}:
+            if found.get(name) != expected.get(name):
+                raise InputError(
+                    f"{where}: expected the {name} of config.trials, "
+                    f"{expected.get(name)}, found {found.get(name)}"
+                )
         made.append(level)
     return _levels([*made, last], criterion, window)
 
 
-def _shape(paradigm: Paradigm) -> tuple[Any, ...]:
-    shapes = jax.tree.map(
-        lambda a: (np.shape(a), np.asarray(a).dtype), paradigm.options
-    )
-    size = paradigm.steps, paradigm.dt, paradigm.inputs, paradigm.outputs
-    return (*size, jax.tree.structure(shapes), str(shapes))
+def _shape(paradigm: Paradigm) -> dict[str, Any]:
+    """What the levels must have in common, by name."""
+    fields = ("steps", "dt", "inputs", "outputs")
+    leaves = jax.tree_util.tree_leaves_with_path(paradigm.options)
+    return {name: getattr(paradigm, name) for name in fields} | {
+        f"shape of {jax.tree_util.keystr(path, simple=True, separator='.')}": np.shape(
+            a
+        )
+        for path, a in leaves
+    }
 
 
 def _levels(levels: Sequence[Paradigm], criterion: float, window: int) -> Levels:
@@ -108,8 +114,9 @@ def _levels(levels: Sequence[Paradigm], criterion: float, window: int) -> Levels
 
 def start() -> dict[str, Array]:
     """Where a network is before the first step; saved with the optimiser."""
-    zero = jnp.zeros((), jnp.int32)
-    return {"level": zero, "correct": jnp.zeros(()), "steps": zero}
+    # three arrays: one that is there twice cannot be donated
+    level, steps = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
+    return {"level": level, "correct": jnp.zeros(()), "steps": steps}
 
 
 def at(options: Tree, level: Array | int) -> Tree:

@@ -42,6 +42,7 @@ from kdjax.training.state import TrainState, gradient_step
 from kdjax.training.task import Source, Task, Training
 
 Tree = Any
+SPLIT_SIZE = 2**28  # how far apart the trials of two splits are numbered
 COSTS = ("squared_error", "rate_l1", "rate_l2", "weight_l1", "weight_l2")
 
 
@@ -107,7 +108,6 @@ def make(
         "criterion": np.float32(levels.criterion),
         "weights": {name: np.float32(cost["weight"]) for name, cost in costs.items()},
         "constraints": imposed.numbers,
-        "ends": np.cumsum([sources[split].size for split in SPLITS])[:-1],
         "key": key_data,
     }
     return Task(
@@ -123,7 +123,13 @@ def make(
         ),
         about=_about(paradigm, sources),
         program=_program(
-            network, paradigm, constants, costs, imposed, levels, training, optimizer
+            network,
+            paradigm,
+            constants,
+            costs,
+            imposed.top_k,
+            # what else is compiled in
+            (levels.window, evaluation_noise, total_steps, repr(training), optimizer),
         ),
     )
 
@@ -143,13 +149,12 @@ def predictor(stage: Stage, checkpoint: str) -> Predictor:
 
 
 def _sources(examples: Mapping[str, Any]) -> dict[str, Source]:
-    """Numbers of trials in the place of examples; the splits follow one another."""
+    """Numbers of trials in the place of examples: more of a split begin as fewer."""
     counts: dict[str, int] = call(_counts, examples, where="config.examples")
-    sources, start = {}, 0
-    for split in SPLITS:
-        batches = functools.partial(_numbered, counts[split], start)
+    sources = {}
+    for i, split in enumerate(SPLITS):
+        batches = functools.partial(_numbered, counts[split], i * SPLIT_SIZE)
         sources[split] = Source(counts[split], batches)
-        start += counts[split]
     return sources
 
 
@@ -158,7 +163,7 @@ def _counts(
 ) -> dict[str, int]:
     counts = {"train": train, "validation": validation, "test": test}
     return {
-        name: integer(count, low=1, where=f"config.examples.{name}")
+        name: integer(count, low=1, high=SPLIT_SIZE, where=f"config.examples.{name}")
         for name, count in counts.items()
     }
 
@@ -186,14 +191,20 @@ def _costs(
         number(made["weight"], low=0, where=f"{place}.weight")
         one_of(made["reduction"], ("mean", "sum"), where=f"{place}.reduction")
         if made["select"] is not None:
-            for parameter in made["select"]:
-                lookup(parameter, variables["params"], where=f"{place}.select")
+            _check_select(made["select"], variables["params"], where=f"{place}.select")
         costs[name] = made
     if "squared_error" not in costs:
         raise InputError(
             f"{where}.squared_error: missing; without it nothing is learnt"
         )
     return costs
+
+
+def _check_select(select: Any, params: Mapping[str, Any], *, where: str) -> None:
+    if not isinstance(select, list | tuple) or not select:
+        raise InputError(f"{where}: expected names of parameters, found {select!r}")
+    for name in select:
+        lookup(name, params, where=where)
 
 
 def _error(*, weight: Any = 1.0) -> dict[str, Any]:
@@ -308,7 +319,9 @@ def _loss_fn(
                 select = cost["select"]
                 parts[name] = of_weights[name](
                     params,
-                    select=lambda path, names=select: names is None or path in names,
+                    select=lambda path, names=select: (
+                        names is None or path.partition("/")[0] in names
+                    ),
                     reduction=cost["reduction"],
                 )
             elif cost["reduction"] == "mean":
@@ -339,9 +352,7 @@ def _evaluate(
     options = curricula.at(constants["options"], -1)
     given = {}
     if paradigm.pooled:
-        given["split"] = jnp.searchsorted(
-            constants["ends"], batch["index"], side="right"
-        )
+        given["split"] = batch["index"] // SPLIT_SIZE
     drawn = _draw(paradigm, keys[:, 0], options, given)
     outputs = run(network, model, drawn.inputs, keys[:, 1] if noise else None)
     error = jnp.mean(drawn.mask * jnp.square(outputs - drawn.targets), axis=(1, 2))
@@ -393,23 +404,20 @@ def _program(
     paradigm: Paradigm,
     constants: Tree,
     costs: Mapping[str, Mapping[str, Any]],
-    imposed: biology.Constraints,
-    levels: curricula.Levels,
-    training: Training,
-    optimizer: Mapping[str, Any],
+    pruning: biology.Pruning,
+    others: tuple[Any, ...],
 ) -> str:
     """All that the compiled step depends on, but for what is in its arguments."""
     shapes = jax.tree.map(lambda a: f"{a.dtype}{a.shape}", constants)
     kept = {n: {k: v for k, v in c.items() if k != "weight"} for n, c in costs.items()}
-    pruning = imposed.top_k._replace(density=1.0)
     described = (
         repr(network),
+        # functions by where they are: what they close over is not seen
+        repr((paradigm.sample, paradigm.score, paradigm.pooled)),
         [paradigm.name, paradigm.steps, paradigm.dt, paradigm.inputs, paradigm.outputs],
         str(shapes),
         kept,
-        pruning,
-        levels.window,
-        repr(training),
-        optimizer,
+        pruning._replace(density=1.0),
+        others,
     )
     return json.dumps(described, default=str)

@@ -7,9 +7,10 @@ torch, which it imports): `pip install 'kdjax[neurogym]'`.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,6 @@ from kdjax.tasks.cognitive.trials.trial import (
     Trial,
 )
 
-Score: TypeAlias = Callable[[Array, Trial], dict[str, Array]]
 SPLITS = ("train", "validation", "test")
 
 
@@ -115,7 +115,9 @@ def make_neurogym(
         dt=dt,
         options=options,
         sample=sample,
-        score=_score(discrete=classes is not None, tolerance=tolerance),
+        score=functools.partial(
+            score, discrete=classes is not None, tolerance=tolerance
+        ),
         conditions={"trial": np.arange(bounds[2], bounds[3], dtype=np.int32)},
         held=_held(pool),
         pooled=True,
@@ -140,25 +142,25 @@ def sample(key: Array, options: Options, condition: Condition) -> Trial:
     )
 
 
-def _score(*, discrete: bool, tolerance: float) -> Score:
-    """Scores the answer of a trial: see `make_neurogym`."""
-
-    def score(
-        outputs: Float[Array, "time outputs"], trial: Trial
-    ) -> dict[str, Float[Array, ""]]:
-        clock = jnp.arange(len(outputs))
-        c = trial.condition
-        there = ((clock >= c["answer"]) & (clock < c["until"]))[:, None]
-        if discrete:
-            largest = jax.nn.one_hot(jnp.argmax(outputs, axis=1), outputs.shape[1])
-            given, right = (jnp.sum(x * there, 0) for x in (largest, trial.targets))
-            correct = jnp.argmax(given) == jnp.argmax(right)
-        else:
-            wrong = jnp.sum((outputs - trial.targets) * there, 0) / jnp.sum(there)
-            correct = jnp.all(jnp.abs(wrong) <= tolerance)
-        return {"correct": correct.astype(outputs.dtype)}
-
-    return score
+def score(
+    outputs: Float[Array, "time outputs"],
+    trial: Trial,
+    *,
+    discrete: bool,
+    tolerance: float,
+) -> dict[str, Float[Array, ""]]:
+    """Whether the answer of a trial is `correct`: see `make_neurogym`."""
+    clock = jnp.arange(len(outputs))
+    c = trial.condition
+    there = ((clock >= c["answer"]) & (clock < c["until"]))[:, None]
+    if discrete:
+        largest = jax.nn.one_hot(jnp.argmax(outputs, axis=1), outputs.shape[1])
+        given, right = (jnp.sum(x * there, 0) for x in (largest, trial.targets))
+        correct = jnp.argmax(given) == jnp.argmax(right)
+    else:
+        wrong = jnp.sum((outputs - trial.targets) * there, 0) / jnp.sum(there)
+        correct = jnp.all(jnp.abs(wrong) <= tolerance)
+    return {"correct": correct.astype(outputs.dtype)}
 
 
 def _made(env: str, arguments: Mapping[str, Any]) -> Any:

@@ -55,7 +55,8 @@ class Paradigm(NamedTuple):
     sample: (key, options, condition) -> Trial. What `condition` names is given instead
       of drawn; a pure function, traced inside the compiled step.
     score: (outputs [time, outputs], trial) -> {name: scalar} of one trial, `correct`
-      among them: 1 or 0, or a share.
+      among them: 1 or 0, or a share. Networks are trained together where both are the
+      same functions: those of a module, or `functools.partial` of such ones.
     conditions: equal-length vectors by name: row i is a condition of the grid on which
       a trained network is analysed.
     held: {label: Held} of the moments of a trial whose fixed points are of interest.
