@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.tasks.anomaly import beatgan
+from kdjax.tasks.cognitive import task as cognitive
 from kdjax.tasks.contrastive import simclr
 from kdjax.tasks.distillation import distill
 from kdjax.training import parallel, programs
@@ -86,6 +87,26 @@ def make_beatgan():
     )
 
 
+def make_cognitive():
+    """Costs that are sums over the whole batch; SGD, so that gradients are compared."""
+    return cognitive.make(
+        trials={"name": "perceptual_decision", "dt": 100.0, "stimulus": 400.0},
+        model={"name": "ctrnn", "units": 8, "tau": 200.0, "recurrent_noise": 0.1},
+        training=Training(epochs=1, batch_size=16, select="loss"),
+        optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.05}},
+        losses={
+            "squared_error": {"weight": 1.0},
+            "rate_l1": {"weight": 1e-3, "reduction": "sum"},
+            "rate_l2": {"weight": 1e-3, "reduction": "sum"},
+            "weight_l1": {"weight": 1e-3},
+            "weight_l2": {"weight": 1e-3},
+        },
+        examples={"train": 64, "validation": 40, "test": 8},
+        evaluation_noise=True,
+        seed=0,
+    )
+
+
 class Case(NamedTuple):
     """`compared`: metrics; `runs`: (mapper, devices); `ways`: other tasks of the same
     result, by name, run on the most devices."""
@@ -112,6 +133,7 @@ CASES = {
         runs(1, 8),
         {"simclr_ring": lambda: make_simclr(ring=True, chunk_size=3)},
     ),
+    "cognitive": Case(make_cognitive, 16, 3, ("loss", "correct"), runs(2, 8)),
     "beatgan": Case(make_beatgan, 16, 2, ("loss", "auc"), (("pmap", 8),)),
 }
 
