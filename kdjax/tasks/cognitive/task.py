@@ -101,6 +101,7 @@ def make(
     loss_fn = _loss_fn(network, paradigm, costs)
     after = biology.impose_after(imposed.top_k, tx, total_steps=total_steps)
     study = analyses.build(analysis, paradigm)
+    last = curricula.at(levels.options, -1)
     key_data = np.asarray(jax.random.key_data(jax.random.key(seed)))
     constants = {
         "options": levels.options,
@@ -118,9 +119,7 @@ def make(
         metrics=metrics.METRICS,
         data=sources,
         constants=lambda: constants,
-        finish=functools.partial(
-            analyses.finish, network, paradigm, levels, study, seed
-        ),
+        finish=functools.partial(analyses.finish, network, paradigm, last, study, seed),
         about=_about(paradigm, sources),
         program=_program(
             network, paradigm, constants, costs, imposed, levels, training, optimizer
