@@ -1,10 +1,10 @@
 """One network on the checkerboard task, as a blog has it, beside two monkeys.
 
-    bash launch/local.sh configs/ctrnn_checkerboard.py --config.analysis.animals=FILE.csv
+    bash launch/local.sh configs/ctrnn_checkerboard.py --config.analysis.animals=CSV
     bash launch/local.sh configs/ctrnn_checkerboard.py:smoke
 
 128 ReLU units, 4,000 steps of 128 trials of 2 s, Adam; L1 of all rates and all
-parameters, as sums. FILE.csv has animals' behaviour by coherence
+parameters, as sums. CSV is a file of animals' behaviour by coherence
 (kdjax.tasks.cognitive.animals.read_animals); without it the report has none. What came
 out: configs/README.md.
 """
