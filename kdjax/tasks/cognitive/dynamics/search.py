@@ -28,7 +28,7 @@ def weights_of(network: CTRNN, model: Tree) -> Weights:
     """A trained CTRNN's weights with their constraints applied."""
     variables = {"params": model["params"], **model["model_state"]}
     weights: Any = network.apply(variables, method="weights")
-    return jax.tree.map(np.asarray, weights)
+    return weights
 
 
 def flows_under(network: Recurrent, model: Tree, held: Held) -> dict[str, flows.Flow]:
@@ -37,14 +37,14 @@ def flows_under(network: Recurrent, model: Tree, held: Held) -> dict[str, flows.
     if not isinstance(network, CTRNN):
         return {"mean": _gated(network, model, held)}
     weights = weights_of(network, model)
-    recurrent = weights.matrix.astype(np.float64)
+    recurrent = np.asarray(weights.matrix, np.float64)
     drive, std = flows.held_drive(held, weights.input, weights.bias)
-    tau = network.dt / weights.alpha.astype(np.float64)
+    tau = network.dt / np.asarray(weights.alpha, np.float64)
     name = network.activation
     if network.state == "voltage":
         return {"mean": flows.voltage_flow(recurrent, drive, name, tau)}
     if network.state == "leak_inside":
-        alpha = weights.alpha
+        alpha = np.asarray(weights.alpha, np.float64)
 
         def step(x: Array) -> Array:
             change = x @ jnp.asarray(recurrent) + jnp.asarray(drive)
