@@ -1,4 +1,4 @@
-"""The CTRNN against NumPy loops from its formulas, its flow, and its noise's variance."""
+"""The CTRNN against NumPy loops of its formulas, its flow, its noise's variance."""
 
 import jax
 import jax.numpy as jnp
