@@ -119,6 +119,12 @@ class CTRNN(Recurrent):
         self._input_sign = constraint("input_sign", 0.0, ())
         self._read = constraint("readout", 1.0, (units,))
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        factors = ("recurrent_in", "recurrent_out")
+        parts = {} if self.rank is None else {"recurrent": factors}
+        return tuple(p for name in self.frozen for p in parts.get(name, (name,)))
+
     def _first(self, key: Array, shape: tuple[int, ...]) -> Array:
         units = shape[0]
         draws: dict[str, Callable[[], Array]] = {
@@ -292,8 +298,8 @@ def ctrnn(
         layer; "normal", of variance 1/units; "orthogonal"; or "identity".
       spectral_radius: scale them to this largest absolute eigenvalue.
       rank: of the recurrent weights, learnt as two factors; None: full.
-      frozen: parameters that have no gradient and so stay as they start: "input",
-        "recurrent", "bias", "readout", "readout_bias".
+      frozen: parameters that stay as they start: "input", "recurrent", "bias",
+        "readout", "readout_bias".
       chunk: see `Recurrent.fold`; None: by the memory that is needed.
 
     An InputError names a field with a value it cannot take.

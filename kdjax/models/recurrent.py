@@ -40,6 +40,11 @@ class Recurrent(nn.Module):
     chunk: int | None = None
     output_activation: str = "linear"
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Names of the parameters that training leaves as they start."""
+        return ()
+
     def weights(self) -> Tree:
         """What `advance` and `read` compute with, its constraints applied."""
         raise NotImplementedError

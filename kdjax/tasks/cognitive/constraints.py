@@ -187,9 +187,11 @@ def impose_after(
     optimizer: optax.GradientTransformation,
     *,
     total_steps: int,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, Mapping[str, Array], Array], TrainState]:
-    """(state after an update, numbers, learning rate) -> the state on the constraints.
+    """(state after a step, numbers, learning rate) -> the state on the constraints.
 
+    `accumulate`: how many steps an update takes; the proximal step follows updates.
     The optimiser's moments are masked as the weights are, so that none that is gone
     comes back.
     """
@@ -214,7 +216,8 @@ def impose_after(
             return state
         imposed = state.model_state["constraints"]
         weights, mask = state.params["recurrent"], imposed["recurrent"]
-        threshold = rate * numbers["proximal"]
+        updated = state.step % accumulate == 0
+        threshold = jnp.where(updated, rate * numbers["proximal"], 0.0)
         shrunk = jnp.sign(weights) * jax.nn.relu(jnp.abs(weights) - threshold)
         weights = jnp.where(threshold > 0, shrunk, weights)
         to_come = jnp.clip((end - state.step) / max(end - begin, 1), 0.0, 1.0)

@@ -313,7 +313,11 @@ def test_pruning_under_a_mask_only_goes_on_below_its_density():
 def test_the_masks_survive_each_optimizer(spec):
     rate = {"name": "constant", "value": 0.05}
     optimizer, _ = optim.build(spec | {"schedule": rate}, total_steps=40, batch_size=8)
+    optimizer = optim.holding(optimizer, ["bias"])
     states = train(optimizer, PRUNING, 40, top_k=0.3)
+    np.testing.assert_array_equal(
+        states[-1].params["bias"], simple_state(optimizer).params["bias"]
+    )
     last, gone = states[-1], mask_of(states[-1]) == 0
     assert gone.sum() == 70
     for leaf in of_side((last.params, last.opt_state)):
@@ -332,6 +336,18 @@ def test_proximal_is_soft_thresholding_and_gives_zeros():
     assert 10 < np.sum(soft == 0) < 60
     np.testing.assert_array_equal(new.params["bias"], state.params["bias"])
     np.testing.assert_array_equal(mask_of(new), 1)
+
+
+def test_the_proximal_step_follows_updates():
+    impose = biology.impose_after(
+        biology.Pruning(), OPTIMIZER, total_steps=10, accumulate=3
+    )
+    before = simple_state(OPTIMIZER)
+    for step in range(1, 7):
+        at = before._replace(step=jnp.asarray(step))
+        after = impose(at, numbers(proximal=4.0), jnp.asarray(0.1))
+        same = np.array_equal(after.params["recurrent"], before.params["recurrent"])
+        assert same == (step not in (3, 6))
 
 
 def test_neutral_numbers_change_nothing():
