@@ -97,9 +97,15 @@ def make(
     tx, schedule = optim.build(
         optimizer, total_steps=total_steps, batch_size=training.batch_size
     )
+    tx = optim.holding(tx, network.held)
     training.check_metric(metrics.METRICS)
     loss_fn = _loss_fn(network, paradigm, costs)
-    after = biology.impose_after(imposed.top_k, tx, total_steps=total_steps)
+    after = biology.impose_after(
+        imposed.top_k,
+        tx,
+        total_steps=total_steps,
+        accumulate=optimizer.get("accumulate", 1),
+    )
     study = analyses.build(analysis, paradigm)
     last = curricula.at(levels.options, -1)
     key_data = np.asarray(jax.random.key_data(jax.random.key(seed)))
