@@ -17,7 +17,7 @@ MEMBERS = {
     "rate_cost": ((1e-6, 0.0), 0.0, 1.0, 1.0, None, False),
     "weight_cost": ((0.0, 1e-4), 0.0, 1.0, 1.0, None, False),
     "blog_costs": ((1e-6, 1e-4), 0.0, 1.0, 1.0, None, False),
-    "proximal": ((0.0, 0.0), 1e-2, 1.0, 1.0, None, False),
+    "proximal": ((0.0, 0.0), 5e-2, 1.0, 1.0, None, False),
     "mask": ((0.0, 0.0), 0.0, 0.12, 1.0, None, False),
     "top_k": ((0.0, 0.0), 0.0, 1.0, 0.12, None, False),
     "dale": ((0.0, 0.0), 0.0, 1.0, 1.0, 0.8, True),

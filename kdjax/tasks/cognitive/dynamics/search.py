@@ -48,7 +48,7 @@ def flows_under(network: Recurrent, model: Tree, held: Held) -> dict[str, flows.
 
         def step(x: Array) -> Array:
             change = x @ jnp.asarray(recurrent) + jnp.asarray(drive)
-            return ACTIVATIONS[name]((1 - alpha) * x + alpha * change)
+            return ACTIVATIONS[name](jnp.asarray((1 - alpha) * x + alpha * change))
 
         return {"mean": flows.map_flow(step, network.dt)}
     found = {"mean": flows.rate_flow(recurrent, drive, name, tau)}
