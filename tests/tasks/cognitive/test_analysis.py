@@ -64,7 +64,7 @@ def test_behaviour_is_that_of_the_network(board):
     kept = read(folder, "behaviour.npz")
     assert len(kept["coherence"]) == CONDITIONS * 10
     np.testing.assert_array_equal(kept["answer_correct"], seen.score["correct"])
-    choice = seen.outputs[:, -4:].mean(axis=1).argmax(axis=1)
+    choice = seen.outputs[:, -2:].mean(axis=1).argmax(axis=1)
     np.testing.assert_array_equal(kept["answer_choice"], choice)
     np.testing.assert_array_equal(kept["answer_correct"], choice == kept["choice"])
     curve = files.read_json(folder / "psychometrics.json")

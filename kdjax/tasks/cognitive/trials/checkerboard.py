@@ -68,7 +68,7 @@ def make_checkerboard(
     catch: Number = 0.0,
     grace: Number = 0.0,
     weight: Number = 1.0,
-    decision_window: Number = 200.0,
+    decision_window: Number = 100.0,
     test_coherences: Sequence[Number] = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
 ) -> Paradigm:
     """Two cue inputs and noisy evidence in; the side of the right target out.
