@@ -19,7 +19,13 @@ from kdjax.errors import InputError, call, lookup
 from kdjax.models import CTRNN, Recurrent
 from kdjax.stages import networks
 from kdjax.tasks.cognitive import animals, chronometrics, psychometrics
-from kdjax.tasks.cognitive.dynamics import search, trajectories, units
+from kdjax.tasks.cognitive.dynamics import (
+    recordings,
+    search,
+    similarity,
+    trajectories,
+    units,
+)
 from kdjax.tasks.cognitive.trials.trial import Options, Paradigm
 from kdjax.training.checkpoint import KINDS
 from kdjax.training.cost import forward_cost
@@ -37,6 +43,7 @@ ARTEFACTS = {
     "fixed_points.npz": "fixed and slow points under held inputs, and their modes",
     "fixed_points.json": "how many there are of each, and what a line attractor takes",
     "decoding.npz": "what can be decoded of each variable over time",
+    "similarity.json": "how alike the network and the recordings are",
     "task_variance.npz": "how much each unit varies in each task, and its cluster",
 }
 
@@ -54,6 +61,8 @@ class Analysis(NamedTuple):
     decode: names of conditions that are decoded over time. bin: ms of its steps.
     animals: a CSV file of animals' behaviour (`animals.read_animals`), to be set beside
       the network's.
+    recordings: an .npz of recorded rates (`recordings.read_recordings`), whose geometry
+      and dynamics are compared with the network's.
     """
 
     checkpoint: str = "last"
@@ -66,6 +75,7 @@ class Analysis(NamedTuple):
     decode: Sequence[str] = ()
     bin: float = 100.0
     animals: str | None = None
+    recordings: str | None = None
 
 
 class Observed(NamedTuple):
@@ -94,9 +104,19 @@ def build(spec: Mapping[str, Any] | None, paradigm: Paradigm) -> Analysis:
         lookup(name, paradigm.conditions, where=f"{WHERE}.decode")
     if made.animals is not None:
         animals.read_animals(Path(made.animals))  # what is wrong is said now
-    if made.starts and not made.rates:
-        raise InputError(f"{WHERE}.rates: expected 1 or more, to start searches from")
+    if made.recordings is not None:
+        silent = np.zeros((len(_column(paradigm)), paradigm.steps, 1))
+        grid = recordings.Recordings(silent, paradigm.conditions, paradigm.dt)
+        recordings.match(recordings.read_recordings(Path(made.recordings)), grid)
+    for name in ("starts", "recordings"):
+        if getattr(made, name) and not made.rates:
+            raise InputError(f"{WHERE}.rates: expected 1 or more, for {name}")
     return made
+
+
+def _column(paradigm: Paradigm) -> np.ndarray:
+    """Any condition's values on the grid."""
+    return next(iter(paradigm.conditions.values()))
 
 
 def finish(
@@ -143,7 +163,7 @@ def observe(
     """So many trials of each condition of the paradigm's grid, without own noise."""
     run = _runner(network, paradigm.sample, paradigm.score, keep_rates)
     given = {k: np.repeat(v, trials, axis=0) for k, v in paradigm.conditions.items()}
-    count = len(next(iter(given.values())))
+    count = trials * len(_column(paradigm))
     key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1 - keep_rates)
     keys = np.asarray(jax.random.key_data(jax.random.split(key, count)))
     model, options = jax.device_put((model, options))
@@ -305,6 +325,12 @@ def _activity(
             | {f"{name}_chance": decoding.chance for name, decoding in found.items()}
             | {"bin": width * paradigm.dt},
         )
+    if study.recordings is not None:
+        own = recordings.Recordings(seen.rates, grid, paradigm.dt)
+        recorded = recordings.read_recordings(Path(study.recordings))
+        both = recordings.match(recorded, own)
+        alike = similarity.measures(both.recorded, both.network)
+        files.write_json(folder / "similarity.json", alike)
     if "rule" in grid:
         _by_rule(seen, grid["rule"], paradigm, folder)
 

@@ -202,6 +202,45 @@ def test_animals_stand_beside_the_network(tmp_path, board):
     json.dumps(animal, allow_nan=False)
 
 
+def recorded(path, paradigm, network, model, **changes):
+    """The network's own rates, as if they had been recorded."""
+    seen = analysis.observe(
+        network, model, paradigm, paradigm.options, 0, 2, keep_rates=True
+    )
+    cue, coherence = (seen.condition[name] for name in ("cue", "coherence"))
+    arrays = {"rates": seen.rates, "cue": cue, "coherence": coherence, "dt": 50.0}
+    np.savez(path, **(arrays | changes))
+    return str(path)
+
+
+def test_recordings_of_the_network_itself_are_like_it(tmp_path, board):
+    _, paradigm, network, model = board
+    path = recorded(tmp_path / "recorded.npz", paradigm, network, model)
+    fields = {"recordings": path, "trials": 0, "starts": 0}
+    finish(paradigm, tmp_path, network, model, **fields)
+    alike = files.read_json(tmp_path / "similarity.json")
+    assert set(alike) == {"procrustes", "cka", "rsa", "dsa"}
+    assert alike["cka"] == pytest.approx(1)
+    assert alike["rsa"] == pytest.approx(1)
+    assert alike["procrustes"] < 1e-3
+    assert alike["dsa"] < 1e-2
+
+
+def test_recordings_of_other_conditions_are_refused(tmp_path, board):
+    _, paradigm, network, model = board
+    path = tmp_path / "recorded.npz"
+    n = 2 * CONDITIONS
+    recorded(path, paradigm, network, model, coherence=np.full(n, 0.5))
+    with pytest.raises(InputError, match=r"expected conditions of the network, found"):
+        study(paradigm, recordings=str(path))
+    recorded(path, paradigm, network, model, speed=np.ones(n))
+    with pytest.raises(InputError, match=r"the network has no condition 'speed'"):
+        study(paradigm, recordings=str(path))
+    recorded(path, paradigm, network, model, rates=np.full((n, 40, 3), np.nan))
+    with pytest.raises(InputError, match=r"recorded.npz: rates: expected finite"):
+        study(paradigm, recordings=str(path))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -211,7 +250,8 @@ def test_animals_stand_beside_the_network(tmp_path, board):
         ({"bin": 10.0}, "config.analysis.bin: expected a number >= 50.0"),
         ({"held": ["cue 2"]}, "config.analysis.held: unknown name 'cue 2'"),
         ({"decode": ["side"]}, "config.analysis.decode: unknown name 'side'"),
-        ({"rates": 0}, "config.analysis.rates: expected 1 or more"),
+        ({"rates": 0}, "config.analysis.rates: expected 1 or more, for starts"),
+        ({"recordings": "none.npz"}, "none.npz: expected arrays rates, found"),
         ({"animals": "nowhere.csv"}, "nowhere.csv: expected this file, found none"),
         ({"trails": 3}, "config.analysis.trails: unknown field .*'trials'"),
     ],
