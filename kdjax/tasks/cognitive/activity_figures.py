@@ -1,0 +1,432 @@
+"""The report's figures of a network's activity: trajectories, rates, decoding.
+
+They are of the first finished seed of each stage that left what they need; each
+function writes one PNG, as `kdjax.report.figures` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from kdjax.report import drawing
+from kdjax.report.runs import Experiment, Place, Run
+from kdjax.tasks.cognitive.dynamics.trajectories import principal_components
+from kdjax.tasks.cognitive.stored import Content, Left, first, left, of_run, step_ms
+
+MOST = 8  # stages in a figure
+COLUMNS = 4  # panels in a row, at most
+BEFORE = 300.0  # ms before the event that trajectories show
+COVERED = 0.5  # of the trials that a step needs to be shown
+SILENT = 1e-3  # of the largest rate; as `dynamics.units.census`
+NEUTRAL = "0.35"
+# blue, grey, red: dark enough in the middle to be seen on white
+_SIGNED = LinearSegmentedColormap.from_list(
+    "signed", ["#053061", "#4393c3", "#b8b8b8", "#d6604d", "#67001f"]
+)
+_MARKERS = {"mean": "o", "averaged": "D"}
+
+
+class Paths(NamedTuple):
+    """Mean rates [conditions, time, units] with the ms of each step.
+
+    conditions: {name: its value in each condition}. aligned: whether 0 ms is the onset.
+    """
+
+    run: Run
+    rates: np.ndarray
+    ms: np.ndarray
+    conditions: dict[str, np.ndarray]
+    aligned: bool
+
+    @property
+    def colour(self) -> str:
+        """The name of the condition that colours stand for."""
+        graded = [name for name in self.varied if name == "coherence"]
+        return (graded or [*self.varied, *self.conditions])[0]
+
+    @property
+    def varied(self) -> list[str]:
+        """The conditions that differ."""
+        return [k for k, v in self.conditions.items() if len(np.unique(v)) > 1]
+
+    @property
+    def panels(self) -> tuple[str, np.ndarray] | None:
+        """The condition that panels are of, with its values, if there is one."""
+        for name in self.varied:
+            values = np.unique(self.conditions[name])
+            if name not in (self.colour, "choice") and len(values) <= COLUMNS:
+                return name, values
+        return None
+
+    @property
+    def toward(self) -> np.ndarray:
+        """What colours show of each condition: evidence toward a choice, or a value."""
+        values = self.conditions[self.colour].astype(float)
+        if self.colour == "coherence" and "choice" in self.conditions:
+            return np.abs(values) * (2 * self.conditions["choice"] - 1)
+        return values
+
+
+def draw(experiment: Experiment, place: Place) -> None:
+    """Draws the activity that stages left, each figure at `place(name, caption)`."""
+    known = [paths(one) for one in first(experiment, "trajectories.npz")[:MOST]]
+    if known:
+        caption = (
+            "Mean trajectories of each condition on their first two principal"
+            " components, which are those of all panels of a row, one seed a stage; a"
+            " black dot where the evidence comes on, an arrow head at the end. Fixed"
+            " points under held inputs, projected onto the same plane, in the colour of"
+            " their evidence, white without any: circles under the inputs' mean,"
+            " diamonds with the drift averaged over their noise."
+        )
+        trajectories(experiment, known, place("trajectories", caption))
+        caption = (
+            "Mean rates of the units, each over its own largest, one seed a stage, in a"
+            " few conditions; units in the order of the choice for which they fire more"
+            " and, within, of the time at which they fire most. Silent units are left"
+            " out."
+        )
+        unit_rates(experiment, known, place("rates", caption))
+    decoded = dict(list(left(experiment, "decoding.npz").items())[:MOST])
+    if decoded:
+        caption = (
+            "What a linear classifier tells from the rates of trials that it was not"
+            " fitted to, by time from the start of the trial: balanced accuracy, mean"
+            " over seeds (thick) and every seed. Shaded: when the evidence comes on."
+        )
+        decoding(experiment, decoded, place("decoding", caption))
+
+
+def paths(one: Left) -> Paths:
+    """Mean trajectories, at the steps that enough trials of each condition have."""
+    content, behaviour = one.content, of_run(one.run, "behaviour.npz") or {}
+    rates, steps = content["rates"], content["steps"]
+    aligned = bool(steps.min() < 0)
+    kept = np.isfinite(rates).all(axis=(0, 2))
+    if aligned and "onset" in behaviour:
+        at = behaviour["onset"][:, None] + steps[None, :]
+        kept &= ((at >= 0) & (at < one.run.record["input"]["shape"][0])).mean(
+            0
+        ) >= COVERED
+    prefix = "condition_"
+    conditions = {
+        k.removeprefix(prefix): v for k, v in content.items() if k.startswith(prefix)
+    }
+    ms = steps[kept] * step_ms(one.run)
+    return Paths(one.run, rates[:, kept].astype(float), ms, conditions, aligned)
+
+
+def trajectories(experiment: Experiment, known: Sequence[Paths], path: Path) -> None:
+    """A row a stage, a panel a context, all of a row on the same two components."""
+    contexts = [k.panels[1] if k.panels else np.zeros(1) for k in known]
+    columns = max(len(values) for values in contexts)
+    size = (4.2 * columns + 1.4, 3.7 * len(known) + 1.2)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(known), columns, squeeze=False, sharey="row")
+    for axes, one, values in zip(grid, known, contexts, strict=True):
+        shown = one.ms >= -BEFORE if one.aligned else np.ones(len(one.ms), bool)
+        parts = principal_components(one.rates[:, shown], components=2)
+        scale = _scale(one)
+        for axis in axes[len(values) :]:
+            axis.remove()
+        for axis, value in zip(axes, values, strict=False):
+            name = one.panels[0] if one.panels else ""
+            here = (
+                one.conditions[name] == value if name else np.ones(len(one.rates), bool)
+            )
+            _paths(axis, one, parts.projections, one.ms[shown], here, scale)
+            context = f"{name} {value:g}" if name else ""
+            points = of_run(one.run, "fixed_points.npz")
+            if points is not None and points["state"].shape[1] == parts.axes.shape[1]:
+                at = (points["state"] - parts.center[None, :]) @ parts.axes.T
+                _points(axis, one, points, at, context, scale)
+            titled = [one.run.stage] * (len(known) > 1) + [context] * bool(context)
+            axis.set_title(drawing.wrapped(", ".join(titled), 40))
+            for number, label in enumerate((axis.set_xlabel, axis.set_ylabel)):
+                label(f"component {number + 1} ({100 * parts.explained[number]:.0f} %)")
+            axis.spines[["top", "right"]].set_visible(False)
+        bar = figure.colorbar(ScalarMappable(*scale), ax=axes[: len(values)], aspect=30)
+        bar.set_label(_colour_label(one))
+    figure.legend(
+        handles=_handles(known), loc="outside lower center", ncols=3, frameon=False
+    )
+    _title(figure, "Trajectories", experiment, known)
+    drawing.write(figure, path)
+
+
+def _scale(one: Paths) -> tuple[Normalize, Any]:
+    toward = one.toward
+    if toward.min() < 0:
+        top = np.abs(toward).max()
+        return _Root(-top, top), _SIGNED
+    return Normalize(toward.min(), toward.max()), colormaps["viridis"]
+
+
+class _Root(Normalize):
+    """A signed square root between two ends, so that weak evidence is told apart."""
+
+    def __call__(self, value: Any, clip: bool | None = None) -> Any:
+        top = float(self.vmax or 1.0)
+        x = np.ma.asarray(value, float) / top
+        return 0.5 + 0.5 * np.sign(x) * np.sqrt(np.abs(x))
+
+    def inverse(self, value: Any) -> Any:
+        x = 2 * np.asarray(value, float) - 1
+        return float(self.vmax or 1.0) * np.sign(x) * np.square(x)
+
+
+def _paths(
+    axis: Axes,
+    one: Paths,
+    projections: np.ndarray,
+    ms: np.ndarray,
+    here: np.ndarray,
+    scale: tuple[Normalize, Any],
+) -> None:
+    """The conditions of one panel, the strongest evidence on top."""
+    toward, (norm, colours) = one.toward, scale
+    choices = one.conditions.get("choice", np.zeros(len(toward)))
+    order = np.flatnonzero(here)[np.argsort(np.abs(toward[here]))]
+    for i in order.tolist():
+        x, y = projections[i].T
+        colour = colours(norm(toward[i]))
+        dashes = "--" if choices[i] > 0 else "-"
+        axis.plot(x, y, linestyle=dashes, color=colour, linewidth=1.4)
+        axis.annotate(
+            "",
+            (x[-1], y[-1]),
+            (x[-2], y[-2]),
+            arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 0.5},
+        )
+        if one.aligned:
+            onset = int(np.argmin(np.abs(ms)))
+            axis.plot(x[onset], y[onset], ".", color="black", markersize=4, zorder=4)
+
+
+def _points(
+    axis: Axes,
+    one: Paths,
+    points: Content,
+    at: np.ndarray,
+    context: str,
+    scale: tuple[Normalize, Any],
+) -> None:
+    """Fixed and slow points whose label names this panel's context, or all."""
+    labels = points["label"].tolist()
+    own = [context in label.split(", ") for label in labels]
+    if not any(own):
+        own = [True] * len(labels)
+    for i in np.flatnonzero(own).tolist():
+        status = points["status"][i]
+        if status == "unfinished":
+            continue
+        colour = _point_colour(one, labels[i], scale)
+        kind = "slow" if status == "slow" else _kind(points["unstable"][i])
+        style = _point_style(kind, points["flow"][i], colour)
+        axis.plot(*at[i], **style)
+
+
+def _kind(unstable: int) -> str:
+    return "unstable" if unstable else "stable"
+
+
+def _point_style(kind: str, flow: str, colour: Any) -> dict[str, Any]:
+    """Stable points are filled, with a black edge; slow ones are grey crosses."""
+    style = {
+        "marker": _MARKERS[flow],
+        "markersize": 7,
+        "linestyle": "none",
+        "zorder": 5,
+    }
+    if kind == "stable":
+        return style | {"mfc": colour, "mec": "black", "mew": 0.9}
+    if kind == "unstable":
+        return style | {"mfc": "none", "mec": colour, "mew": 1.6}
+    return style | {"marker": "x", "mec": "0.5", "mew": 1.2}
+
+
+def _point_colour(one: Paths, label: str, scale: tuple[Normalize, Any]) -> Any:
+    """That of the conditions which the label's parts, such as "cue 0", are of."""
+    held = np.ones(len(one.rates), bool)
+    named = False
+    for part in label.split(", "):
+        name, _, value = part.rpartition(" ")
+        if name in one.conditions and name != "choice":
+            named |= name == one.colour
+            shown = np.array([f"{v:g}" for v in one.conditions[name].tolist()])
+            held &= shown == value
+    if not named or not held.any():
+        return "white" if named else NEUTRAL
+    norm, colours = scale
+    return colours(norm(one.toward[held].mean()))
+
+
+def unit_rates(experiment: Experiment, known: Sequence[Paths], path: Path) -> None:
+    """A row a stage, a heat map a condition, units by choice and time of their peak."""
+    chosen = [_shown_conditions(one) for one in known]
+    columns = max(len(rows) for rows in chosen)
+    size = (2.6 * columns + 1.6, 3.4 * len(known) + 0.9)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(known), columns, squeeze=False)
+    for axes, one, rows in zip(grid, known, chosen, strict=True):
+        peak = np.abs(one.rates).max(axis=(0, 1))
+        active = peak > SILENT * peak.max()
+        scaled = one.rates[:, :, active] / peak[None, None, active]
+        order = _order(one, scaled)
+        low, colours = (-1.0, "RdBu_r") if scaled.min() < 0 else (0.0, "magma")
+        for axis in axes[len(rows) :]:
+            axis.remove()
+        for axis, row in zip(axes, rows, strict=False):
+            axis.imshow(
+                scaled[row].T[order],
+                aspect="auto",
+                interpolation="nearest",
+                cmap=colours,
+                vmin=low,
+                vmax=1.0,
+                extent=(one.ms[0], one.ms[-1], len(order), 0),
+            )
+            axis.set_title(_condition(one, row), fontsize=10)
+            axis.set_xlabel("ms from onset" if one.aligned else "ms")
+            if one.aligned:
+                axis.axvline(0, color="white", linewidth=0.9, linestyle="--")
+            axis.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+            if axis is not axes[0]:
+                axis.set_yticklabels([])
+        silent = f"{np.sum(~active)} of {active.size} silent"
+        stage = f"{one.run.stage}: " if len(known) > 1 else ""
+        axes[0].set_ylabel(f"{stage}units, in order\n({silent})")
+        shades = ScalarMappable(Normalize(low, 1.0), colours)
+        bar = figure.colorbar(shades, ax=axes[: len(rows)], aspect=30, shrink=0.9)
+        bar.set_label("rate / the unit's largest")
+    _title(figure, "Rates of units", experiment, known)
+    drawing.write(figure, path)
+
+
+def _order(one: Paths, scaled: np.ndarray) -> np.ndarray:
+    """Units by the choice for which they fire more, then by the time of their peak."""
+    peaks = np.nanmax(scaled, axis=0).argmax(axis=0)
+    choices = one.conditions.get("choice")
+    if choices is None or len(np.unique(choices)) < 2:
+        return np.argsort(peaks, kind="stable")
+    late = one.ms >= 0 if one.aligned else np.ones(len(one.ms), bool)
+    means = scaled[:, late].mean(axis=1)
+    prefers = means[choices > 0].mean(0) > means[choices <= 0].mean(0)
+    return np.lexsort((peaks, prefers))
+
+
+def _shown_conditions(one: Paths) -> list[int]:
+    """The strongest conditions of either sign in each context; else some, evenly."""
+    toward = one.toward
+    if toward.min() >= 0:
+        rows = np.linspace(0, len(toward) - 1, min(COLUMNS, len(toward)))
+        return [round(row) for row in rows.tolist()]
+    within = [np.ones(len(toward), bool)]
+    if one.panels:
+        name, values = one.panels
+        within = [one.conditions[name] == value for value in values[: COLUMNS // 2]]
+    ends = (
+        (np.where(here, toward, 0.0).argmin(), np.where(here, toward, 0.0).argmax())
+        for here in within
+    )
+    return [int(row) for pair in ends for row in pair]
+
+
+def _condition(one: Paths, row: int) -> str:
+    """The values of a condition, two in a line."""
+    parts = []
+    for name in one.varied[: 2 * COLUMNS]:
+        value = one.conditions[name][row]
+        if name == "choice" and len(one.run.classes) > value:
+            parts.append(one.run.classes[value])
+        else:
+            parts.append(f"{name} {value:g}")
+    lines = [", ".join(parts[at : at + 2]) for at in range(0, len(parts), 2)]
+    return "\n".join(lines)
+
+
+def decoding(
+    experiment: Experiment, decoded: Mapping[str, Sequence[Left]], path: Path
+) -> None:
+    """A panel a stage, a colour a variable, chance dashed in its colour."""
+    figure, axes = drawing.grid(
+        len(decoded), columns=3, width=4.8, height=3.3, sharey=True
+    )
+    for axis, (stage, known) in zip(axes, decoded.items(), strict=True):
+        names = [k for k in known[0].content if f"{k}_chance" in known[0].content]
+        for place, name in enumerate(names):
+            colour = drawing.PALETTE[place % len(drawing.PALETTE)]
+            seeds = np.stack([100 * one.content[name] for one in known])
+            ms = (np.arange(seeds.shape[1]) + 0.5) * float(known[0].content["bin"])
+            if len(seeds) > 1:
+                axis.plot(ms, seeds.T, color=colour, linewidth=0.7, alpha=0.5)
+            axis.plot(ms, seeds.mean(0), color=colour, linewidth=2.0, label=name)
+            chance = 100 * float(known[0].content[f"{name}_chance"])
+            axis.axhline(chance, color="0.5", linewidth=1.0, linestyle="--")
+        behaviour = of_run(known[0].run, "behaviour.npz") or {}
+        if "onset" in behaviour:
+            onsets = behaviour["onset"] * step_ms(known[0].run)
+            axis.axvspan(onsets.min(), onsets.max(), color="0.9", zorder=0)
+        axis.set_xlabel("ms from the start of the trial")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.2)
+        axis.legend(loc="upper left", frameon=False)
+        if len(decoded) > 1:
+            axis.set_title(drawing.wrapped(stage, 40))
+    axes[0].set_ylabel("decoded (balanced accuracy, %)")
+    drawing.experiment_title(figure, "Decoding over time", experiment, list(decoded))
+    drawing.write(figure, path)
+
+
+def _colour_label(one: Paths) -> str:
+    if one.colour != "coherence" or "choice" not in one.conditions:
+        return one.colour
+    names = one.run.classes if len(one.run.classes) == 2 else ("choice 0", "choice 1")
+    return f"coherence toward {names[0]} (-) or {names[1]} (+)"
+
+
+def _handles(known: Sequence[Paths]) -> list[Line2D]:
+    handles = []
+    if any("choice" in one.varied for one in known):
+        first_name, second = known[0].run.classes or ("0", "1")
+        style: dict[str, Any] = {"color": NEUTRAL}
+        handles.append(Line2D([], [], **style, label=f"choice: {first_name}"))
+        style |= {"linestyle": "--"}
+        handles.append(Line2D([], [], **style, label=f"choice: {second}"))
+    kinds = set()
+    for one in known:
+        points = of_run(one.run, "fixed_points.npz")
+        if points is not None:
+            rows = zip(
+                points["status"], points["unstable"], points["flow"], strict=True
+            )
+            for status, unstable, flow in rows:
+                kind = _kind(unstable) if status == "fixed" else str(status)
+                kinds.add((kind, str(flow)))
+    for kind, flow in sorted(kinds):
+        if kind != "unfinished":
+            inputs = "mean input" if flow == "mean" else "noise averaged"
+            style = _point_style(kind, flow, NEUTRAL)
+            handles.append(Line2D([], [], **style, label=f"{kind}, {inputs}"))
+    return handles
+
+
+def _title(
+    figure: Figure, what: str, experiment: Experiment, known: Sequence[Paths]
+) -> None:
+    stages = [one.run.stage for one in known]
+    drawing.experiment_title(figure, what, experiment, stages)
+
+
+FIGURES = (draw,)
