@@ -15,7 +15,6 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -30,9 +29,14 @@ BEFORE = 300.0  # ms before the event that trajectories show
 COVERED = 0.5  # of the trials that a step needs to be shown
 SILENT = 1e-3  # of the largest rate; as `dynamics.units.census`
 NEUTRAL = "0.35"
+_MOST_TICKS = 6  # values that a bar of colours names each
+_LINE = 28  # characters above a heat map
 # blue, grey, red: dark enough in the middle to be seen on white
 _SIGNED = LinearSegmentedColormap.from_list(
     "signed", ["#053061", "#4393c3", "#b8b8b8", "#d6604d", "#67001f"]
+)
+_GRADED = LinearSegmentedColormap.from_list(  # without the yellow end, pale on white
+    "graded", colormaps["viridis"](np.linspace(0, 0.88, 64)).tolist()
 )
 _MARKERS = {"mean": "o", "averaged": "D"}
 
@@ -93,9 +97,9 @@ def draw(experiment: Experiment, place: Place) -> None:
         trajectories(experiment, known, place("trajectories", caption))
         caption = (
             "Mean rates of the units, each over its own largest, one seed a stage, in a"
-            " few conditions; units in the order of the choice for which they fire more"
-            " and, within, of the time at which they fire most. Silent units are left"
-            " out."
+            " few conditions. Above the white line units that fire more for the first"
+            " choice, below those for the second, each in the order of the time at"
+            " which they fire most; silent units are left out."
         )
         unit_rates(experiment, known, place("rates", caption))
     decoded = dict(list(left(experiment, "decoding.npz").items())[:MOST])
@@ -128,41 +132,46 @@ def paths(one: Left) -> Paths:
 
 
 def trajectories(experiment: Experiment, known: Sequence[Paths], path: Path) -> None:
-    """A row a stage, a panel a context, all of a row on the same two components."""
-    contexts = [k.panels[1] if k.panels else np.zeros(1) for k in known]
-    columns = max(len(values) for values in contexts)
-    size = (4.2 * columns + 1.4, 3.7 * len(known) + 1.2)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(known), columns, squeeze=False, sharey="row")
-    for axes, one, values in zip(grid, known, contexts, strict=True):
-        shown = one.ms >= -BEFORE if one.aligned else np.ones(len(one.ms), bool)
-        parts = principal_components(one.rates[:, shown], components=2)
-        scale = _scale(one)
-        for axis in axes[len(values) :]:
-            axis.remove()
-        for axis, value in zip(axes, values, strict=False):
-            name = one.panels[0] if one.panels else ""
-            here = (
-                one.conditions[name] == value if name else np.ones(len(one.rates), bool)
-            )
-            _paths(axis, one, parts.projections, one.ms[shown], here, scale)
-            context = f"{name} {value:g}" if name else ""
-            points = of_run(one.run, "fixed_points.npz")
-            if points is not None and points["state"].shape[1] == parts.axes.shape[1]:
-                at = (points["state"] - parts.center[None, :]) @ parts.axes.T
-                _points(axis, one, points, at, context, scale)
-            titled = [one.run.stage] * (len(known) > 1) + [context] * bool(context)
-            axis.set_title(drawing.wrapped(", ".join(titled), 40))
-            for number, label in enumerate((axis.set_xlabel, axis.set_ylabel)):
-                label(f"component {number + 1} ({100 * parts.explained[number]:.0f} %)")
-            axis.spines[["top", "right"]].set_visible(False)
-        bar = figure.colorbar(ScalarMappable(*scale), ax=axes[: len(values)], aspect=30)
-        bar.set_label(_colour_label(one))
+    """A block a stage, a panel a context, all of a block on the same components."""
+    columns = max(len(one.panels[1]) if one.panels else 1 for one in known)
+    figure, blocks = drawing.blocks(len(known), width=4.0 * columns + 1.4, height=3.7)
+    for block, one in zip(blocks, known, strict=True):
+        _stage_paths(block, one, named=len(known) > 1)
     figure.legend(
         handles=_handles(known), loc="outside lower center", ncols=3, frameon=False
     )
-    _title(figure, "Trajectories", experiment, known)
+    runs = [one.run for one in known]
+    drawing.single_runs_title(figure, "Trajectories", experiment, runs)
     drawing.write(figure, path)
+
+
+def _stage_paths(block: Any, one: Paths, *, named: bool) -> None:
+    """One stage's panels, with a bar for their colours."""
+    shown = one.ms >= -BEFORE if one.aligned else np.ones(len(one.ms), bool)
+    parts = principal_components(one.rates[:, shown], components=2)
+    points = of_run(one.run, "fixed_points.npz")
+    if points is not None and points["state"].shape[1] != parts.axes.shape[1]:
+        points = None  # of a network whose state is more than its rates
+    scale = _scale(one)
+    name, values = one.panels or ("", np.zeros(1))
+    axes = block.subplots(1, len(values), squeeze=False, sharey="row")[0]
+    for axis, value in zip(axes, values, strict=True):
+        here = one.conditions[name] == value if name else np.ones(len(one.rates), bool)
+        _paths(axis, one, parts.projections, one.ms[shown], here, scale)
+        context = f"{name} {value:g}" if name else ""
+        if points is not None:
+            at = (points["state"] - parts.center[None, :]) @ parts.axes.T
+            _points(axis, one, points, at, context, scale)
+        titled = [one.run.stage] * named + [context] * bool(context)
+        axis.set_title(drawing.wrapped(", ".join(titled), 40), fontsize=11)
+        axis.set_xlabel(f"component 1 ({100 * parts.explained[0]:.0f} %)")
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel(f"component 2 ({100 * parts.explained[1]:.0f} %)")
+    bar = block.colorbar(ScalarMappable(*scale), ax=axes, aspect=30)
+    bar.set_label(_colour_label(one))
+    if len(ticks := np.unique(one.toward)) <= _MOST_TICKS:
+        bar.set_ticks(ticks.tolist())
 
 
 def _scale(one: Paths) -> tuple[Normalize, Any]:
@@ -170,7 +179,7 @@ def _scale(one: Paths) -> tuple[Normalize, Any]:
     if toward.min() < 0:
         top = np.abs(toward).max()
         return _Root(-top, top), _SIGNED
-    return Normalize(toward.min(), toward.max()), colormaps["viridis"]
+    return Normalize(toward.min(), toward.max()), _GRADED
 
 
 class _Root(Normalize):
@@ -203,12 +212,13 @@ def _paths(
         colour = colours(norm(toward[i]))
         dashes = "--" if choices[i] > 0 else "-"
         axis.plot(x, y, linestyle=dashes, color=colour, linewidth=1.4)
-        axis.annotate(
+        head = axis.annotate(
             "",
             (x[-1], y[-1]),
             (x[-2], y[-2]),
             arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 0.5},
         )
+        head.set_in_layout(False)  # measuring every head takes seconds
         if one.aligned:
             onset = int(np.argmin(np.abs(ms)))
             axis.plot(x[onset], y[onset], ".", color="black", markersize=4, zorder=4)
@@ -273,57 +283,61 @@ def _point_colour(one: Paths, label: str, scale: tuple[Normalize, Any]) -> Any:
 
 
 def unit_rates(experiment: Experiment, known: Sequence[Paths], path: Path) -> None:
-    """A row a stage, a heat map a condition, units by choice and time of their peak."""
-    chosen = [_shown_conditions(one) for one in known]
-    columns = max(len(rows) for rows in chosen)
-    size = (2.6 * columns + 1.6, 3.4 * len(known) + 0.9)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(len(known), columns, squeeze=False)
-    for axes, one, rows in zip(grid, known, chosen, strict=True):
-        peak = np.abs(one.rates).max(axis=(0, 1))
-        active = peak > SILENT * peak.max()
-        scaled = one.rates[:, :, active] / peak[None, None, active]
-        order = _order(one, scaled)
-        low, colours = (-1.0, "RdBu_r") if scaled.min() < 0 else (0.0, "magma")
-        for axis in axes[len(rows) :]:
-            axis.remove()
-        for axis, row in zip(axes, rows, strict=False):
-            axis.imshow(
-                scaled[row].T[order],
-                aspect="auto",
-                interpolation="nearest",
-                cmap=colours,
-                vmin=low,
-                vmax=1.0,
-                extent=(one.ms[0], one.ms[-1], len(order), 0),
-            )
-            axis.set_title(_condition(one, row), fontsize=10)
-            axis.set_xlabel("ms from onset" if one.aligned else "ms")
-            if one.aligned:
-                axis.axvline(0, color="white", linewidth=0.9, linestyle="--")
-            axis.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-            if axis is not axes[0]:
-                axis.set_yticklabels([])
-        silent = f"{np.sum(~active)} of {active.size} silent"
-        stage = f"{one.run.stage}: " if len(known) > 1 else ""
-        axes[0].set_ylabel(f"{stage}units, in order\n({silent})")
-        shades = ScalarMappable(Normalize(low, 1.0), colours)
-        bar = figure.colorbar(shades, ax=axes[: len(rows)], aspect=30, shrink=0.9)
-        bar.set_label("rate / the unit's largest")
-    _title(figure, "Rates of units", experiment, known)
+    """A block a stage, a heat map a condition, units by choice and time of peak."""
+    columns = max(len(_shown_conditions(one)) for one in known)
+    figure, blocks = drawing.blocks(len(known), width=2.5 * columns + 1.8, height=3.4)
+    for block, one in zip(blocks, known, strict=True):
+        _stage_rates(block, one, named=len(known) > 1)
+    runs = [one.run for one in known]
+    drawing.single_runs_title(figure, "Rates of units", experiment, runs)
     drawing.write(figure, path)
 
 
-def _order(one: Paths, scaled: np.ndarray) -> np.ndarray:
-    """Units by the choice for which they fire more, then by the time of their peak."""
-    peaks = np.nanmax(scaled, axis=0).argmax(axis=0)
+def _stage_rates(block: Any, one: Paths, *, named: bool) -> None:
+    """One stage's heat maps, with a bar for their colours."""
+    peak = np.abs(one.rates).max(axis=(0, 1))
+    active = peak > SILENT * peak.max()
+    scaled = one.rates[:, :, active] / peak[None, None, active]
+    order, first_group = _order(one, scaled)
+    low, colours = (-1.0, "RdBu_r") if scaled.min() < 0 else (0.0, "magma")
+    rows = _shown_conditions(one)
+    axes = block.subplots(1, len(rows), squeeze=False, sharey="row")[0]
+    for axis, row in zip(axes, rows, strict=True):
+        axis.imshow(
+            scaled[row].T[order],
+            aspect="auto",
+            interpolation="nearest",
+            cmap=colours,
+            vmin=low,
+            vmax=1.0,
+            extent=(one.ms[0], one.ms[-1], len(order), 0),
+        )
+        axis.set_title(_condition(one, row), fontsize=10)
+        axis.set_xlabel("ms from onset" if one.aligned else "ms")
+        axis.axhline(first_group, color="white", linewidth=0.9)
+        if one.aligned:
+            axis.axvline(0, color="white", linewidth=0.9, linestyle="--")
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    stage = f"{drawing.wrapped(one.run.stage, 30)}\n" if named else ""
+    silent = f"{np.sum(~active)} of {active.size} silent in the mean"
+    axes[0].set_ylabel(f"{stage}units, in order\n({silent})")
+    shades = ScalarMappable(Normalize(low, 1.0), colours)
+    bar = block.colorbar(shades, ax=axes, aspect=30, shrink=0.9)
+    bar.set_label("rate / the unit's largest")
+
+
+def _order(one: Paths, scaled: np.ndarray) -> tuple[np.ndarray, int]:
+    """Units by the choice for which they fire more, then by the time of their peak, and
+    how many prefer the first."""
+    peaks = scaled.max(axis=0).argmax(axis=0)
     choices = one.conditions.get("choice")
     if choices is None or len(np.unique(choices)) < 2:
-        return np.argsort(peaks, kind="stable")
+        return np.argsort(peaks, kind="stable"), 0
     late = one.ms >= 0 if one.aligned else np.ones(len(one.ms), bool)
     means = scaled[:, late].mean(axis=1)
-    prefers = means[choices > 0].mean(0) > means[choices <= 0].mean(0)
-    return np.lexsort((peaks, prefers))
+    second = means[choices > 0].mean(0) > means[choices <= 0].mean(0)
+    return np.lexsort((peaks, second)), int(np.sum(~second))
 
 
 def _shown_conditions(one: Paths) -> list[int]:
@@ -344,7 +358,7 @@ def _shown_conditions(one: Paths) -> list[int]:
 
 
 def _condition(one: Paths, row: int) -> str:
-    """The values of a condition, two in a line."""
+    """The values of a condition, two in a line where they fit."""
     parts = []
     for name in one.varied[: 2 * COLUMNS]:
         value = one.conditions[name][row]
@@ -353,7 +367,8 @@ def _condition(one: Paths, row: int) -> str:
         else:
             parts.append(f"{name} {value:g}")
     lines = [", ".join(parts[at : at + 2]) for at in range(0, len(parts), 2)]
-    return "\n".join(lines)
+    fits = max(map(len, lines)) <= _LINE
+    return "\n".join(lines if fits else parts)
 
 
 def decoding(
@@ -381,6 +396,7 @@ def decoding(
         axis.set_xlabel("ms from the start of the trial")
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.2)
+        axis.plot([], [], color="0.5", linewidth=1.0, linestyle="--", label="chance")
         axis.legend(loc="upper left", frameon=False)
         if len(decoded) > 1:
             axis.set_title(drawing.wrapped(stage, 40))
@@ -420,13 +436,6 @@ def _handles(known: Sequence[Paths]) -> list[Line2D]:
             style = _point_style(kind, flow, NEUTRAL)
             handles.append(Line2D([], [], **style, label=f"{kind}, {inputs}"))
     return handles
-
-
-def _title(
-    figure: Figure, what: str, experiment: Experiment, known: Sequence[Paths]
-) -> None:
-    stages = [one.run.stage for one in known]
-    drawing.experiment_title(figure, what, experiment, stages)
 
 
 FIGURES = (draw,)

@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from kdjax.report import drawing
 from kdjax.report.runs import Experiment, Place
@@ -123,7 +122,8 @@ def _stage(axis: Axes, known: Sequence[Left], colour: str) -> None:
         points = np.geomspace(shown.min() / 2, shown.max(), 60)
         fit = 100 * _curve(animal["fit"], points / 100 / factor)
         axis.plot(points, fit, color=shade, linewidth=1.1)
-    _log(axis, "coherence (%)", "|")
+    drawing.log_axis(axis)
+    axis.set_xlabel("|coherence| (%)")
 
 
 def _normalised(axis: Axes, curves: Curves) -> None:
@@ -143,7 +143,8 @@ def _normalised(axis: Axes, curves: Curves) -> None:
         style = _line(colour, marker, mfc="white")
         _over_threshold(axis, points, animal, animal["fit"], style)
     axis.set_xlim(*_SPAN)
-    _log(axis, "coherence / threshold", "")
+    drawing.log_axis(axis)
+    axis.set_xlabel("|coherence| / threshold")
 
 
 def _over_threshold(
@@ -180,7 +181,8 @@ def chronometric(experiment: Experiment, timed: Curves, path: Path) -> None:
         if columns > 1:
             times.set_title(drawing.wrapped(stage, 36))
         share.set_ylim(-4, 104)
-        _log(share, "coherence (%)", "|")
+        drawing.log_axis(share)
+        share.set_xlabel("|coherence| (%)")
         for axis in (times, share):
             axis.spines[["top", "right"]].set_visible(False)
             axis.grid(alpha=0.2)
@@ -282,17 +284,6 @@ def _colour(place: int, curves: Curves) -> str:
 def _line(colour: str, marker: str, **others: Any) -> dict[str, Any]:
     style = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.1}
     return style | others
-
-
-def _log(axis: Axes, label: str, bars: str) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5 of each decade."""
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    name, _, unit = label.partition(" (")
-    axis.set_xlabel(f"{bars}{name}{bars} ({unit}" if bars else label)
 
 
 def _handles(curves: Curves) -> list[Line2D]:

@@ -14,11 +14,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from kdjax.report import drawing
-from kdjax.report.runs import Experiment, Place, data_names
+from kdjax.report.runs import Experiment, Place
 from kdjax.tasks.cognitive.dynamics import units
 from kdjax.tasks.cognitive.stored import Left, first, of_run
 
@@ -27,6 +27,7 @@ FLOWS = {  # of fixed_points.npz: name, colour, how far above its label's line
     "mean": ("mean input", drawing.PALETTE[0], -0.16),
     "averaged": ("noise averaged", drawing.PALETTE[1], 0.16),
 }
+_LEAST = -9.0  # log10 of the smallest weight that is told apart
 _MOST_LABELS = 40  # held inputs of a stage
 
 
@@ -36,7 +37,7 @@ def draw(experiment: Experiment, place: Place) -> None:
     if networks:
         caption = (
             "Recurrent weights, one seed a stage. Left: how large they are, with the"
-            " share above each of the dashed sizes; exact zeros are only counted."
+            " share above 0 and above each of the dashed sizes; zeros are not drawn."
             " Right: those between active units (from row to column), excitatory ones"
             " first, within either from the most to the least active."
         )
@@ -60,43 +61,37 @@ def draw(experiment: Experiment, place: Place) -> None:
 
 
 def weights(experiment: Experiment, networks: Sequence[Left], path: Path) -> None:
-    """A row a stage: a histogram of sizes, and the matrix."""
-    figure = Figure(figsize=(9.6, 3.7 * len(networks) + 0.6), layout="constrained")
-    grid = figure.subplots(len(networks), 2, squeeze=False, width_ratios=[1, 1.1])
-    for (sizes, matrix), one in zip(grid, networks, strict=True):
-        recurrent = one.content["recurrent"].astype(np.float64)
-        _sizes(sizes, np.abs(recurrent))
-        _matrix(matrix, one, recurrent)
+    """A block a stage: a histogram of sizes, all on one axis, and the matrix."""
+    figure, blocks = drawing.blocks(len(networks), width=9.6, height=3.8)
+    matrices = [one.content["recurrent"].astype(np.float64) for one in networks]
+    known = np.concatenate([np.abs(m[m != 0]) for m in matrices])
+    ends = np.log10([known.min(), known.max()]) if known.size else np.array([-3.0, 0])
+    edges = np.logspace(max(ends[0], _LEAST), ends[1] + 1e-6, 50)
+    for block, one, recurrent in zip(blocks, networks, matrices, strict=True):
+        sizes, matrix = block.subplots(1, 2, width_ratios=[1, 1.1])
+        _sizes(sizes, np.abs(recurrent), edges)
         if len(networks) > 1:
-            sizes.set_title(drawing.wrapped(one.run.stage, 40))
-    _title(figure, "Recurrent weights", experiment, networks)
+            sizes.set_ylabel(f"{drawing.wrapped(one.run.stage, 30)}\nnumber of weights")
+        _matrix(matrix, one, recurrent)
+    runs = [one.run for one in networks]
+    drawing.single_runs_title(figure, "Recurrent weights", experiment, runs)
     drawing.write(figure, path)
 
 
-def _sizes(axis: Axes, sizes: np.ndarray) -> None:
-    known = sizes[sizes > 0]
-    if known.size:
-        low, high = np.log10([known.min(), known.max()])
-        edges = np.logspace(max(low, -9.0), high + 1e-6, 50)
-        axis.hist(np.clip(known, edges[0], None), edges.tolist(), color=drawing.PALETTE[0])
+def _sizes(axis: Axes, sizes: np.ndarray, edges: np.ndarray) -> None:
+    """How many weights are how large; its title has the share above each density."""
+    shown = np.clip(sizes[sizes > 0], edges[0], None)
+    axis.hist(shown, edges.tolist(), color=drawing.PALETTE[0])
     axis.set_xscale("log")
-    axis.set_ylabel("weights")
-    axis.set_xlabel("|recurrent weight|")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.margins(y=0.2)
+    axis.set_yscale("log")  # the few that are large do most of the work
+    axis.set_ylim(bottom=0.6)
     for above in (above for above in units.DENSITIES if above > 0):
         axis.axvline(above, color="0.3", linewidth=1.0, linestyle="--")
-        axis.text(
-            *(above, 0.99, f" {100 * np.mean(sizes > above):.1f} %"),
-            transform=axis.get_xaxis_transform(),
-            va="top",
-            fontsize=9,
-        )
-    axis.text(
-        *(0.02, 0.86, f"zero: {100 * np.mean(sizes == 0):.1f} %"),
-        transform=axis.transAxes,
-        fontsize=9,
-    )
+    shares = (f"{100 * np.mean(sizes > d):.1f} % > {d:g}" for d in units.DENSITIES)
+    axis.set_title(", ".join(shares), fontsize=10)
+    axis.set_ylabel("number of weights")
+    axis.set_xlabel("|recurrent weight|")
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _matrix(axis: Axes, one: Left, recurrent: np.ndarray) -> None:
@@ -113,7 +108,11 @@ def _matrix(axis: Axes, one: Left, recurrent: np.ndarray) -> None:
     edge = np.count_nonzero(excitatory[order]) - 0.5
     axis.axhline(edge, color="0.2", linewidth=0.8)
     axis.axvline(edge, color="0.2", linewidth=0.8)
-    axis.set_title(f"{len(order)} of {len(recurrent)} units are active", fontsize=10)
+    axis.set_title(
+        f"{len(order)} of {len(recurrent)} units are active in the mean", fontsize=10
+    )
+    for way in (axis.xaxis, axis.yaxis):
+        way.set_major_locator(MaxNLocator(6, integer=True))
     axis.set_xlabel("to unit, in order")
     axis.set_ylabel("from unit, in order")
     shades = ScalarMappable(Normalize(-top, top), "RdBu_r")
@@ -143,7 +142,7 @@ def time_constants(experiment: Experiment, points: Sequence[Left], path: Path) -
         tau = one.run.record["settings"].get("config.model", {}).get("tau")
         if tau is not None:
             axis.axvline(tau, color="0.4", linewidth=1.0, linestyle="--", zorder=0)
-        axis.set_xscale("log")
+        drawing.log_axis(axis)
         axis.set_yticks(range(len(own)), own)
         axis.set_ylim(len(own) - 0.4, -0.6)
         axis.set_xlabel("time constant (ms)")
@@ -158,9 +157,11 @@ def time_constants(experiment: Experiment, points: Sequence[Left], path: Path) -
         for flow, (name, colour, _) in FLOWS.items()
         if flow in shown
     ]
-    handles.append(Line2D([], [], **dot, color="0.3", mfc="white", label="growing"))
+    if any((one.content["unstable"] > 0).any() for one in points):
+        handles.append(Line2D([], [], **dot, color="0.3", mfc="white", label="growing"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
-    _title(figure, "Modes at the fixed points", experiment, points)
+    runs = [one.run for one in points]
+    drawing.single_runs_title(figure, "Modes at the fixed points", experiment, runs)
     drawing.write(figure, path)
 
 
@@ -204,18 +205,9 @@ def task_variance(experiment: Experiment, varied: Sequence[Left], path: Path) ->
     figure.colorbar(
         ScalarMappable(Normalize(0, 1), "magma"), ax=axes, aspect=30
     ).set_label("task variance / the unit's largest")
-    _title(figure, "Task variance", experiment, varied)
+    runs = [one.run for one in varied]
+    drawing.single_runs_title(figure, "Task variance", experiment, runs)
     drawing.write(figure, path)
-
-
-def _title(
-    figure: Figure, what: str, experiment: Experiment, known: Sequence[Left]
-) -> None:
-    stages = [one.run.stage for one in known]
-    seeds = sorted({one.run.seed for one in known})
-    named = f"{what}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    data = data_names(experiment, stages)
-    drawing.title(figure, f"{named} — {data}")
 
 
 FIGURES = (draw,)

@@ -77,6 +77,7 @@ def fixed_points_section(experiment: Experiment) -> str:
     summaries = left(experiment, "fixed_points.json")
     if not summaries:
         return ""
+    found = left(experiment, "fixed_points.npz")
     rows, largest = [], 0.0
     for stage, known in summaries.items():
         for label in _labels(known):
@@ -84,7 +85,7 @@ def fixed_points_section(experiment: Experiment) -> str:
             for flow in ("mean", "averaged"):
                 own = [s for one in known if (s := one.content.get(f"{label}; {flow}"))]
                 largest = max([largest, *(summary["largest_q"] for summary in own)])
-                cells += _points(own)
+                cells += _points(own, slowest(found.get(stage, ()), label, flow))
             rows.append((stage, label, *cells))
     head = ["stage", "held input"]
     head += ["fixed", "stable", "slow", "slowest (ms)", "line"]
@@ -97,17 +98,18 @@ def fixed_points_section(experiment: Experiment) -> str:
         " where they are noisy, with the drift averaged over their noise; the least and"
         " the most over seeds. Fixed: the state does not change (q, half the squared"
         " drift, is below 1e-20); stable: no mode grows; slow: q is least there, but"
-        " not 0. Slowest: the longest time constant of a point, the least and the most"
-        " over points and seeds. Line: in how many seeds the points lie along a line"
-        " attractor; - where there are too few to ask. The largest q at which a search"
-        f" ended is {largest:.1e}."
+        " not 0. Slowest: the longest time constant of a mode at a fixed point, the"
+        " least and the most over points and seeds. Line: in how many seeds the points"
+        " lie along a line attractor; - where there are too few to ask. The largest q"
+        f" at which a search ended is {largest:.1e}."
     )
+    body = table(head, rows[:MOST_HELD], words=2)
     if len(rows) > MOST_HELD:
         more = (
             f"{len(rows) - MOST_HELD} more rows are in the stages' fixed_points.json."
         )
-        return f"{text}\n\n{table(head, rows[:MOST_HELD], words=2)}\n\n{more}"
-    return f"{text}\n\n{table(head, rows, words=2)}"
+        return f"{text}\n\n{body}\n\n{more}"
+    return f"{text}\n\n{body}"
 
 
 def _labels(known: Sequence[Left]) -> list[str]:
@@ -116,17 +118,31 @@ def _labels(known: Sequence[Left]) -> list[str]:
     return list(dict.fromkeys(key.rpartition("; ")[0] for key in keys))
 
 
-def _points(own: Sequence[Content]) -> list[str]:
+def slowest(known: Sequence[Left], label: str, flow: str) -> list[float]:
+    """ms of the slowest mode of every seed's fixed points, whether it falls or grows.
+
+    A slow point is a least of q, where a mode is all but still: it says nothing here.
+    """
+    ms = []
+    for one in known:
+        points = one.content
+        at = (points["label"] == label) & (points["flow"] == flow)
+        ms += list(
+            np.abs(points["time_constants"][at & (points["status"] == "fixed"), 0])
+        )
+    return [float(one) for one in ms if np.isfinite(one)]
+
+
+def _points(own: Sequence[Content], ms: Sequence[float]) -> list[str]:
     """Cells of one label and flow: counts, slowest ms, line attractors."""
     counts = [
         number_range(summary[name] for summary in own)
         for name in ("fixed", "stable", "slow")
     ]
-    slowest = [ms for summary in own for ms in summary["slowest_ms"] or ()]
     asked = [s["line_attractor"] for s in own if s["line_attractor"] is not None]
     lines = sum(line["verdict"] for line in asked)
     line = f"{lines} of {len(asked)}" if asked else NONE
-    return [*counts, number_range(float(f"{ms:.3g}") for ms in slowest), line]
+    return [*counts, number_range(float(f"{one:.3g}") for one in ms), line]
 
 
 def rules_section(experiment: Experiment) -> str:
