@@ -8,5 +8,6 @@ SYSTEM = System(
     predictors={"cognitive": task.predictor},
     metrics=metrics.METRICS,
     sections=report.SECTIONS,
+    figures=report.FIGURES,
     artefacts=analysis.ARTEFACTS,
 )

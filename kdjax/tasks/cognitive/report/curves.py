@@ -20,8 +20,9 @@ from matplotlib.lines import Line2D
 from kdjax.report import drawing
 from kdjax.report.runs import Experiment, Place
 from kdjax.tasks.cognitive import psychometrics
-from kdjax.tasks.cognitive.report import by_rule, ideals
-from kdjax.tasks.cognitive.stored import Content, Left, left
+from kdjax.tasks.cognitive.report.behaviour import ideals
+from kdjax.tasks.cognitive.report.dynamics import by_rule
+from kdjax.tasks.cognitive.report.stored import Content, Left, left
 
 MOST = 8  # stages in a figure
 NETWORK = drawing.PALETTE[0]
@@ -313,6 +314,3 @@ def _animal_handles(known: Sequence[Left], *, slopes: bool = False) -> list[Line
         style = _line(colour, marker, mfc="white")
         handles.append(Line2D([], [], **style, label=label))
     return handles
-
-
-FIGURES = (draw,)

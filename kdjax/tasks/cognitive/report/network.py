@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from kdjax.report import drawing
 from kdjax.report.runs import Experiment, Place
 from kdjax.tasks.cognitive.dynamics import units
-from kdjax.tasks.cognitive.stored import Left, first, of_run
+from kdjax.tasks.cognitive.report.stored import Left, first, of_run
 
 MOST = 8  # stages in a figure
 FLOWS = {  # of fixed_points.npz: name, colour, how far above its label's line
@@ -208,6 +208,3 @@ def task_variance(experiment: Experiment, varied: Sequence[Left], path: Path) ->
     runs = [one.run for one in varied]
     drawing.single_runs_title(figure, "Task variance", experiment, runs)
     drawing.write(figure, path)
-
-
-FIGURES = (draw,)

@@ -14,7 +14,7 @@ from kdjax.report.comparisons import (
 )
 from kdjax.report.runs import Experiment, scores
 from kdjax.report.tables import percent, spread, table
-from kdjax.tasks.cognitive.stored import left
+from kdjax.tasks.cognitive.report.stored import left
 
 BySeed = Mapping[str, Mapping[int, float]]  # {stage: {seed: value}}
 DENSITIES = ("0", "0.001", "0.01")  # absolute weights, as census.json writes them

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -19,14 +19,20 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from kdjax.report import drawing
-from kdjax.report.runs import Experiment, Place, Run
+from kdjax.report.runs import Experiment, Place
 from kdjax.tasks.cognitive.dynamics.trajectories import principal_components
-from kdjax.tasks.cognitive.stored import Content, Left, first, left, of_run, step_ms
+from kdjax.tasks.cognitive.report.paths import PANELS, Paths, paths
+from kdjax.tasks.cognitive.report.stored import (
+    Content,
+    Left,
+    first,
+    left,
+    of_run,
+    step_ms,
+)
 
 MOST = 8  # stages in a figure
-COLUMNS = 4  # panels in a row, at most
 BEFORE = 300.0  # ms before the event that trajectories show
-COVERED = 0.5  # of the trials that a step needs to be shown
 SILENT = 1e-3  # of the largest rate; as `dynamics.units.census`
 NEUTRAL = "0.35"
 _MOST_TICKS = 6  # values that a bar of colours names each
@@ -39,47 +45,6 @@ _GRADED = LinearSegmentedColormap.from_list(  # without the yellow end, pale on 
     "graded", colormaps["viridis"](np.linspace(0, 0.88, 64)).tolist()
 )
 _MARKERS = {"mean": "o", "averaged": "D"}
-
-
-class Paths(NamedTuple):
-    """Mean rates [conditions, time, units] with the ms of each step.
-
-    conditions: {name: its value in each condition}. aligned: whether 0 ms is the onset.
-    """
-
-    run: Run
-    rates: np.ndarray
-    ms: np.ndarray
-    conditions: dict[str, np.ndarray]
-    aligned: bool
-
-    @property
-    def colour(self) -> str:
-        """The name of the condition that colours stand for."""
-        graded = [name for name in self.varied if name == "coherence"]
-        return (graded or [*self.varied, *self.conditions])[0]
-
-    @property
-    def varied(self) -> list[str]:
-        """The conditions that differ."""
-        return [k for k, v in self.conditions.items() if len(np.unique(v)) > 1]
-
-    @property
-    def panels(self) -> tuple[str, np.ndarray] | None:
-        """The condition that panels are of, with its values, if there is one."""
-        for name in self.varied:
-            values = np.unique(self.conditions[name])
-            if name not in (self.colour, "choice") and len(values) <= COLUMNS:
-                return name, values
-        return None
-
-    @property
-    def toward(self) -> np.ndarray:
-        """What colours show of each condition: evidence toward a choice, or a value."""
-        values = self.conditions[self.colour].astype(float)
-        if self.colour == "coherence" and "choice" in self.conditions:
-            return np.abs(values) * (2 * self.conditions["choice"] - 1)
-        return values
 
 
 def draw(experiment: Experiment, place: Place) -> None:
@@ -110,25 +75,6 @@ def draw(experiment: Experiment, place: Place) -> None:
             " over seeds (thick) and every seed. Shaded: when the evidence comes on."
         )
         decoding(experiment, decoded, place("decoding", caption))
-
-
-def paths(one: Left) -> Paths:
-    """Mean trajectories, at the steps that enough trials of each condition have."""
-    content, behaviour = one.content, of_run(one.run, "behaviour.npz") or {}
-    rates, steps = content["rates"], content["steps"]
-    aligned = bool(steps.min() < 0)
-    kept = np.isfinite(rates).all(axis=(0, 2))
-    if aligned and "onset" in behaviour:
-        at = behaviour["onset"][:, None] + steps[None, :]
-        kept &= ((at >= 0) & (at < one.run.record["input"]["shape"][0])).mean(
-            0
-        ) >= COVERED
-    prefix = "condition_"
-    conditions = {
-        k.removeprefix(prefix): v for k, v in content.items() if k.startswith(prefix)
-    }
-    ms = steps[kept] * step_ms(one.run)
-    return Paths(one.run, rates[:, kept].astype(float), ms, conditions, aligned)
 
 
 def trajectories(experiment: Experiment, known: Sequence[Paths], path: Path) -> None:
@@ -344,12 +290,12 @@ def _shown_conditions(one: Paths) -> list[int]:
     """The strongest conditions of either sign in each context; else some, evenly."""
     toward = one.toward
     if toward.min() >= 0:
-        rows = np.linspace(0, len(toward) - 1, min(COLUMNS, len(toward)))
+        rows = np.linspace(0, len(toward) - 1, min(PANELS, len(toward)))
         return [round(row) for row in rows.tolist()]
     within = [np.ones(len(toward), bool)]
     if one.panels:
         name, values = one.panels
-        within = [one.conditions[name] == value for value in values[: COLUMNS // 2]]
+        within = [one.conditions[name] == value for value in values[: PANELS // 2]]
     ends = (
         (np.where(here, toward, 0.0).argmin(), np.where(here, toward, 0.0).argmax())
         for here in within
@@ -360,7 +306,7 @@ def _shown_conditions(one: Paths) -> list[int]:
 def _condition(one: Paths, row: int) -> str:
     """The values of a condition, two in a line where they fit."""
     parts = []
-    for name in one.varied[: 2 * COLUMNS]:
+    for name in one.varied[: 2 * PANELS]:
         value = one.conditions[name][row]
         if name == "choice" and len(one.run.classes) > value:
             parts.append(one.run.classes[value])
@@ -436,6 +382,3 @@ def _handles(known: Sequence[Paths]) -> list[Line2D]:
             style = _point_style(kind, flow, NEUTRAL)
             handles.append(Line2D([], [], **style, label=f"{kind}, {inputs}"))
     return handles
-
-
-FIGURES = (draw,)
