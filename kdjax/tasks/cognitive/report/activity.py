@@ -44,6 +44,7 @@ _SIGNED = LinearSegmentedColormap.from_list(
 _GRADED = LinearSegmentedColormap.from_list(  # without the yellow end, pale on white
     "graded", colormaps["viridis"](np.linspace(0, 0.88, 64)).tolist()
 )
+_DASHES = ("-", "--")  # of the first and the second choice
 _MARKERS = {"mean": "o", "averaged": "D"}
 
 
@@ -156,7 +157,7 @@ def _paths(
     for i in order.tolist():
         x, y = projections[i].T
         colour = colours(norm(toward[i]))
-        dashes = "--" if choices[i] > 0 else "-"
+        dashes = _DASHES[int(choices[i] > 0)]
         axis.plot(x, y, linestyle=dashes, color=colour, linewidth=1.4)
         head = axis.annotate(
             "",
@@ -184,16 +185,16 @@ def _points(
     if not any(own):
         own = [True] * len(labels)
     for i in np.flatnonzero(own).tolist():
-        status = points["status"][i]
-        if status == "unfinished":
-            continue
-        colour = _point_colour(one, labels[i], scale)
-        kind = "slow" if status == "slow" else _kind(points["unstable"][i])
-        style = _point_style(kind, points["flow"][i], colour)
-        axis.plot(*at[i], **style)
+        kind = _kind(points["status"][i].item(), points["unstable"][i].item())
+        if kind != "unfinished":
+            colour = _point_colour(one, labels[i], scale)
+            axis.plot(*at[i], **_point_style(kind, points["flow"][i].item(), colour))
 
 
-def _kind(unstable: int) -> str:
+def _kind(status: str, unstable: int) -> str:
+    """Of fixed points stable or unstable, else the status: slow or unfinished."""
+    if status != "fixed":
+        return status
     return "unstable" if unstable else "stable"
 
 
@@ -359,23 +360,22 @@ def _colour_label(one: Paths) -> str:
 
 
 def _handles(known: Sequence[Paths]) -> list[Line2D]:
+    """What lines and points stand for, as far as they are drawn."""
     handles = []
     if any("choice" in one.varied for one in known):
-        first_name, second = known[0].run.classes or ("0", "1")
-        style: dict[str, Any] = {"color": NEUTRAL}
-        handles.append(Line2D([], [], **style, label=f"choice: {first_name}"))
-        style |= {"linestyle": "--"}
-        handles.append(Line2D([], [], **style, label=f"choice: {second}"))
+        classes = {one.run.classes for one in known if "choice" in one.varied}
+        pairs = [pair for pair in classes if len(pair) == 2]
+        names = pairs[0] if len(pairs) == len(classes) == 1 else ("first", "second")
+        for dashes, name in zip(_DASHES, names, strict=True):
+            style: dict[str, Any] = {"linestyle": dashes, "color": NEUTRAL}
+            handles.append(Line2D([], [], **style, label=f"choice: {name}"))
     kinds = set()
     for one in known:
         points = of_run(one.run, "fixed_points.npz")
         if points is not None:
-            rows = zip(
-                points["status"], points["unstable"], points["flow"], strict=True
-            )
-            for status, unstable, flow in rows:
-                kind = _kind(unstable) if status == "fixed" else str(status)
-                kinds.add((kind, str(flow)))
+            columns = (points[name].tolist() for name in ("status", "unstable", "flow"))
+            for status, unstable, flow in zip(*columns, strict=True):
+                kinds.add((_kind(status, unstable), flow))
     for kind, flow in sorted(kinds):
         if kind != "unfinished":
             inputs = "mean input" if flow == "mean" else "noise averaged"

@@ -198,7 +198,9 @@ def _animals(curves: Mapping[str, Sequence[Left]]) -> str:
                     stage,
                     spread(animal["factor"] for _, animal in own),
                     spread(
-                        (animal["residual"] for _, animal in own), scale=100, form=".1f"
+                        (animal["residual"] for _, animal in own),
+                        scale=100.0,
+                        form=".1f",
                     ),
                     spread(
                         one["threshold"] / animal["fit"]["threshold"]

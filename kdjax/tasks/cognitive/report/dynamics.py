@@ -76,6 +76,8 @@ def slowest(known: Sequence[Left], label: str, flow: str) -> list[float]:
 
 def _points(own: Sequence[Content], ms: Sequence[float]) -> list[str]:
     """Cells of one label and flow: counts, slowest ms, line attractors."""
+    if not own:
+        return [NONE] * 5
     counts = [
         number_range(summary[name] for summary in own)
         for name in ("fixed", "stable", "slow")
