@@ -129,10 +129,8 @@ def overview(experiment: Experiment) -> str:
             for split in of_data[0].examples
         )
         shown = ", ".join(classes[:24]) + (", ..." if len(classes) > 24 else "")
-        lines += [
-            f"- Data: {name}. Examples: {sizes}.",
-            f"- {len(classes)} classes: {shown}.",
-        ]
+        lines += [f"- Data: {name}. Examples: {sizes}."]
+        lines += [f"- {len(classes)} classes: {shown}."] * bool(classes)
     lines += [f"- Seeds: {', '.join(map(str, experiment.seeds))}.", ""]
     lines += [
         "| stage | learns or starts from | seeds finished | epochs | steps |"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kdjax import plan
 from kdjax.checks import number
 from kdjax.errors import InputError, call, lookup
 from kdjax.files import read_json
@@ -119,7 +120,8 @@ def read_experiment(
         )
     _check_one_config(runs)
     config = _optional(workdir / "config.json")
-    names = set(config.get("stages") or {}) | {stage for stage, _ in runs}
+    planned = plan.resolve(dict(config)) if config.get("stages") else {}
+    names = set(planned) | {stage for stage, _ in runs}
     seeds = set(config.get("seeds") or ()) | {seed for _, seed in runs}
     settings = report_settings(config, names)
     stages = _ordered(names, runs, settings.order or ())
