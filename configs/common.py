@@ -155,3 +155,44 @@ def beatgan_adam(value: float = 1e-4) -> dict[str, Any]:
     """BeatGAN's Adam: a constant rate, and half the usual memory of the gradient."""
     schedule = {"name": "constant", "value": value}
     return {"name": "adam", "b1": 0.5, "schedule": schedule}
+
+
+# --- cognitive tasks -----------------------------------------------------------------
+
+# The checkerboard blog's: sums over all rates and all parameters.
+BLOG_COSTS: dict[str, Any] = {
+    "squared_error": {"weight": 1.0},
+    "rate_l1": {"weight": 1e-6, "reduction": "sum"},
+    "weight_l1": {"weight": 1e-4, "reduction": "sum"},
+}
+
+
+def cognitive(
+    config: ConfigDict, *, smoke: bool, steps: int, batch_size: int = 128
+) -> None:
+    """The fields of a network that learns trials for so many steps; 100 an epoch."""
+    config.task = "cognitive"
+    config.losses = {"squared_error": {"weight": 1.0}}
+    config.examples = {
+        "train": 10 * batch_size if smoke else 100 * batch_size,
+        "validation": 128 if smoke else 1024,
+        "test": 128 if smoke else 4096,
+    }
+    config.training = {
+        "epochs": 2 if smoke else steps // 100,
+        "batch_size": batch_size,
+        "eval_batch_size": 128 if smoke else 512,
+        "steps_per_call": 10 if smoke else 50,
+        "checkpoint_epochs": 2 if smoke else 5,
+        "select": "correct",
+    }
+    config.optimizer = {
+        "name": "adam",
+        "schedule": {"name": "constant", "value": 1e-3},
+    }
+    config.analysis = {
+        "trials": 5 if smoke else 200,
+        "samples": 10 if smoke else 200,
+        "rates": 2 if smoke else 20,
+        "starts": 20 if smoke else 300,
+    }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -33,6 +34,12 @@ def write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text, aside and renamed."""
     write(path, lambda file: file.write(text.encode()))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes an .npz of arrays by name, aside and renamed."""
+    fill: Any = functools.partial(np.savez_compressed, **arrays)
+    write(path, fill)
 
 
 def write_json(path: Path, value: Any) -> None:

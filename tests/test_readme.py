@@ -62,21 +62,23 @@ def test_every_name_in_its_tables_exists():
     from kdjax import augment, data, losses, models
     from kdjax.tasks import ALL
     from kdjax.tasks.anomaly import detectors
+    from kdjax.tasks.cognitive import trials
     from kdjax.tasks.contrastive import readouts
     from kdjax.tasks.distillation import terms
     from kdjax.training import optim
 
     tables = {
         "kdjax.data": data.LOADERS,
-        "kdjax.models": models.MODELS | models.GANS,
+        "kdjax.models": models.MODELS | models.GANS | models.RECURRENT,
         "kdjax.augment": augment.AUGMENTATIONS,
         "kdjax.tasks.anomaly.detectors": detectors.DETECTORS,
         "kdjax.tasks.contrastive.readouts": readouts.PROBES,
+        "kdjax.tasks.cognitive.trials": trials.PARADIGMS,
         "kdjax.training.optim": optim.OPTIMIZERS | optim.SCHEDULES,
     }
     for module, table in tables.items():
         (row,) = re.findall(rf"\| `{re.escape(module)}`: (.*) \|", TEXT)
-        names = set(re.findall(r"`(\w+)`", row)) - {"schedule"}
+        names = set(re.findall(r"`(\w+)`", row)) - {"schedule", "cognitive"}
         assert names == set(table), f"{module}: {HINT}"
     (row,) = re.findall(r"\| `task` \| (.*): `make`", TEXT)
     assert set(re.findall(r"`(\w+)`", row)) == set(ALL.tasks), HINT

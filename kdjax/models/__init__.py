@@ -34,8 +34,8 @@ MODELS = {
 }
 RECURRENT: dict[str, Callable[..., Recurrent]] = {
     "ctrnn": ctrnn,
-    "gru": partial(gated, kind="gru"),
-    "lstm": partial(gated, kind="lstm"),
+    "gru": partial(gated, "gru"),
+    "lstm": partial(gated, "lstm"),
 }
 GANS = {"beatgan": beatgan, "motion_beatgan": motion_beatgan}
 

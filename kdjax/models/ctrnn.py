@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from kdjax.checks import boolean, integer, number, one_of
 from kdjax.errors import InputError
@@ -105,7 +106,8 @@ class CTRNN(Recurrent):
             self._initial = self.param("initial", zeros, (units,))
         if self.learn_tau:
             # tau = dt (1 + softplus(w)): never below dt, where Euler's step overshoots
-            at = math.log(math.expm1(self.tau / self.dt - 1))
+            more = self.tau / self.dt - 1
+            at = more + math.log(-math.expm1(-more))  # softplus(at) = more
             self._tau = self.param("tau", jax.nn.initializers.constant(at), (units,))
 
         def constraint(name: str, value: float, shape: tuple[int, ...]) -> Array:
@@ -116,6 +118,12 @@ class CTRNN(Recurrent):
         self._sign = constraint("sign", 0.0, (units,))
         self._input_sign = constraint("input_sign", 0.0, ())
         self._read = constraint("readout", 1.0, (units,))
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        factors = ("recurrent_in", "recurrent_out")
+        parts = {} if self.rank is None else {"recurrent": factors}
+        return tuple(p for name in self.frozen for p in parts.get(name, (name,)))
 
     def _first(self, key: Array, shape: tuple[int, ...]) -> Array:
         units = shape[0]
@@ -240,8 +248,9 @@ def constrained(recurrent: Array, mask: Array, sign: Array) -> Array:
 def spectral_radius(matrix: Array) -> Array:
     """The largest absolute eigenvalue, computed on the host: not every device can."""
 
-    def on_host(matrix: np.ndarray) -> np.ndarray:
-        return np.abs(np.linalg.eigvals(matrix)).max().astype(matrix.dtype)
+    def on_host(matrix: ArrayLike) -> np.ndarray:
+        values = np.linalg.eigvals(np.asarray(matrix, np.float64))
+        return np.asarray(np.abs(values).max(), shape.dtype)
 
     shape = jax.ShapeDtypeStruct((), matrix.dtype)
     return jax.pure_callback(on_host, shape, matrix)
@@ -279,16 +288,18 @@ def ctrnn(
       activation: "relu", "softplus", "retanh" (tanh of ReLU) or "tanh".
       output_activation: "linear", or "sigmoid" for outputs in [0, 1].
       recurrent_noise, input_noise: SD of what is added to each unit's drive, and to
-        each input, in training: white noise, scaled by sqrt(2 tau / dt) so that its
-        effect does not depend on dt; at steady state a linear unit has that SD. With
-        `noise_inside` false it is added to the state instead, by sqrt(2 dt / tau):
-        after a ReLU not the same.
+        each input, in training: white noise, scaled by sqrt(2 tau / dt) so that the
+        variance s^2 that it gives to a linear unit at steady state hardly depends on
+        dt: 2 s^2 / (2 - dt / tau). Rectified it has a mean, which does: of "rate" about
+        s sqrt(tau / dt / pi). With `noise_inside` false it is added to the state
+        instead, by sqrt(2 dt / tau), and may take a rate below 0.
       learn_initial: learn the state at the first step, which is 0 otherwise.
       start: of the recurrent weights: "uniform", +-1/sqrt(units) as PyTorch's linear
         layer; "normal", of variance 1/units; "orthogonal"; or "identity".
       spectral_radius: scale them to this largest absolute eigenvalue.
       rank: of the recurrent weights, learnt as two factors; None: full.
-      frozen: parameters that stay as they start: `input`, `recurrent`, ....
+      frozen: parameters that stay as they start: "input", "recurrent", "bias",
+        "readout", "readout_bias".
       chunk: see `Recurrent.fold`; None: by the memory that is needed.
 
     An InputError names a field with a value it cannot take.
@@ -327,14 +338,16 @@ def ctrnn(
     if rank is not None:
         integer(rank, low=1, high=units, where=where + "rank")
         if spectral_radius is not None:
-            raise InputError(f"{where}spectral_radius: a network of rank has none")
+            raise InputError(
+                f"{where}spectral_radius: expected none beside a rank, "
+                f"found {spectral_radius!r}"
+            )
     if chunk is not None:
         integer(chunk, low=0, where=where + "chunk")
-    names = (*PARAMETERS, *(("initial",) if learn_initial else ()))
     if not isinstance(frozen, list | tuple):
         raise InputError(f"{where}frozen: expected names, found {frozen!r}")
     for name in frozen:
-        one_of(name, names, where=where + "frozen")
+        one_of(name, PARAMETERS, where=where + "frozen")
     return CTRNN(
         inputs=inputs,
         outputs=outputs,

@@ -76,8 +76,8 @@ class Gated(Recurrent):
 
 
 def gated(
-    *,
     kind: str,
+    *,
     inputs: int,
     outputs: int,
     dt: float,

@@ -40,6 +40,11 @@ class Recurrent(nn.Module):
     chunk: int | None = None
     output_activation: str = "linear"
 
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Names of the parameters that training leaves as they start."""
+        return ()
+
     def weights(self) -> Tree:
         """What `advance` and `read` compute with, its constraints applied."""
         raise NotImplementedError
@@ -97,7 +102,7 @@ class Recurrent(nn.Module):
         that part of `each`, arrays [time, ...]. Where the states of all steps would
         take more than 32 MiB, the backward pass keeps one state for each stretch of
         some sqrt(time) steps and computes the others again (Chen et al. 2016): 4/3 of
-        the time, and at 1000 steps a thirtieth of the memory. `chunk` sets the stretch,
+        the time, and at 1000 steps a twentieth of the memory. `chunk` sets the stretch,
         0 that everything is kept.
         """
         weights = self.weights()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,15 +58,32 @@ def compare(
 ) -> list[Comparison]:
     """Compares the pairs that have a common seed at the headline checkpoint; the others
     are left out, and do not count in Holm's correction."""
-    compared, higher = [], headline(experiment).higher_is_better
+    values = {stage: scores(experiment, stage) for stage in experiment.stages}
+    higher = headline(experiment).higher_is_better
+    return corrected(paired(values, pairs, higher=higher))
+
+
+def paired(
+    values: Mapping[str, Mapping[int, float]],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    higher: bool = True,
+) -> list[Comparison]:
+    """The pairs that have a common seed, of `{stage: {seed: value}}`; not corrected."""
+    compared = []
     for stage, reference in pairs:
-        a, b = scores(experiment, stage), scores(experiment, reference)
+        a, b = values.get(stage, {}), values.get(reference, {})
         common = sorted(a.keys() & b.keys())
         if common:
             x, y = [a[seed] for seed in common], [b[seed] for seed in common]
             p = paired_permutation(x, y)
             difference = paired_bootstrap(x, y)
             compared.append(Comparison(stage, reference, difference, p, np.nan, higher))
+    return compared
+
+
+def corrected(compared: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons with Holm's p-values over all of them, in the same order."""
     if not compared:
         return []
     adjusted = holm([c.p for c in compared]).tolist()

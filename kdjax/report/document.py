@@ -129,9 +129,8 @@ def overview(experiment: Experiment) -> str:
             for split in of_data[0].examples
         )
         shown = ", ".join(classes[:24]) + (", ..." if len(classes) > 24 else "")
-        lines.append(f"- Data: {name}. Examples: {sizes}.")
-        if classes:
-            lines.append(f"- {len(classes)} classes: {shown}.")
+        lines += [f"- Data: {name}. Examples: {sizes}."]
+        lines += [f"- {len(classes)} classes: {shown}."] * bool(classes)
     lines += [f"- Seeds: {', '.join(map(str, experiment.seeds))}.", ""]
     lines += [
         "| stage | learns or starts from | seeds finished | epochs | steps |"

@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -13,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from kdjax import files
-from kdjax.report.runs import Experiment, data_names
+from kdjax.report.runs import Experiment, Run, data_names
 
 # Okabe & Ito (2008) without its yellow: told apart with any colour vision, on white
 PALETTE = (
@@ -51,6 +53,16 @@ def grid(
     for unused in axes[panels:]:
         unused.remove()
     return figure, list(axes[:panels])
+
+
+def blocks(count: int, *, width: float, height: float) -> tuple[Figure, list[Any]]:
+    """A figure and its parts, each to be given axes: below one another, or in two
+    columns where there are more than three."""
+    columns = 2 if count > 3 else 1
+    rows = math.ceil(count / columns)
+    size = (width * columns, height * rows + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, list(figure.subfigures(rows, columns, squeeze=False).ravel()[:count])
 
 
 def heat_size(classes: int) -> float:
@@ -100,6 +112,14 @@ def _cell(per_cent: float) -> str:
     return f"{per_cent:.1f}" if per_cent < 9.95 else f"{per_cent:.0f}"
 
 
+def log_axis(axis: Axes) -> None:
+    """A logarithmic x axis with plain numbers at 1, 2 and 5 of each decade."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
 def wrapped(name: str, width: int = 24) -> str:
     """`name` on as many lines as it needs, broken after underscores."""
     words = name.replace("_", "_ ")
@@ -119,7 +139,21 @@ def experiment_title(
     """`what` with the stages' data and how many seeds are shown."""
     seeds = {seed for stage, seed in experiment.runs if stage in stages}
     count = f"{len(seeds)} seed" + ("s" if len(seeds) > 1 else "")
-    title(figure, f"{what} — {data_names(experiment, stages)}, {count}")
+    title(figure, f"{what} — {_data(experiment, stages)}, {count}")
+
+
+def single_runs_title(
+    figure: Figure, what: str, experiment: Experiment, runs: Sequence[Run]
+) -> None:
+    """`what` with the runs' data and seeds, where a seed of each stage is shown."""
+    stages, seeds = [run.stage for run in runs], sorted({run.seed for run in runs})
+    one = "seed" if len(seeds) == 1 else "seeds"
+    of = f"{_data(experiment, stages)}, {one} {', '.join(map(str, seeds))}"
+    title(figure, f"{what} — {of}")
+
+
+def _data(experiment: Experiment, stages: Sequence[str]) -> str:
+    return textwrap.shorten(data_names(experiment, stages), 120, placeholder=" …")
 
 
 def write(figure: Figure, path: Path) -> None:

@@ -44,6 +44,13 @@ def number_range(values: Iterable[float | int]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
+    """A Markdown table, its first `words` columns to the left, numbers to the right."""
+    rule = f"|{'---|' * words}{'--:|' * (len(head) - words)}"
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (head, *rows))
+    return "\n".join((first, rule, *others))
+
+
 def cost_cells(runs: Sequence[Run]) -> list[str]:
     """Parameters, MFLOPs, ms and KiB: the median over the seeds that measured them."""
     cells = []

@@ -22,7 +22,7 @@ from kdjax.training.checkpoint import Checkpoints, Progress, model_of
 from kdjax.training.metrics import Metric, MetricsLog
 from kdjax.training.parallel import Parallel, to_host
 from kdjax.training.state import TrainState
-from kdjax.training.task import Batch, Task, Training
+from kdjax.training.task import Task, Training
 
 Tree = Any
 
@@ -261,7 +261,7 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
     ) as bar:
         for calls in _calls(zip(*sources, strict=True), training.steps_per_call):
             batches = [
-                _of_call(list(own), training.steps_per_call)
+                programs.of_call(list(own), training.steps_per_call)
                 for own in zip(*calls, strict=True)
             ]
             states, metrics = this.advance(states, constants, batches)
@@ -283,13 +283,6 @@ def _calls(batches: Iterator[Any], steps: int) -> Iterator[list[Any]]:
     """`steps` batches at a time; the last may be fewer."""
     while call := list(itertools.islice(batches, steps)):
         yield call
-
-
-def _of_call(batches: list[Batch], steps_per_call: int) -> Batch:
-    """The batches of a call as one: [batch, steps, ...] where it may take several."""
-    if steps_per_call == 1:
-        return batches[0]
-    return {name: np.stack([b[name] for b in batches], 1) for name in batches[0]}
 
 
 def _log_means(

@@ -59,6 +59,22 @@ def build(
     return accumulated.gradient_transformation(), lambda step: schedule(step // every)
 
 
+def holding(
+    optimizer: optax.GradientTransformation, names: Sequence[str]
+) -> optax.GradientTransformation:
+    """`optimizer`, but the parameters of these names keep their values.
+
+    Neither a cost of the weights nor a decay moves them. Names of the top level.
+    """
+    if not names:
+        return optimizer
+
+    def held(params: Mapping[str, Any]) -> dict[str, bool]:
+        return {name: name in names for name in params}
+
+    return optax.chain(optimizer, optax.masked(optax.set_to_zero(), held))
+
+
 def _call(
     factory: Callable[..., Any], fields: Mapping[str, Any], *, where: str, **given: Any
 ) -> Any:

@@ -39,6 +39,13 @@ def _steps(task: Task, steps: int) -> Callable[[TrainState, Tree, Tree], Tree]:
     return step if steps == 1 else several
 
 
+def of_call(batches: list[Batch], steps_per_call: int) -> Batch:
+    """The batches of a call as one: [batch, steps, ...] where it may take several."""
+    if steps_per_call == 1:
+        return batches[0]
+    return {name: np.stack([b[name] for b in batches], 1) for name in batches[0]}
+
+
 def in_turn(task: Task, training: Training, devices: Parallel) -> Callable[..., Any]:
     """(states, constants, batches), each a list -> (states, metrics), one by one."""
     step = compiled_step(task, devices, training.steps_per_call)

@@ -225,3 +225,12 @@ def test_every_benchmark_is_tested():
     for path in HERE.glob("*.py"):
         if path.stem not in ("stepping", Path(__file__).stem):
             assert f'run("{path.stem}"' in text
+
+
+def test_ctrnn(run):
+    assert_timed(run("ctrnn", "--tiny", "--rounds=1"), ["CTRNN step, 8 units"])
+    names = ["1 networks, one", "3 networks, in turn", "3 networks, at once"]
+    assert_timed(run("ctrnn", "--tiny", "--population=3"), names)
+    lines = run("ctrnn", "--tiny", "--memory")
+    names = [f"9 steps, 8 units, {kept}" for kept in ("everything kept", "stretches")]
+    assert_timed(lines, names, rf"(.*): {NUMBER} MiB")

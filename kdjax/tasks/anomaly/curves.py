@@ -95,7 +95,9 @@ def detection_curves(
         frameon=False,
         title="stage (area under its left curve); dotted: chance",
     )
-    _title(figure, "Abnormal against normal", experiment, [run for run, _ in scored])
+    runs = [run for run, _ in scored]
+    what = "Abnormal against normal, test split"
+    drawing.single_runs_title(figure, what, experiment, runs)
     drawing.write(figure, path)
 
 
@@ -115,7 +117,9 @@ def score_histograms(
             axis.axvline(at.threshold, color="0.1", linewidth=1.2, linestyle="--")
         axis.set_title(drawing.wrapped(run.stage, 40), fontsize=10)
         axis.set_xlabel("score")
-    _title(figure, "Scores by class", experiment, [run for run, _ in scored])
+    runs = [run for run, _ in scored]
+    what = "Scores by class, test split"
+    drawing.single_runs_title(figure, what, experiment, runs)
     drawing.write(figure, path)
 
 
@@ -185,16 +189,6 @@ def _first(
 def _cut(scored: Sequence[Any], limit: int) -> str:
     stages = len(scored)
     return f"; the first {limit} of {stages} stages" if stages > limit else ""
-
-
-def _title(figure: Any, what: str, experiment: Experiment, runs: Sequence[Run]) -> None:
-    stages, seeds = [run.stage for run in runs], sorted({run.seed for run in runs})
-    one = "seed" if len(seeds) == 1 else "seeds"
-    drawing.title(
-        figure,
-        f"{what}, test split — {data_names(experiment, stages)},"
-        f" {one} {', '.join(map(str, seeds))}",
-    )
 
 
 FIGURES = (draw,)

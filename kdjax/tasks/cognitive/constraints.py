@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 from kdjax.checks import boolean, integer, number
 from kdjax.errors import InputError, call, section
@@ -77,10 +78,16 @@ def build(spec: Mapping[str, Any] | None, network: Recurrent) -> Constraints:
             f"{WHERE}.excitatory: all {network.units} units would be inhibitory, and "
             f"only excitatory ones are read; found {share!r}"
         )
+    after = made.top_k.density < 1 or made.proximal > 0
     full = isinstance(network, CTRNN) and network.rank is None
-    if not full and made._replace(top_k=made.top_k._replace(density=1.0)) != NONE:
+    if not full and (after or made.start != Start()):
         raise InputError(
             f"{WHERE}: expected none, of a network without a full recurrent matrix"
+        )
+    if after and isinstance(network, CTRNN) and "recurrent" in network.frozen:
+        raise InputError(
+            f"{WHERE}: expected neither top_k nor proximal where config.model.frozen "
+            f"has 'recurrent', found {made.top_k.density} and {made.proximal}"
         )
     return made
 
@@ -122,7 +129,8 @@ def constraints(
 def impose_before(start: Start, key: Array, variables: Tree) -> Tree:
     """A new network's variables with the constraints that hold from the start.
 
-    The recurrent weights keep their spectral radius. With signs, inhibitory weights are
+    The recurrent weights keep their spectral radius, if those that are left make a
+    cycle; it is 0 otherwise. With signs, inhibitory weights are
     first made larger by as much as they are fewer, so that the two kinds balance (Song
     et al. 2016).
     """
@@ -130,9 +138,9 @@ def impose_before(start: Start, key: Array, variables: Tree) -> Tree:
         return variables
     recurrent, imposed = variables["params"]["recurrent"], variables["constraints"]
 
-    def on_host(seed: np.ndarray, recurrent: np.ndarray, imposed: Tree) -> Any:
+    def on_host(seed: ArrayLike, recurrent: ArrayLike, imposed: Tree) -> Any:
         imposed = {k: np.array(v) for k, v in imposed.items()}
-        return _impose(start, int(seed), np.asarray(recurrent), imposed)
+        return _impose(start, int(np.asarray(seed)), np.asarray(recurrent), imposed)
 
     shapes = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (recurrent, imposed)
@@ -166,9 +174,11 @@ def _impose(
             weights[excite:] *= excite / (units - excite)
     if not np.array_equal(weights, recurrent):
         before, after = (
-            np.abs(np.linalg.eigvals(w)).max() for w in (recurrent, weights)
+            np.abs(np.linalg.eigvals(w.astype(np.float64))).max()
+            for w in (recurrent, weights)
         )
-        weights = weights * (before / max(after, 1e-6))
+        if after > 0:  # exactly 0 of so few weights that they make no cycle
+            weights = weights * (before / after)
     return weights.astype(np.float32), imposed
 
 
@@ -177,19 +187,27 @@ def impose_after(
     optimizer: optax.GradientTransformation,
     *,
     total_steps: int,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, Mapping[str, Array], Array], TrainState]:
-    """(state after an update, numbers, learning rate) -> the state on the constraints.
+    """(state after a step, numbers, learning rate) -> the state on the constraints.
 
+    `accumulate`: how many steps an update takes; the proximal step follows updates.
     The optimiser's moments are masked as the weights are, so that none that is gone
     comes back.
     """
-    begin, end = (round(at * total_steps) for at in (pruning.begin, pruning.end))
+    # the step that is counted after the first update is 1
+    begin, end = (
+        max(round(at * total_steps), 1) for at in (pruning.begin, pruning.end)
+    )
 
     def prune(weights: Array, mask: Array, density: Array) -> Array:
         size = jnp.where(mask > 0, jnp.abs(weights), -1.0)
         kept = jnp.round(density * size.size).astype(jnp.int32)
-        least = jnp.sort(size.ravel())[size.size - kept]
-        return jnp.where(size >= least, mask, 0.0)
+        # by rank, since many weights may be equal: 0 after a proximal step
+        ascending = jnp.argsort(size.ravel())
+        largest = jnp.arange(size.size) >= size.size - kept
+        stays = jnp.zeros(size.size, bool).at[ascending].set(largest)
+        return jnp.where(stays.reshape(size.shape), mask, 0.0)
 
     def impose(
         state: TrainState, numbers: Mapping[str, Array], rate: Array
@@ -198,11 +216,12 @@ def impose_after(
             return state
         imposed = state.model_state["constraints"]
         weights, mask = state.params["recurrent"], imposed["recurrent"]
-        threshold = rate * numbers["proximal"]
+        updated = state.step % accumulate == 0
+        threshold = jnp.where(updated, rate * numbers["proximal"], 0.0)
         shrunk = jnp.sign(weights) * jax.nn.relu(jnp.abs(weights) - threshold)
         weights = jnp.where(threshold > 0, shrunk, weights)
-        done = jnp.clip((state.step - begin) / max(end - begin, 1), 0.0, 1.0)
-        density = 1 - (1 - numbers["top_k"]) * (1 - (1 - done) ** 3)
+        to_come = jnp.clip((end - state.step) / max(end - begin, 1), 0.0, 1.0)
+        density = 1 - (1 - numbers["top_k"]) * (1 - to_come**3)
         due = (state.step % pruning.every == 0) | (state.step == end)
         due &= (density < 1) & (begin <= state.step) & (state.step <= end)
         mask = lax.cond(due, prune, lambda w, m, d: m, weights, mask, density)

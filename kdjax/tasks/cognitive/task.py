@@ -98,10 +98,17 @@ def make(
     tx, schedule = optim.build(
         optimizer, total_steps=total_steps, batch_size=training.batch_size
     )
+    tx = optim.holding(tx, network.held)
     training.check_metric(metrics.METRICS)
     loss_fn = _loss_fn(network, paradigm, costs)
-    after = biology.impose_after(imposed.top_k, tx, total_steps=total_steps)
+    after = biology.impose_after(
+        imposed.top_k,
+        tx,
+        total_steps=total_steps,
+        accumulate=optimizer.get("accumulate", 1),
+    )
     study = analyses.build(analysis, paradigm)
+    last = curricula.at(levels.options, -1)
     key_data = np.asarray(jax.random.key_data(jax.random.key(seed)))
     constants = {
         "options": levels.options,
@@ -118,9 +125,7 @@ def make(
         metrics=metrics.METRICS,
         data=sources,
         constants=lambda: constants,
-        finish=functools.partial(
-            analyses.finish, network, paradigm, levels, study, seed
-        ),
+        finish=functools.partial(analyses.finish, network, paradigm, last, study, seed),
         about=_about(paradigm, sources),
         program=_program(
             network,

@@ -41,7 +41,12 @@ class Drawn(NamedTuple):
         return options | {"noise": 0 * options["noise"]}
 
 
-@pytest.fixture(scope="module", params=PARADIGMS)
+def test_every_paradigm_is_tested():
+    with_tests_of_their_own = {"neurogym", "yang"}
+    assert set(FIELDS) == set(PARADIGMS) - with_tests_of_their_own
+
+
+@pytest.fixture(scope="module", params=FIELDS)
 def drawn(request):
     """A paradigm and 24 of its trials."""
     paradigm = build({"name": request.param, **FIELDS[request.param]})
@@ -139,7 +144,7 @@ def test_the_noise_on_held_inputs_is_that_of_the_trials(drawn):
         np.testing.assert_allclose(noise.std((0, 1)), held.std, rtol=0.1, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", PARADIGMS)
+@pytest.mark.parametrize("name", FIELDS)
 def test_a_step_half_as_long_carries_as_much_information(name):
     coarse = build({"name": name, "noise": 0.4, "dt": 25.0})
     fine = build({"name": name, "noise": 0.4, "dt": 12.5})
@@ -162,7 +167,7 @@ def test_what_build_cannot_take(spec, message):
         build(spec)
 
 
-@pytest.mark.parametrize("name", PARADIGMS)
+@pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize(
     ("field", "value"), [("dt", 0.0), ("dt", -20.0), ("noise", -1.0), ("dt_ref", 0)]
 )

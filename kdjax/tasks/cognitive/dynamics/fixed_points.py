@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,9 @@ SHARES = 0.5 ** np.arange(6)  # of a Newton step that are tried, longest first
 LEAST_DAMPING = 1e-3  # less would amplify rounding errors along a line of points
 TRIES = 40  # of a damping four times larger: 1e24
 WIDTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # of rounded kinks
+WHOLE_STEPS = 10  # of Newton before any is shortened
+LONGEST = 1e3  # a longer one leads nowhere
+RELAXED, RELAXING = 4, 25  # how often, and for how many steps of tau / 5
 
 Search = Callable[[Flow, States], tuple[np.ndarray, np.ndarray]]
 
@@ -61,7 +64,10 @@ def find(
 ) -> Points:
     """The fixed and slow points that a search from each start [n, units] ends at.
 
-    Each iteration takes Newton's step, halved until q falls. Where J is near singular
+    First a few whole Newton steps are taken, and where kinks of ReLU defeat them, again
+    after the dynamics themselves have led on for a while: most starts are then at a
+    point. The others begin anew. Each iteration takes Newton's step, halved until q
+    falls. Where J is near singular
     (|J^-1| at least `singular`), where plain Newton would throw points along a line
     attractor, or where no share of Newton's step is downhill, it takes a
     Levenberg-Marquardt step instead: (J^T J + S + mu |F|) s = -J^T F, with S the rest
@@ -84,15 +90,32 @@ def find(
         iterations=iterations,
     )
     # several threads on such small matrices wait for one another: 50 times slower
+    whole = functools.partial(
+        _undamped,
+        tolerance=tolerance,
+        singular=singular,
+        iterations=min(iterations, WHOLE_STEPS),
+    )
+    quick: list[Search] = [whole]
+    if flow.rounded is not None:
+        quick.append(functools.partial(_relaxed, whole))
     with threadpoolctl.threadpool_limits(limits=1, user_api="blas"):
-        return _points(flow, *_ends(flow, x, search, distance), distance)
+        return _points(flow, *_ends(flow, x, search, quick, distance), distance)
 
 
 def _ends(
-    flow: Flow, x: States, search: Search, distance: float
+    flow: Flow, x: States, search: Search, quick: Sequence[Search], distance: float
 ) -> tuple[States, Shaped[np.ndarray, " n"]]:
     """(where each start ends, its status), past kinks where it meets them."""
-    x, status = search(flow, x)
+    x, status = x.copy(), np.full(len(x), UNFINISHED)
+    for attempt in quick:
+        at = np.flatnonzero(status == UNFINISHED)
+        if len(at):
+            ends, fixed = attempt(flow, x[at])
+            x[at[fixed]], status[at[fixed]] = ends[fixed], FIXED
+    at = np.flatnonzero(status == UNFINISHED)
+    if len(at):
+        x[at], status[at] = search(flow, x[at])
     at = np.flatnonzero((status == KINK) | (status == UNFINISHED))
     if len(at) and flow.rounded is not None:
         x[at], status[at] = _past_kinks(flow, x[at], search, distance)
@@ -126,6 +149,45 @@ def _search(
                 flow, x[at], F[stuck], damping[at], flat
             )
     return x, status
+
+
+def _undamped(
+    flow: Flow, x: States, *, tolerance: float, singular: float, iterations: int
+) -> tuple[States, Bool[np.ndarray, " n"]]:
+    """(where a few whole Newton steps lead, whether that is a fixed point).
+
+    q need not fall at each: so most starts are at a point at once, kinks or not.
+    """
+    x, left = x.copy(), np.arange(len(x))
+    fixed = np.zeros(len(x), bool)
+    for _ in range(iterations):
+        F = flow.drift(x[left])
+        fixed[left] = _q(F) < tolerance
+        F, left = F[~fixed[left]], left[~fixed[left]]
+        if not len(left):
+            break
+        steps, inverse = flow.newton(x[left], F)
+        near = (inverse < singular) & (np.linalg.norm(steps, axis=1) < LONGEST)
+        left = left[near]
+        x[left] += steps[near]
+    return x, fixed
+
+
+def _relaxed(
+    whole: Search, flow: Flow, x: States
+) -> tuple[States, Bool[np.ndarray, " n"]]:
+    """(where the dynamics lead and whole Newton steps from there, whether fixed)."""
+    x, ends = x.copy(), x.copy()
+    fixed = np.zeros(len(x), bool)
+    for _ in range(RELAXED):
+        left = np.flatnonzero(~fixed)
+        if not len(left):
+            break
+        for _ in range(RELAXING):
+            x[left] += flow.drift(x[left]) / 5
+        x[left] = np.nan_to_num(x[left])
+        ends[left], fixed[left] = whole(flow, x[left])
+    return ends, fixed
 
 
 def _past_kinks(

@@ -110,6 +110,17 @@ def dsa(
     return _angle(cosine / (np.linalg.norm(first) * np.linalg.norm(second)))
 
 
+def measures(
+    a: Num[np.ndarray, "conditions time units"],
+    b: Num[np.ndarray, "_conditions _time others"],
+) -> dict[str, float]:
+    """All four by name: `procrustes` and `dsa`, angles; `cka` and `rsa`, 1 for alike.
+
+    Each with its defaults. ValueError: see there.
+    """
+    return {f.__name__: f(a, b) for f in (procrustes, cka, rsa, dsa)}
+
+
 def linear_operator(
     rates: Num[np.ndarray, "conditions time units"], *, delays: int, rank: int
 ) -> Float[np.ndarray, "kept kept"]:

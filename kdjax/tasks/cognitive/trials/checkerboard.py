@@ -7,6 +7,7 @@ Shenoy 2017, Nature Communications 8, 614).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float
 
 from kdjax.checks import integer, number
 from kdjax.errors import InputError
+from kdjax.tasks.cognitive.psychometrics import ideal_observer
 from kdjax.tasks.cognitive.trials.drawing import (
     Moments,
     Number,
@@ -66,7 +68,7 @@ def make_checkerboard(
     catch: Number = 0.0,
     grace: Number = 0.0,
     weight: Number = 1.0,
-    decision_window: Number = 200.0,
+    decision_window: Number = 100.0,
     test_coherences: Sequence[Number] = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32),
 ) -> Paradigm:
     """Two cue inputs and noisy evidence in; the side of the right target out.
@@ -120,6 +122,7 @@ def make_checkerboard(
             some_shares(coherences, where=place), np.float32
         )
     _check_order(options, dt)
+    first, latest = span(onset, dt, where=f"{WHERE}.onset")
     inputs = ("cue_0", "cue_1", *[f"evidence_{i}" for i in range(evidence)])
     return Paradigm(
         name="checkerboard",
@@ -133,6 +136,12 @@ def make_checkerboard(
         score=score,
         conditions=_conditions(tested),
         held=held_at(inputs, std, _moments(tested, inputs[2:])),
+        ideal=functools.partial(
+            ideal_observer,
+            channels=evidence,
+            steps=range(steps - latest, steps - first + 1),
+            noise=float(std[-1]),
+        ),
     )
 
 

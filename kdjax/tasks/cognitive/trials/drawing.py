@@ -98,7 +98,8 @@ def grid(**axes: Any) -> dict[str, np.ndarray]:
 
 def both_signs(sizes: Sequence[float]) -> list[float]:
     """Each size with either sign, in rising order; 0 once."""
-    return sorted({sign * size for size in sizes for sign in (-1, 1)})
+    zero = {0.0} if 0 in sizes else set()  # not -0, which is written otherwise
+    return sorted({sign * size for size in sizes if size for sign in (-1, 1)} | zero)
 
 
 def given(condition: Condition, name: str, drawn: Scalar) -> Scalar:

@@ -62,6 +62,7 @@ class Paradigm(NamedTuple):
     held: {label: Held} of the moments of a trial whose fixed points are of interest.
     pooled: whether trials are rows of a pool, of which a condition may name the `split`
       (0 training, 1 validation, 2 test).
+    ideal: coherences -> the proportion correct of an observer that uses all evidence.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Paradigm(NamedTuple):
     conditions: Mapping[str, np.ndarray]
     held: Mapping[str, Held]
     pooled: bool = False
+    ideal: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def in_steps(milliseconds: Any, dt: float, *, where: str, low: int = 0) -> int:
