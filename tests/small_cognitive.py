@@ -29,6 +29,7 @@ CONFIG = {
         "rate_l1": {"weight": 1e-5, "reduction": "sum"},
         "weight_l1": {"weight": 1e-4},
     },
+    "analysis": {"trials": 0, "rates": 0, "starts": 0},
     "stages": {"ctrnn": {}},
 }
 
