@@ -33,6 +33,7 @@ from kdjax.training.cost import forward_cost
 Tree = Any
 WHERE = "config.analysis"
 BATCH = 256
+CURVE = 3  # coherences above 0 that a psychometric curve needs at least
 MOST_CONDITIONS = 64  # past these, trajectories are averaged over all but one name
 ARTEFACTS = {
     "behaviour.npz": "each analysed trial's condition, choice, correctness and time",
@@ -203,8 +204,8 @@ def behaviour(
 ) -> None:
     """Writes each trial's condition and score; of graded evidence, the curves too."""
     arrays = dict(seen.condition) | {f"answer_{k}": v for k, v in seen.score.items()}
-    graded = "coherence" in paradigm.conditions and len(paradigm.choices) == 2
-    if graded:
+    graded = np.unique(np.abs(paradigm.conditions.get("coherence", [])))
+    if np.count_nonzero(graded) >= CURVE and len(paradigm.choices) == 2:
         coherence, correct = seen.condition["coherence"], seen.score["correct"]
         curve = _psychometrics(coherence, correct, paradigm, study, seed)
         if "onset" in seen.condition and len(paradigm.outputs) == 2:

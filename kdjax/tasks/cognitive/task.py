@@ -19,12 +19,11 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float
 
-from kdjax import losses as functions
 from kdjax import models
 from kdjax.augment import example_keys
-from kdjax.checks import boolean, integer, number, one_of
+from kdjax.checks import boolean, integer
 from kdjax.data.dataset import SPLITS, index_batches
-from kdjax.errors import InputError, call, lookup, section, split_name
+from kdjax.errors import call, split_name
 from kdjax.models import Recurrent
 from kdjax.stages import networks
 from kdjax.stages import predictor as predictors
@@ -32,8 +31,8 @@ from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
 from kdjax.tasks.cognitive import analysis as analyses
 from kdjax.tasks.cognitive import constraints as biology
+from kdjax.tasks.cognitive import costs, metrics
 from kdjax.tasks.cognitive import curriculum as curricula
-from kdjax.tasks.cognitive import metrics
 from kdjax.tasks.cognitive.trials.trial import Paradigm, Trial
 from kdjax.training import optim
 from kdjax.training.host import compile_once
@@ -43,7 +42,6 @@ from kdjax.training.task import Source, Task, Training
 
 Tree = Any
 SPLIT_SIZE = 2**28  # how far apart the trials of two splits are numbered
-COSTS = ("squared_error", "rate_l1", "rate_l2", "weight_l1", "weight_l2")
 
 
 def make(
@@ -91,7 +89,7 @@ def make(
         **fields,
     )
     imposed = biology.build(constraints, network)
-    costs = _costs(losses, network)
+    paid = costs.build(losses, network)
     boolean(evaluation_noise, where="config.evaluation_noise")
     sources = _sources(examples or {})
     total_steps = training.total_steps(sources["train"].size)
@@ -100,7 +98,7 @@ def make(
     )
     tx = optim.holding(tx, network.held)
     training.check_metric(metrics.METRICS)
-    loss_fn = _loss_fn(network, paradigm, costs)
+    loss_fn = _loss_fn(network, paradigm, paid)
     after = biology.impose_after(
         imposed.top_k,
         tx,
@@ -113,7 +111,7 @@ def make(
     constants = {
         "options": levels.options,
         "criterion": np.float32(levels.criterion),
-        "weights": {name: np.float32(cost["weight"]) for name, cost in costs.items()},
+        "weights": paid.weights,
         "constraints": imposed.numbers,
         "key": key_data,
     }
@@ -131,7 +129,7 @@ def make(
             network,
             paradigm,
             constants,
-            costs,
+            paid,
             imposed.top_k,
             # what else is compiled in
             (levels.window, evaluation_noise, total_steps, repr(training), optimizer),
@@ -178,59 +176,6 @@ def _numbered(count: int, start: int, batch_size: int, *, epoch: int | None) -> 
     return index_batches(
         count, batch_size, order=order, drop_remainder=epoch is not None
     )
-
-
-def _costs(
-    losses: Mapping[str, Mapping[str, Any] | None], network: Recurrent
-) -> dict[str, dict[str, Any]]:
-    """{cost: its fields, checked}."""
-    where = "config.losses"
-    variables = jax.eval_shape(network.init, jax.random.key(0), _no_trial(network))
-    costs = {}
-    for name, fields in section(losses, where=where).items():
-        lookup(name, dict.fromkeys(COSTS), where=where)
-        if fields is None:
-            continue
-        place = f"{where}.{name}"
-        made = call(_FIELDS[name.partition("_")[0]], fields, where=place)
-        number(made["weight"], low=0, where=f"{place}.weight")
-        one_of(made["reduction"], ("mean", "sum"), where=f"{place}.reduction")
-        if made["select"] is not None:
-            _check_select(made["select"], variables["params"], where=f"{place}.select")
-        costs[name] = made
-    if "squared_error" not in costs:
-        raise InputError(
-            f"{where}.squared_error: missing; without it nothing is learnt"
-        )
-    return costs
-
-
-def _check_select(select: Any, params: Mapping[str, Any], *, where: str) -> None:
-    if not isinstance(select, list | tuple) or not select:
-        raise InputError(f"{where}: expected names of parameters, found {select!r}")
-    for name in select:
-        lookup(name, params, where=where)
-
-
-def _error(*, weight: Any = 1.0) -> dict[str, Any]:
-    return {"weight": weight, "reduction": "mean", "select": None}
-
-
-def _rate(*, weight: Any, reduction: Any = "mean") -> dict[str, Any]:
-    return {"weight": weight, "reduction": reduction, "select": None}
-
-
-def _weight(
-    *, weight: Any, reduction: Any = "sum", select: Any = None
-) -> dict[str, Any]:
-    return {"weight": weight, "reduction": reduction, "select": select}
-
-
-_FIELDS: dict[str, Callable[..., dict[str, Any]]] = {
-    "squared": _error,
-    "rate": _rate,
-    "weight": _weight,
-}
 
 
 def _no_trial(network: Recurrent) -> Array:
@@ -294,18 +239,8 @@ def _draw(
 
 
 def _loss_fn(
-    network: Recurrent, paradigm: Paradigm, costs: Mapping[str, Mapping[str, Any]]
+    network: Recurrent, paradigm: Paradigm, paid: costs.Costs
 ) -> Callable[..., Any]:
-    kinds = {"l1": functions.rate_l1, "l2": functions.rate_l2}
-    of_rates = {n: kinds[n[-2:]] for n in costs if n.startswith("rate")}
-    of_weights = {n: getattr(functions, n) for n in costs if n.startswith("weight")}
-
-    def visit(outputs: Array, rates: Array, each: tuple[Array, Array]) -> Tree:
-        targets, mask = each
-        sums = {n: cost(rates, reduction="sum") for n, cost in of_rates.items()}
-        error = jnp.sum(mask * jnp.square(outputs - targets))
-        return sums | {"squared_error": error}
-
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
@@ -314,25 +249,8 @@ def _loss_fn(
         x, targets, mask = (jnp.swapaxes(a, 0, 1) for a in drawn[:3])
         variables = {"params": params, **state.model_state}
         fold: Any = functools.partial(network.apply, variables, method="fold")
-        sums, outputs = fold(x, visit, (targets, mask), keys=keys[:, 1])
-        time, size = x.shape[:2]
-        counts = dict.fromkeys(of_rates, time * size * network.units)
-        counts["squared_error"] = time * size * network.outputs
-        parts = {}
-        for name, cost in costs.items():
-            if name in of_weights:
-                select = cost["select"]
-                parts[name] = of_weights[name](
-                    params,
-                    select=lambda path, names=select: (
-                        names is None or path.partition("/")[0] in names
-                    ),
-                    reduction=cost["reduction"],
-                )
-            elif cost["reduction"] == "mean":
-                parts[name] = sums[name] / counts[name]
-            else:  # over all devices, whose losses are averaged
-                parts[name] = sums[name] * lax.psum(1, AXIS)
+        sums, outputs = fold(x, paid.visit, (targets, mask), keys=keys[:, 1])
+        parts = paid.parts(sums, params, targets.size, targets.shape[:2])
         loss = sum(constants["weights"][name] * part for name, part in parts.items())
         correct = _score(paradigm, jnp.swapaxes(outputs, 0, 1), drawn)["correct"]
         return loss, (state.model_state, parts | {"correct": jnp.mean(correct)})
@@ -408,20 +326,19 @@ def _program(
     network: Recurrent,
     paradigm: Paradigm,
     constants: Tree,
-    costs: Mapping[str, Mapping[str, Any]],
+    paid: costs.Costs,
     pruning: biology.Pruning,
     others: tuple[Any, ...],
 ) -> str:
     """All that the compiled step depends on, but for what is in its arguments."""
     shapes = jax.tree.map(lambda a: f"{a.dtype}{a.shape}", constants)
-    kept = {n: {k: v for k, v in c.items() if k != "weight"} for n, c in costs.items()}
     described = (
         repr(network),
         # functions by where they are: what they close over is not seen
         repr((paradigm.sample, paradigm.score, paradigm.pooled)),
         [paradigm.name, paradigm.steps, paradigm.dt, paradigm.inputs, paradigm.outputs],
         str(shapes),
-        kept,
+        paid.described,
         pruning._replace(density=1.0),
         others,
     )

@@ -168,6 +168,15 @@ def test_an_output_that_never_decides_is_said_and_the_rest_is_written(tmp_path, 
     assert not (tmp_path / "fixed_points.npz").exists()
 
 
+@pytest.mark.parametrize("coherences", [(0.0,), (0.1, 0.2)])
+def test_too_few_coherences_have_no_curve(tmp_path, coherences):
+    paradigm = trials.build(BOARD | {"test_coherences": coherences})
+    network, model = made(paradigm)
+    finish(paradigm, tmp_path, network, model, starts=0, rates=0)
+    assert read(tmp_path, "behaviour.npz")["answer_correct"].size
+    assert not (tmp_path / "psychometrics.json").exists()
+
+
 def test_rules_have_a_variance_of_each_unit(tmp_path):
     names = ["go", "dm_1", "dms"]
     fields = {
