@@ -30,6 +30,14 @@ jax.config.update(UNOPTIMISED.lower(), os.environ.get(UNOPTIMISED) != "0")
 host.cache_compilation()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_what_is_compiled():
+    """A process may map so much memory and no more: past some 1,400 tests jax crashed
+    where it read another program from its cache."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder of real data, or a skip where this machine does not have it."""
