@@ -37,19 +37,23 @@ def resolve(config: Fields) -> dict[str, Fields]:
     for name, changes in named.items():
         if changes is not None:
             section(changes, where=f"config.stages.{name}")
-    common = {k: v for k, v in config.items() if k not in EXPERIMENT_FIELDS}
-    merged = {
-        name: merge(common, changes or {}) for name, changes in config["stages"].items()
-    }
-    whole = {
-        name: {key: value for key, value in stage.items() if value is not None}
-        for name, stage in merged.items()
-    }
     populated = [
-        pair for name, stage in whole.items() for pair in members(name, stage).items()
+        pair
+        for name, stage in _whole(config).items()
+        for pair in members(name, stage).items()
     ]
     _check_different([name for name, _ in populated])
     return dict(populated)
+
+
+def _whole(config: Fields) -> dict[str, Fields]:
+    """{stage: its whole config}, populations as they are written."""
+    common = {k: v for k, v in config.items() if k not in EXPERIMENT_FIELDS}
+    merged = {k: merge(common, v or {}) for k, v in config["stages"].items()}
+    return {
+        name: {key: value for key, value in stage.items() if value is not None}
+        for name, stage in merged.items()
+    }
 
 
 def members(name: str, stage: Fields) -> dict[str, Fields]:
@@ -118,9 +122,8 @@ def _member(fields: Mapping[str, Any], i: int) -> Fields:
 
 def populations(config: Fields) -> dict[str, list[str]]:
     """{stage of the config: its members}, of those with a population."""
-    common = {k: v for k, v in config.items() if k not in EXPERIMENT_FIELDS}
-    stages = {k: merge(common, v or {}) for k, v in config["stages"].items()}
-    return {k: list(members(k, v)) for k, v in stages.items() if v.get("population")}
+    stages = _whole(config)
+    return {k: list(members(k, v)) for k, v in stages.items() if "population" in v}
 
 
 def merge(base: Fields, changes: Mapping[str, Any]) -> Fields:
