@@ -169,8 +169,8 @@ def test_trials_are_as_described(trials, name):
 
         mask = np.zeros((209, 33))
         mask[100 // DT : due] = 1
-        mask[due + 100 // DT : end] = 5
-        mask[:, 0] *= 2
+        mask[due + 100 // DT : end] = 25
+        mask[:, 0] *= 4
         np.testing.assert_array_equal(trials.mask[row], mask)
         assert (c["rule"], c["due"], c["end"]) == (index, due, end)
         np.testing.assert_allclose(c["target"], target, atol=1e-6)

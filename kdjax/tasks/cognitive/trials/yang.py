@@ -42,8 +42,9 @@ WIDTH = math.pi / 8  # of a bump on the ring, one standard deviation
 BUMP = 0.8  # its height, of inputs and of targets
 REST = 0.05  # the target of an output that is to be silent
 FIXATE = 0.85  # the target of the fixation output while it is to be held
-ANSWERING = 5.0  # the weight of the answer's squared error; 1 before it is due
-FIXATION = 2.0  # the fixation output's weight, times that of the time; the ring's is 1
+# The authors weight errors before they square them, by 5 and 2.
+ANSWERING = 25.0  # the weight of the answer's squared error; 1 before it is due
+FIXATION = 4.0  # the fixation output's weight, times that of the time; the ring's is 1
 SAME = math.pi / 36  # stimuli nearer than this are at the same place (5 degrees)
 TOLERANCE = 0.2 * math.pi  # an answer nearer than this to its target is correct
 MEANS = (0.8, 1.2)  # of the strengths of two stimuli to compare
@@ -148,8 +149,8 @@ def sample(key: Array, options: Options, condition: Condition) -> Trial:
     """A trial of the rule that `condition` names, or of one that is drawn.
 
     All inputs have noise until the trial's end. Mask: 0 for the unweighted start, 1
-    until the answer is due, 0 for the grace period, 5 until the end, 0 after it; twice
-    that for the fixation output.
+    until the answer is due, 0 for the grace period, 25 until the end, 0 after it; four
+    times that for the fixation output.
     """
     options = jax.tree.map(jnp.asarray, options)
     drawn, noise = jax.random.split(key)
