@@ -5,12 +5,13 @@
     python tests/benchmarks/ctrnn.py --population=16
     python tests/benchmarks/ctrnn.py --memory
 
-The step is the one that training runs, on all devices, 20 in a call: it draws 128
-trials of the checkerboard task (100 steps), runs the network over them and takes Adam
-on the squared error and the costs of rates and weights. The peer is
-../shared/peers/ctrnn_torch.py, with as many units. `--population` sets so many members
-beside a single run; `--memory` says what the compiled gradient takes for trials of 1000
-steps. `--tiny` is what the tests run.
+The step is the one that training runs, on all devices, 20 in a call (of networks above
+128 units fewer): it draws 128 trials of the checkerboard task (100 steps), runs the
+network over them and takes Adam on the squared error and the costs of rates and
+weights. The peer is ../shared/peers/ctrnn_torch.py, with as many units. `--units` names
+the sizes to time. `--population` sets so many members beside a single run; `--memory`
+says what the compiled gradient takes for trials of 1000 steps. `--tiny` is what the
+tests run.
 """
 
 import shutil
@@ -77,7 +78,9 @@ def run_calls(members, *, vmapped=False):
 
 def case(units, *, batch, steps, repeats, peers):
     def prepare():
-        running = run_calls([make_task(units, batch=batch, steps=steps)])
+        # a step of 2048 units takes seconds
+        few = max(2, min(steps, 20 * 128 // units))
+        running = run_calls([make_task(units, batch=batch, steps=few)])
         next(running)
         return lambda: median_ms(islice(running, repeats))
 
@@ -131,6 +134,7 @@ def memory(time_steps, units, batch):
 
 def main(arguments):
     flags = parser(__doc__, rounds=5)
+    flags.add_argument("--units", type=int, nargs="+", metavar="N")
     flags.add_argument("--population", type=int, metavar="MEMBERS")
     flags.add_argument("--memory", action="store_true")
     given = flags.parse_args(arguments)
@@ -147,7 +151,7 @@ def main(arguments):
         return
     with tempfile.TemporaryDirectory() as folder:
         peers = Path(folder)
-        units = (8,) if given.tiny else (128, 512, 2048)
+        units = given.units or ((8,) if given.tiny else (128, 512, 2048))
         report(
             (case(u, peers=peers, **sizes) for u in units),
             rounds=given.rounds,

@@ -145,8 +145,8 @@ def finish(
         seen = watch(study.rates, keep_rates=True)
         _activity(seen, paradigm, study, seed, folder)
         _made_of(network, model, seen, folder)
-        if study.starts:
-            labels = study.held or list(paradigm.held)
+        labels = study.held or list(paradigm.held)
+        if study.starts and labels:
             held = {label: paradigm.held[label] for label in labels}
             search.write(network, model, held, seen.rates, study.starts, seed, folder)
 

@@ -177,6 +177,14 @@ def test_too_few_coherences_have_no_curve(tmp_path, coherences):
     assert not (tmp_path / "psychometrics.json").exists()
 
 
+def test_without_inputs_that_are_held_there_are_no_fixed_points(tmp_path):
+    paradigm = trials.build(BOARD)._replace(held={})
+    network, model = made(paradigm)
+    finish(paradigm, tmp_path, network, model, trials=0, rates=1)
+    assert (tmp_path / "census.json").exists()
+    assert not (tmp_path / "fixed_points.npz").exists()
+
+
 def test_rules_have_a_variance_of_each_unit(tmp_path):
     names = ["go", "dm_1", "dms"]
     fields = {
