@@ -30,6 +30,16 @@ jax.config.update(UNOPTIMISED.lower(), os.environ.get(UNOPTIMISED) != "0")
 host.cache_compilation()
 
 
+# The files that take longest, some for one program: begun last, they keep one process
+# busy when the other has nothing left.
+FIRST = ("test_parallel.py", "test_main.py", "test_recipes.py", "test_together.py")
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: i for i, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_what_is_compiled():
     """A process may map so much memory and no more: past some 1,400 tests jax crashed

@@ -119,21 +119,25 @@ class Case(NamedTuple):
     ways: Mapping[str, Callable[[], Any]] = {}
 
 
-def runs(*counts):
-    return tuple((mapper, n) for mapper in ("pmap", "shard_map") for n in counts)
-
+MOST = (("pmap", 8), ("shard_map", 8))
 
 CASES = {
-    "distill": Case(make_distill, 16, 3, ("loss", "confusion"), runs(1, 2, 8)),
+    "distill": Case(
+        make_distill,
+        16,
+        3,
+        ("loss", "confusion"),
+        (("pmap", 1), ("shard_map", 2), *MOST),
+    ),
     "simclr": Case(
         make_simclr,
         32,
         20,
         ("loss", "uniformity", "rank"),
-        runs(1, 8),
+        (("shard_map", 1), *MOST),
         {"simclr_ring": lambda: make_simclr(ring=True, chunk_size=3)},
     ),
-    "cognitive": Case(make_cognitive, 16, 3, ("loss", "correct"), runs(2, 8)),
+    "cognitive": Case(make_cognitive, 16, 3, ("loss", "correct"), (("pmap", 2), *MOST)),
     "beatgan": Case(make_beatgan, 16, 2, ("loss", "auc"), (("pmap", 8),)),
 }
 
