@@ -58,5 +58,11 @@ def get_config(arg: str = "") -> ConfigDict:
         "criterion": 0.92,
         "window": 100,
     }
+    # 1,152 conditions: how many of each
+    config.analysis = {
+        "trials": 2 if smoke else 20,
+        "rates": 1 if smoke else 4,
+        "starts": 10 if smoke else 300,
+    }
     config.stages = {"ctrnn": {}}
     return config

@@ -34,6 +34,7 @@ Tree = Any
 WHERE = "config.analysis"
 BATCH = 256
 CURVE = 3  # coherences above 0 that a psychometric curve needs at least
+MOST_RATES = 2**30  # bytes of rates that are kept
 MOST_CONDITIONS = 64  # past these, trajectories are averaged over all but one name
 ARTEFACTS = {
     "behaviour.npz": "each analysed trial's condition, choice, correctness and time",
@@ -82,7 +83,8 @@ class Analysis(NamedTuple):
 class Observed(NamedTuple):
     """Trials that a network was watched in: [trials, ...] each.
 
-    condition: of each, and what `Paradigm.score` says of it. rates: empty if not kept.
+    condition: of each, and what `Paradigm.score` says of it. outputs, rates: [trials,
+      time, ...], empty if they are not kept.
     """
 
     condition: dict[str, np.ndarray]
@@ -91,8 +93,8 @@ class Observed(NamedTuple):
     rates: np.ndarray
 
 
-def build(spec: Mapping[str, Any] | None, paradigm: Paradigm) -> Analysis:
-    """The analysis of a config, checked against the trials that it is of."""
+def build(spec: Mapping[str, Any] | None, paradigm: Paradigm, units: int) -> Analysis:
+    """The analysis of a config, checked against the trials of a network of `units`."""
     made: Analysis = call(Analysis, spec or {}, where=WHERE)
     one_of(made.checkpoint, KINDS, where=f"{WHERE}.checkpoint")
     for name in ("trials", "rates", "samples", "starts"):
@@ -109,6 +111,13 @@ def build(spec: Mapping[str, Any] | None, paradigm: Paradigm) -> Analysis:
         silent = np.zeros((len(_column(paradigm)), paradigm.steps, 1))
         grid = recordings.Recordings(silent, paradigm.conditions, paradigm.dt)
         recordings.match(recordings.read_recordings(Path(made.recordings)), grid)
+    conditions = len(_column(paradigm))
+    of_one = 4 * conditions * paradigm.steps * units
+    if made.rates * of_one > MOST_RATES:
+        raise InputError(
+            f"{WHERE}.rates: expected at most {MOST_RATES // of_one} trials of each of "
+            f"{conditions} conditions, whose rates take 1 GiB, found {made.rates}"
+        )
     for name in ("starts", "recordings"):
         if getattr(made, name) and not made.rates:
             raise InputError(f"{WHERE}.rates: expected 1 or more, for {name}")
@@ -140,9 +149,10 @@ def finish(
     model = models[study.checkpoint]
     watch = functools.partial(observe, network, model, paradigm, options, seed)
     if study.trials:
-        behaviour(watch(study.trials), paradigm, study, seed, folder)
+        keep = ("outputs",) if _graded(paradigm) else ()  # for reaction times
+        behaviour(watch(study.trials, keep=keep), paradigm, study, seed, folder)
     if study.rates:
-        seen = watch(study.rates, keep_rates=True)
+        seen = watch(study.rates, keep=("outputs", "rates"))
         _activity(seen, paradigm, study, seed, folder)
         _made_of(network, model, seen, folder)
         labels = study.held or list(paradigm.held)
@@ -159,13 +169,16 @@ def observe(
     seed: int,
     trials: int,
     *,
-    keep_rates: bool = False,
+    keep: tuple[str, ...] = (),
 ) -> Observed:
-    """So many trials of each condition of the paradigm's grid, without own noise."""
-    run = _runner(network, paradigm.sample, paradigm.score, keep_rates)
+    """So many trials of each condition of the paradigm's grid, without own noise.
+
+    keep: which of "outputs" and "rates".
+    """
+    run = _runner(network, paradigm.sample, paradigm.score, keep)
     given = {k: np.repeat(v, trials, axis=0) for k, v in paradigm.conditions.items()}
     count = trials * len(_column(paradigm))
-    key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1 - keep_rates)
+    key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1 - ("rates" in keep))
     keys = np.asarray(jax.random.key_data(jax.random.split(key, count)))
     model, options = jax.device_put((model, options))
     parts = []
@@ -182,7 +195,7 @@ def _runner(
     network: Recurrent,
     sample: Callable[..., Any],
     score: Callable[..., Any],
-    keep_rates: bool,
+    keep: tuple[str, ...],
 ) -> Callable[..., Any]:
     """(model, options, keys, conditions) -> Observed, compiled once for all members."""
 
@@ -193,10 +206,23 @@ def _runner(
 
         drawn = jax.vmap(draw)(keys, given)
         outputs, features = networks.predict(network, model, drawn.inputs)
-        rates = features["rates"] if keep_rates else jnp.zeros((len(keys), 0, 0))
-        return drawn.condition, jax.vmap(score)(outputs, drawn), outputs, rates
+        score_of = jax.vmap(score)(outputs, drawn)
+        nothing = jnp.zeros((len(keys), 0, 0))
+        return (
+            drawn.condition,
+            score_of,
+            outputs if "outputs" in keep else nothing,
+            features["rates"] if "rates" in keep else nothing,
+        )
 
     return run
+
+
+def _graded(paradigm: Paradigm) -> bool:
+    """Whether two choices are made on evidence of enough strengths for a curve."""
+    strengths = np.unique(np.abs(paradigm.conditions.get("coherence", [])))
+    enough = np.count_nonzero(strengths) >= CURVE
+    return bool(enough and len(paradigm.choices) == 2)
 
 
 def behaviour(
@@ -204,8 +230,7 @@ def behaviour(
 ) -> None:
     """Writes each trial's condition and score; of graded evidence, the curves too."""
     arrays = dict(seen.condition) | {f"answer_{k}": v for k, v in seen.score.items()}
-    graded = np.unique(np.abs(paradigm.conditions.get("coherence", [])))
-    if np.count_nonzero(graded) >= CURVE and len(paradigm.choices) == 2:
+    if _graded(paradigm):
         coherence, correct = seen.condition["coherence"], seen.score["correct"]
         curve = _psychometrics(coherence, correct, paradigm, study, seed)
         if "onset" in seen.condition and len(paradigm.outputs) == 2:

@@ -105,7 +105,7 @@ def make(
         total_steps=total_steps,
         accumulate=optimizer.get("accumulate", 1),
     )
-    study = analyses.build(analysis, paradigm)
+    study = analyses.build(analysis, paradigm, network.units)
     last = curricula.at(levels.options, -1)
     key_data = np.asarray(jax.random.key_data(jax.random.key(seed)))
     constants = {

@@ -32,7 +32,7 @@ def made(paradigm, **fields):
 
 def study(paradigm, **fields):
     small = {"trials": 10, "rates": 2, "samples": 3, "starts": 4}
-    return analysis.build(small | fields, paradigm)
+    return analysis.build(small | fields, paradigm, 8)
 
 
 def finish(paradigm, folder, network, model, **fields):
@@ -60,7 +60,9 @@ def board(tmp_path_factory):
 
 def test_behaviour_is_that_of_the_network(board):
     folder, paradigm, network, model = board
-    seen = analysis.observe(network, model, paradigm, paradigm.options, 0, 10)
+    seen = analysis.observe(
+        network, model, paradigm, paradigm.options, 0, 10, keep=("outputs",)
+    )
     kept = read(folder, "behaviour.npz")
     assert len(kept["coherence"]) == CONDITIONS * 10
     np.testing.assert_array_equal(kept["answer_correct"], seen.score["correct"])
@@ -85,7 +87,7 @@ def test_trajectories_are_means_from_the_onset_on(board):
     assert kept["outputs"].shape[2] == 2
     assert kept["dt"] == 50.0
     seen = analysis.observe(
-        network, model, paradigm, paradigm.options, 0, 2, keep_rates=True
+        network, model, paradigm, paradigm.options, 0, 2, keep=("rates",)
     )
     where = [
         seen.condition[n] == kept[f"condition_{n}"][7] for n in ("cue", "coherence")
@@ -222,7 +224,7 @@ def test_animals_stand_beside_the_network(tmp_path, board):
 def recorded(path, paradigm, network, model, **changes):
     """The network's own rates, as if they had been recorded."""
     seen = analysis.observe(
-        network, model, paradigm, paradigm.options, 0, 2, keep_rates=True
+        network, model, paradigm, paradigm.options, 0, 2, keep=("rates",)
     )
     cue, coherence = (seen.condition[name] for name in ("cue", "coherence"))
     arrays = {"rates": seen.rates, "cue": cue, "coherence": coherence, "dt": 50.0}
@@ -267,6 +269,11 @@ def test_recordings_of_other_conditions_are_refused(tmp_path, board):
         ({"bin": 10.0}, "config.analysis.bin: expected a number >= 50.0"),
         ({"held": ["cue 2"]}, "config.analysis.held: unknown name 'cue 2'"),
         ({"decode": ["side"]}, "config.analysis.decode: unknown name 'side'"),
+        (
+            {"rates": 50_000},
+            "config.analysis.rates: expected at most 34952 trials of each of 24 "
+            "conditions, whose rates take 1 GiB, found 50000",
+        ),
         ({"rates": 0}, "config.analysis.rates: expected 1 or more, for starts"),
         ({"recordings": "none.npz"}, "none.npz: expected arrays rates, found"),
         ({"animals": "nowhere.csv"}, "nowhere.csv: expected this file, found none"),
