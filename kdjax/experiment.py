@@ -146,13 +146,13 @@ def _run_seed(every: Sequence[_Seed], order: Sequence[str], config: Fields) -> N
             names = [n for n in left if left[n].program == left[name].program]
             names = [n for n in names if not left.keys() & plan.reads(this.stages[n])]
         cells = [_Cell(this, n, left.pop(n)) for n in names]
-        if cells[0].built.program is not None:
+        program = cells[0].built.program
+        if program is not None:
             alike = [
                 n for n in order if this.stages[n]["task"] == this.stages[name]["task"]
             ]
             for other in every[1:]:
                 more = [_Cell(other, n, _build(other, n)) for n in _ready(other, alike)]
-                program = cells[0].built.program
                 cells += [cell for cell in more if cell.built.program == program]
         _run_together([cell for cell in cells if _to_be_run(cell)])
 

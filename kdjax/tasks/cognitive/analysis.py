@@ -108,10 +108,10 @@ def build(spec: Mapping[str, Any] | None, paradigm: Paradigm, units: int) -> Ana
     if made.animals is not None:
         animals.read_animals(Path(made.animals))  # what is wrong is said now
     if made.recordings is not None:
-        silent = np.zeros((len(_column(paradigm)), paradigm.steps, 1))
+        silent = np.zeros((_conditions(paradigm), paradigm.steps, 1))
         grid = recordings.Recordings(silent, paradigm.conditions, paradigm.dt)
         recordings.match(recordings.read_recordings(Path(made.recordings)), grid)
-    conditions = len(_column(paradigm))
+    conditions = _conditions(paradigm)
     of_one = 4 * conditions * paradigm.steps * units
     if made.rates * of_one > MOST_RATES:
         raise InputError(
@@ -124,9 +124,9 @@ def build(spec: Mapping[str, Any] | None, paradigm: Paradigm, units: int) -> Ana
     return made
 
 
-def _column(paradigm: Paradigm) -> np.ndarray:
-    """Any condition's values on the grid."""
-    return next(iter(paradigm.conditions.values()))
+def _conditions(paradigm: Paradigm) -> int:
+    """How many conditions the grid has."""
+    return len(next(iter(paradigm.conditions.values())))
 
 
 def finish(
@@ -177,7 +177,7 @@ def observe(
     """
     run = _runner(network, paradigm.sample, paradigm.score, keep)
     given = {k: np.repeat(v, trials, axis=0) for k, v in paradigm.conditions.items()}
-    count = trials * len(_column(paradigm))
+    count = trials * _conditions(paradigm)
     key = jax.random.fold_in(jax.random.key(seed), 2**31 - 1 - ("rates" in keep))
     keys = np.asarray(jax.random.key_data(jax.random.split(key, count)))
     model, options = jax.device_put((model, options))
