@@ -62,7 +62,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.analysis = {
         "trials": 2 if smoke else 20,
         "rates": 1 if smoke else 4,
-        "starts": 10 if smoke else 300,
+        "starts": 10 if smoke else 50,  # of each rule
     }
     config.stages = {"ctrnn": {}}
     return config
