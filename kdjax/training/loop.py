@@ -93,8 +93,8 @@ def run_together(
 
     The members share the compiled program; each has its own state, constants, log,
     `best` and checkpoints, and ends as it would alone. They go on from the last epoch
-    that all of them have. `vmapped`: all members at once, which accelerators are fast
-    at, or one after the other, which keeps a CPU's cache; None: by the platform.
+    that all of them have. `vmapped`: all members in one call, which accelerators are
+    fast at, or a call for each, which keeps a CPU's cache; None: by the platform.
     """
     first = members[0].task
     training.check_devices(devices.devices, microbatches=first.microbatches)
@@ -102,7 +102,7 @@ def run_together(
     metric = training.check_metric(first.metrics)
     if vmapped is None:
         vmapped = jax.default_backend() != "cpu"
-    advance = programs.vmapped if vmapped and len(members) > 1 else programs.in_turn
+    advance = programs.vmapped if vmapped and len(members) > 1 else programs.separate
     scores = programs.compiled_scores(first, training, devices)
     this = _Run(training, devices, advance(first, training, devices), scores, metric)
     trained = _begin(members, this)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from kdjax.training.environment import threads
 from kdjax.training.metrics import add_sums
 from kdjax.training.parallel import Parallel
 from kdjax.training.state import TrainState
@@ -46,25 +48,42 @@ def of_call(batches: list[Batch], steps_per_call: int) -> Batch:
     return {name: np.stack([b[name] for b in batches], 1) for name in batches[0]}
 
 
-def in_turn(task: Task, training: Training, devices: Parallel) -> Callable[..., Any]:
-    """(states, constants, batches), each a list -> (states, metrics), one by one."""
+def separate(task: Task, training: Training, devices: Parallel) -> Callable[..., Any]:
+    """(states, constants, batches), each a list -> (states, metrics), a call for each.
+
+    On one CPU device the members' calls run side by side, one on each core: the cores
+    have little to share out within so small a step.
+    """
     step = compiled_step(task, devices, training.steps_per_call)
+    alone = devices.devices > 1 or jax.default_backend() != "cpu"
+    workers = 1 if alone else threads()
     queued: list[Tree] = []  # metrics
 
+    def call(state: Tree, own: Tree, batch: Batch) -> Any:
+        return step(state, own, devices.shard(batch))
+
+    def done(*member: Any) -> Any:
+        return jax.block_until_ready(call(*member))
+
     def advance(states: list[Tree], constants: list[Tree], batches: list[Batch]) -> Any:
-        results = []
-        for state, own, batch in zip(states, constants, batches, strict=True):
-            results.append(step(state, own, devices.shard(batch)))
-            queued.append(results[-1][1])
-            if len(queued) > 1:  # more than two deadlock host devices
-                jax.block_until_ready(queued.pop(0))
+        if workers > 1 and len(states) > 1:
+            # jax runs the calls of one thread one after another
+            with ThreadPoolExecutor(workers) as pool:
+                results = list(pool.map(done, states, constants, batches))
+        else:
+            results = []
+            for member in zip(states, constants, batches, strict=True):
+                results.append(call(*member))
+                queued.append(results[-1][1])
+                if len(queued) > 1:  # more than two deadlock host devices
+                    jax.block_until_ready(queued.pop(0))
         return [state for state, _ in results], [metrics for _, metrics in results]
 
     return advance
 
 
 def vmapped(task: Task, training: Training, devices: Parallel) -> Callable[..., Any]:
-    """As `in_turn`, all members at once."""
+    """As `separate`, all members in one call."""
     of_one: Callable[..., Any] = jax.vmap(
         _steps(task, training.steps_per_call), in_axes=(0, 0, 1)
     )

@@ -60,7 +60,7 @@ def run_calls(members, *, vmapped=False):
         devices.replicate((task.constants(), jax.random.key(1))) for task in tasks
     ]
     states = [devices.replicate(task.init(jax.random.key(0))) for task in tasks]
-    made = programs.vmapped if vmapped else programs.in_turn
+    made = programs.vmapped if vmapped else programs.separate
     advance = made(tasks[0], training, devices)
     epochs = (
         tasks[0].data["train"].batches(training.batch_size, epoch=e) for e in count(1)

@@ -1,6 +1,7 @@
 """Several steps a call, and several members of one program trained together."""
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -230,7 +231,26 @@ def test_each_has_its_own_best(tmp_path):
         assert steps_of(tmp_path / str(at), "best")[-1] == at
 
 
-def test_no_more_than_two_steps_are_queued(tmp_path):
+def test_members_are_calculated_side_by_side_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(programs, "threads", lambda: 2)
+    other = threading.Barrier(2, timeout=20)
+
+    def step(state, constants, batch):
+        other.wait()  # breaks where the second call begins after the first
+        return state + batch["x"], constants
+
+    fake = devices()._replace(
+        compile=lambda function, donate: step, shard=lambda batch: batch
+    )
+    advance = programs.separate(tiny(), settings(), fake)
+    states, metrics = advance(
+        [10] * 4, list("abcd"), [{"x": np.array(k)} for k in range(4)]
+    )
+    assert states == [10, 11, 12, 13]
+    assert metrics == list("abcd")
+
+
+def test_no_more_than_two_steps_are_queued():
     """Host devices deadlock if many wait; each member's step is one more in flight."""
     flying, most = [], []
 
@@ -246,8 +266,8 @@ def test_no_more_than_two_steps_are_queued(tmp_path):
 
         return step
 
-    fake = devices()._replace(compile=compiled, shard=lambda batch: batch)
-    advance = programs.in_turn(tiny(), settings(), fake)
+    fake = devices()._replace(devices=2, compile=compiled, shard=lambda batch: batch)
+    advance = programs.separate(tiny(), settings(), fake)
     for _ in range(3):
         advance([0] * 5, [0] * 5, [{}] * 5)
     assert len(most) == 15
