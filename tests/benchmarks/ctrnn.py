@@ -94,11 +94,11 @@ def case(units, *, batch, steps, repeats, peers):
 
 
 def population(size, *, units, batch, steps, repeats):
-    """ms a step of one run and of so many members, in turn and at once."""
+    """ms a step of one run and of so many members, by a call each and by one call."""
     for name, members, vmapped in (
         ("one", 1, False),
-        ("in turn", size, False),
-        ("at once", size, True),
+        ("a call each", size, False),
+        ("one call", size, True),
     ):
         tasks = [
             make_task(units, batch=batch, steps=steps, seed=k) for k in range(members)

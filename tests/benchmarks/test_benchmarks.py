@@ -229,7 +229,7 @@ def test_every_benchmark_is_tested():
 
 def test_ctrnn(run):
     assert_timed(run("ctrnn", "--tiny", "--rounds=1"), ["CTRNN step, 8 units"])
-    names = ["1 networks, one", "3 networks, in turn", "3 networks, at once"]
+    names = ["1 networks, one", "3 networks, a call each", "3 networks, one call"]
     assert_timed(run("ctrnn", "--tiny", "--population=3"), names)
     lines = run("ctrnn", "--tiny", "--memory")
     names = [f"9 steps, 8 units, {kept}" for kept in ("everything kept", "stretches")]
