@@ -32,4 +32,6 @@ def get_config(arg: str = "") -> ConfigDict:
     config.stages = {name: {"trials": {"name": name}} for name in TASKS}
     # the flip-flop's outputs have either sign, and its states are corners of a cube
     config.stages.flip_flop.model = {"activation": "tanh"}
+    config.analysis.starts = 10 if smoke else 50  # under each of up to 26 held inputs
+    config.stages.flip_flop.analysis = {"starts": 10 if smoke else 300}  # under one
     return config

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float
+from tqdm import tqdm
 
 from kdjax import files
 from kdjax.models import CTRNN, Recurrent
@@ -90,7 +91,8 @@ def write(
     rows: list[dict[str, Any]] = []
     summary: dict[str, dict[str, Any]] = {}
     begin = _starts(network, rates, starts, seed)
-    for label, at in held.items():
+    bar = tqdm(held.items(), desc="fixed points", disable=None, leave=False)
+    for label, at in bar:
         for kind, flow in flows_under(network, model, at).items():
             found = fixed_points.find(flow, begin)
             for i in range(len(found.q)):
