@@ -10,7 +10,7 @@ import pytest
 from kdjax import files, models
 from kdjax.errors import InputError
 from kdjax.tasks.cognitive import analysis, trials
-from kdjax.tasks.cognitive.dynamics import fixed_points, search
+from kdjax.tasks.cognitive.dynamics import fixed_points, flows, search
 
 BOARD = {"name": "checkerboard", "dt": 50.0, "onset": (1200.0, 1600.0)}
 CONDITIONS = 24  # cue x colour x 6 coherences
@@ -120,6 +120,22 @@ def test_the_fixed_points_are_said_for_every_held_input(board):
         fixed = mine & (kept["status"] == "fixed")
         assert found["fixed"] == fixed.sum()
         assert np.all(kept["q"][fixed] < 1e-20)
+        slowest = np.abs(kept["time_constants"][fixed, 0])
+        expected = [slowest.min(), slowest.max()] if fixed.any() else None
+        assert found["slowest_ms"] == expected
+
+
+def test_the_slowest_mode_is_one_of_a_fixed_point():
+    """A slow point's modes are all but still, and would hide the others."""
+    flow = flows.rate_flow(np.zeros((2, 2)), np.ones(2), "relu", 100.0)
+    found = fixed_points.find(flow, np.ones((1, 2)))
+    assert found.status.tolist() == ["fixed"]
+    still = found._replace(
+        time_constants=np.full((1, 2), 1e9), status=np.array(["slow"])
+    )
+    both = fixed_points.Points(*map(np.concatenate, zip(found, still, strict=True)))
+    assert search._summary(flow, both)["slowest_ms"] == pytest.approx([100, 100])
+    assert search._summary(flow, still)["slowest_ms"] is None
 
 
 KINDS = [

@@ -137,15 +137,16 @@ def _starts(
 
 def _summary(flow: flows.Flow, found: fixed_points.Points) -> dict[str, Any]:
     fixed = found.status == "fixed"
-    slowest = np.abs(found.time_constants[:, 0])
+    slowest = np.abs(found.time_constants[fixed, 0])
+    slowest = slowest[np.isfinite(slowest)]
     summary: dict[str, Any] = {
         "fixed": int(fixed.sum()),
         "stable": int(np.sum(fixed & found.stable)),
         "slow": int(np.sum(found.status == "slow")),
         "unfinished": int(np.sum(found.status == "unfinished")),
         "largest_q": float(found.ends_q.max()),
-        "slowest_ms": [float(slowest.min()), float(slowest[np.isfinite(slowest)].max())]
-        if np.isfinite(slowest).any()
+        "slowest_ms": [slowest.min().item(), slowest.max().item()]
+        if len(slowest)
         else None,
         "line_attractor": None,
     }
