@@ -1,8 +1,10 @@
 """Soft labels: a teacher's logits keyed by example id, in one file.
 
-`soft_labels.npz` holds key [n] str, label [n] int32, split [n] str, logits
-[n, classes] float32 and header, a JSON string. They are joined by key, never by row,
-and are logits: the reader applies its softmax, once.
+`soft_labels.npz` holds key [n] str, label [n] int32, split [n] str, fold [n] int32,
+logits [n, classes] float32 and header, a JSON string. They are joined by key, never by
+row, and are logits: the reader applies its softmax, once. `fold` says which part of the
+data the teacher had not seen when it made a row; -1 where it had learnt from the very
+example.
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax import files
-from kdjax.data.dataset import Examples, as_float, index_batches
+from kdjax.data.dataset import UNLABELLED, Examples, as_float, index_batches
 from kdjax.errors import InputError
+
+FILE = "soft_labels.npz"
+IN_SAMPLE = -1  # the fold of an example that the teacher learnt from
 
 
 class SoftLabels(NamedTuple):
@@ -39,21 +44,101 @@ def write_soft_labels(
 ) -> None:
     """Writes `predict(x [batch_size, ...]) -> logits` of every split's examples.
 
-    `label` is each example's `y` as it is: -1 where training has none.
+    `label` is each example's `y` as it is: -1 where training has none. The network
+    learnt from the training split: that is in-sample.
     """
     logits = []
     for examples in splits.values():
         for batch in index_batches(len(examples.y), batch_size):
             rows = predict(as_float(examples.x[batch["index"]]))
             logits.append(rows[batch["mask"] > 0])
+    split = np.concatenate([[k] * len(v.y) for k, v in splits.items()])
+    write_rows(
+        path,
+        key=np.concatenate([examples.key for examples in splits.values()]),
+        label=np.concatenate([examples.y for examples in splits.values()]),
+        split=split,
+        fold=np.where(split == "train", IN_SAMPLE, 0),
+        logits=np.concatenate(logits),
+        header=header,
+    )
+
+
+def write_rows(
+    path: Path,
+    *,
+    key: np.ndarray,
+    label: np.ndarray,
+    split: np.ndarray,
+    fold: np.ndarray,
+    logits: np.ndarray,
+    header: Mapping[str, Any],
+) -> None:
+    """Writes soft labels as they are: a row of each array an example."""
     arrays: dict[str, Any] = {
-        "key": np.concatenate([examples.key for examples in splits.values()]),
-        "label": np.concatenate([examples.y for examples in splits.values()]),
-        "split": np.concatenate([[k] * len(v.y) for k, v in splits.items()]),
-        "logits": np.concatenate(logits),
+        "key": key,
+        "label": label.astype(np.int32),
+        "split": split,
+        "fold": fold.astype(np.int32),
+        "logits": logits.astype(np.float32),
         "header": np.array(json.dumps(dict(header))),
     }
     files.write(path, functools.partial(np.savez, **arrays))
+
+
+class Keyed(NamedTuple):
+    """A file's soft labels by key; `header` says what made them."""
+
+    key: np.ndarray
+    label: np.ndarray
+    fold: np.ndarray
+    logits: np.ndarray
+    header: np.ndarray
+
+
+def read_for(path: Path, examples: Examples, classes: int) -> Keyed:
+    """The soft labels of `examples`, in their order, found by key.
+
+    InputError if the file is absent or damaged, has other classes, a key twice, none
+    for one of the examples, or another label for it where both have one.
+    """
+    stored = files.read_arrays(path, Keyed)
+    if stored.logits.shape != (stored.key.size, classes):
+        raise InputError(
+            f"{path}: logits: expected shape {(stored.key.size, classes)}, "
+            f"found {stored.logits.shape}"
+        )
+    if not np.isfinite(stored.logits).all():
+        row = int(np.argmin(np.isfinite(stored.logits).all(axis=1)))
+        raise InputError(
+            f"{path}: logits: expected finite values, found NaN or Inf in "
+            f"{str(stored.key[row])!r}"
+        )
+    known, uses = np.unique(stored.key, return_counts=True)
+    if (uses > 1).any():
+        raise InputError(
+            f"{path}: key: expected each once, found {str(known[uses > 1][0])!r} "
+            f"{uses.max()} times"
+        )
+    absent = ~np.isin(examples.key, known)
+    if absent.any():
+        raise InputError(
+            f"{path}: key: expected every example, found none for {absent.sum()} of "
+            f"{len(absent)}, such as {str(examples.key[absent][0])!r}"
+        )
+    order = np.argsort(stored.key)
+    rows = order[np.searchsorted(stored.key[order], examples.key)]
+    own, label = examples.y, stored.label[rows]
+    other = (own != label) & (own != UNLABELLED) & (label != UNLABELLED)
+    if other.any():
+        row = int(np.argmax(other))
+        raise InputError(
+            f"{path}: label: expected {own[row]} for {str(examples.key[row])!r}, "
+            f"found {label[row]}"
+        )
+    return Keyed(
+        examples.key, label, stored.fold[rows], stored.logits[rows], stored.header
+    )
 
 
 def read_soft_labels(path: Path, *, classes: int) -> SoftLabels | None:

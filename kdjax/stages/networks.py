@@ -61,6 +61,17 @@ def predict(module: nn.Module, model: Tree, x: Array) -> Outputs:
     return cast(Outputs, module.apply(variables, x, train=False))
 
 
+def outputs_like(module: nn.Module) -> Callable[[Array], Outputs]:
+    """example [1, ...] -> the outputs of two such, for their shapes alone."""
+
+    def like(example: Array) -> Outputs:
+        x = jnp.broadcast_to(example, (2, *example.shape[1:]))
+        outputs = module.init_with_output(jax.random.key(0), x, train=False)[0]
+        return cast(Outputs, outputs)
+
+    return like
+
+
 def representation(outputs: Outputs) -> Float[Array, "batch width"]:
     """The encoder's last feature, in float32: what a head or a probe is given."""
     return next(reversed(outputs.features.values())).astype(jnp.float32)
@@ -84,10 +95,7 @@ def read(
     stage learnt from what this one validates or tests on; no checkpoint is read before
     `load` is called.
     """
-    for name in section(spec, where=where):
-        lookup(name, dict.fromkeys((*FIELDS, *fields)), where=where)
-    if "folder" not in spec:
-        raise InputError(f"{where}.stage: missing, and it has no default")
+    check_section(spec, where=where, fields=fields)
     checkpoint = spec.get("checkpoint", "best")
     lookup(checkpoint, dict.fromkeys(KINDS), where=f"{where}.checkpoint")
     folder = Path(str(spec["folder"]))
@@ -113,6 +121,16 @@ def read(
 
     own = fields_of(settings, "config.model") | {"name": config["model"]["name"]}
     return Trained(network, known.classes, load, own)
+
+
+def check_section(
+    spec: Mapping[str, Any], *, where: str, fields: tuple[str, ...] = ()
+) -> None:
+    """InputError unless a section names a stage, and has no fields but these."""
+    for name in section(spec, where=where):
+        lookup(name, dict.fromkeys((*FIELDS, *fields)), where=where)
+    if "folder" not in spec:
+        raise InputError(f"{where}.stage: missing, and it has no default")
 
 
 def _finished(folder: Path, where: str) -> Stage:

@@ -145,13 +145,14 @@ def _begin(members: Sequence[Member], this: _Run) -> list[_Member]:
     for member, saved, at, (init_rng, step_rng) in zip(
         members, checkpoints, begun, keys, strict=True
     ):
+        # reads what may be wrong: before the log is open
+        constants = this.devices.replicate((member.task.constants(), step_rng))
         state, progress, best = at or (member.task.init(init_rng), Progress(), None)
         log = MetricsLog(
             member.folder,
             after_step=progress.step,
             tensorboard=this.training.tensorboard,
         )
-        constants = this.devices.replicate((member.task.constants(), step_rng))
         state = this.devices.replicate(state)
         trained.append(
             _Member(

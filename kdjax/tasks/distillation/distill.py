@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -22,10 +22,10 @@ from jaxtyping import Array
 from kdjax import augment as augmentations
 from kdjax import files
 from kdjax.data.dataset import UNLABELLED, Dataset
-from kdjax.data.soft_labels import write_soft_labels
+from kdjax.data.soft_labels import FILE, write_soft_labels
 from kdjax.errors import InputError
 from kdjax.models import Outputs
-from kdjax.stages import batches, networks
+from kdjax.stages import batches, networks, taught
 from kdjax.stages import predictor as predictors
 from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
@@ -37,13 +37,6 @@ from kdjax.training.state import TrainState, gradient_step
 from kdjax.training.task import Task, Training
 
 Tree = Any
-
-
-class Teacher(NamedTuple):
-    """A frozen teacher, and what it sees (None: the student's view)."""
-
-    network: networks.Trained
-    augment: augmentations.Augment | None
 
 
 def make(
@@ -67,9 +60,8 @@ def make(
       model: fields of kdjax.models.build.
       optimizer: fields of kdjax.training.optim.build.
       losses: {term of terms.TERMS: {"weight": ..., **fields} or None}.
-      teacher: {"folder": a trained stage's, "checkpoint": "best" or "last", "augment":
-        "student" (default: it sees the student's view), None or its own augmentation}.
-        An experiment fills in "folder" and "config" from {"stage": name}.
+      teacher: fields of kdjax.stages.taught.build: a stage whose network teaches, or
+        its stored soft labels.
       start: {"folder", "checkpoint"} of the stage whose parameters the network starts
         from, all that it has by the same name: fine-tuning.
       unlabelled: train on the examples without a label as well; they take part in every
@@ -91,7 +83,7 @@ def make(
         batch_size=training.batch_size,
     )
     weighted = terms.build(losses, teacher=teacher is not None)
-    frozen = _teacher(teacher, dataset) if teacher is not None else None
+    frozen = taught.build(teacher, dataset) if teacher is not None else None
     example = batches.first(dataset)
     _check_losses(weighted, module, frozen, example)
     init = networks.fresh(module, example, tx)
@@ -108,9 +100,7 @@ def make(
         summarize=metrics.classification_metrics,
         metrics=metrics.CLASSIFICATION,
         data=sources,
-        constants=lambda: (
-            constants() | {"teacher": frozen.network.load() if frozen else {}}
-        ),
+        constants=lambda: constants() | {"teacher": frozen.load() if frozen else {}},
         finish=functools.partial(_finish, module, dataset, seed, soft_labels),
         about=batches.about(dataset, sources),
     )
@@ -127,31 +117,13 @@ def predictor(stage: Stage, checkpoint: str) -> Predictor:
     return predictors.of_stage(stage, "probabilities", model, forward)
 
 
-def _teacher(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
-    network = networks.read(spec, dataset, where="config.teacher", fields=("augment",))
-    if network.classes != dataset.classes:
-        raise InputError(
-            f"config.teacher: {spec['folder']} knows {len(network.classes)} classes "
-            f"({', '.join(network.classes)}), the student's data have "
-            f"{len(dataset.classes)} ({', '.join(dataset.classes)})"
-        )
-    view = spec.get("augment", "student")
-    if view == "student":
-        return Teacher(network, None)
-    return Teacher(network, augmentations.build(view, where="config.teacher.augment"))
-
-
 def _check_losses(
     weighted: Mapping[str, terms.Weighted],
     module: nn.Module,
-    teacher: Teacher | None,
+    teacher: taught.Teacher | None,
     example: Array,
 ) -> None:
     """Traces the loss on shapes alone, so that what does not fit is said at once."""
-
-    def outputs(network: nn.Module) -> Outputs:
-        x = jnp.broadcast_to(example, (2, *example.shape[1:]))
-        return network.init_with_output(jax.random.key(0), x, train=False)[0]
 
     def trace(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -162,25 +134,23 @@ def _check_losses(
             line = str(error).splitlines()[0]
             raise InputError(f"{where}: {line}") from error
 
-    def total(student: Outputs, taught: Outputs | None, name: str) -> Array:
+    def total(student: Outputs, theirs: Outputs | None, name: str) -> Array:
         labels, step = jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32)
         one = {name: weighted[name]}
-        return terms.total(one, student, taught, labels, step)[0]
+        return terms.total(one, student, theirs, labels, step)[0]
 
-    student = trace("config.model", lambda: outputs(module))
-    taught = teacher and trace(
-        "config.teacher", lambda: outputs(teacher.network.module)
-    )
+    student = trace("config.model", networks.outputs_like(module), example)
+    theirs = teacher and trace(taught.WHERE, teacher.like, example)
     for name in weighted:
         where = f"config.losses.{name}"
-        trace(where, functools.partial(total, name=name), student, taught)
+        trace(where, functools.partial(total, name=name), student, theirs)
 
 
 def _loss_fn(
     module: nn.Module,
     weighted: Mapping[str, terms.Weighted],
     augment: augmentations.Augment,
-    teacher: Teacher | None,
+    teacher: taught.Teacher | None,
 ) -> Callable[..., Any]:
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
@@ -194,14 +164,10 @@ def _loss_fn(
             train=True,
             mutable=list(state.model_state),
         )
-        taught = None
-        if teacher is not None:
-            if teacher.augment is not None:
-                keys = augmentations.example_keys(teacher_rng, batch["index"])
-                view = teacher.augment(keys, x)
-            network = teacher.network.module
-            taught = networks.predict(network, constants["teacher"], view)
-        loss, parts = terms.total(weighted, outputs, taught, labels, state.step)
+        theirs = teacher and teacher.outputs(
+            constants["teacher"], batch, x, view, teacher_rng
+        )
+        loss, parts = terms.total(weighted, outputs, theirs, labels, state.step)
         known = labels != UNLABELLED
         hits = known & (jnp.argmax(outputs.logits, axis=-1) == labels)
         # each summed over devices, which may share the known labels unevenly
@@ -236,14 +202,9 @@ def _finish(
     files.write_json(folder / "cost.json", cost)
     if soft_labels:
         predict, best = jax.jit(forward), jax.device_put(reached["best"])
-        header = {
-            "stage": folder.name,
-            "seed": seed,
-            "checkpoint": "best",
-            "in_sample": ["train"],
-        }
+        header = {"stage": folder.name, "seed": seed, "checkpoint": "best"}
         write_soft_labels(
-            folder / "soft_labels.npz",
+            folder / FILE,
             lambda x: np.asarray(predict(best, x)),
             batches.splits(dataset),
             header,

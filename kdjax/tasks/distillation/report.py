@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from kdjax.data.soft_labels import SoftLabels, read_soft_labels
+from kdjax.data.soft_labels import FILE, SoftLabels, read_soft_labels
 from kdjax.report import drawing
 from kdjax.report.runs import Experiment, Place, stage_runs, teachers
 
@@ -29,7 +29,6 @@ def soft_label_maps(experiment: Experiment, place: Place) -> None:
             draw(experiment, stage, stored, place(f"soft_labels_{stage}", caption))
 
 
-FILE = "soft_labels.npz"
 ARTEFACTS = {FILE: "a teacher's logits of every example, by the example's key"}
 FIGURES = (soft_label_maps,)
 

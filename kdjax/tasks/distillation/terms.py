@@ -21,6 +21,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -36,6 +37,7 @@ Term = Callable[..., Array]
 GIVEN = {
     "student_logits": "[batch, classes]",
     "teacher_logits": "[batch, classes]",
+    "teacher_probabilities": "their softmax",
     "student_features": "one map, [batch, *space, channels], of each pair of `layers`",
     "teacher_features": "the map of the same name; the term is summed over the pairs",
     "student_outputs": "models.Outputs: logits, and all features by name",
@@ -76,6 +78,15 @@ def kd(
     )
 
 
+def soft_target(
+    student_logits: Array, teacher_probabilities: Array, *, temperature: float = 1.0
+) -> Array:
+    """losses.soft_target_loss on the teacher's probabilities at temperature 1."""
+    return losses.soft_target_loss(
+        student_logits, teacher_probabilities, temperature=temperature
+    )
+
+
 def eskd(
     student_logits: Array,
     teacher_logits: Array,
@@ -103,6 +114,7 @@ TERMS: dict[str, Term] = {
     "cross_entropy": cross_entropy,
     "kd": kd,
     "eskd": eskd,
+    "soft_target": soft_target,
     "attention_transfer": losses.attention_transfer_loss,
     "amd": losses.amd_loss,
 }
@@ -182,7 +194,11 @@ def total(
         "step": step,
     }
     if teacher is not None:
-        known |= {"teacher_outputs": teacher, "teacher_logits": teacher.logits}
+        known |= {
+            "teacher_outputs": teacher,
+            "teacher_logits": teacher.logits,
+            "teacher_probabilities": jax.nn.softmax(teacher.logits),
+        }
     parts, loss = {}, jnp.zeros(())
     for name, weighted in terms.items():
         parts[name] = jnp.zeros(())

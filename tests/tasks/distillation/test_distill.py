@@ -163,8 +163,8 @@ def test_a_term_that_asks_for_a_teacher_needs_one(spec):
 
 
 def test_what_no_task_gives_is_said():
-    spec = own("kdjax.losses:soft_target_loss")
-    with pytest.raises(InputError, match="'teacher_probabilities' is none of"):
+    spec = own("kdjax.losses:beatgan_discriminator_loss")
+    with pytest.raises(InputError, match="'real_logits' is none of"):
         terms.build(spec, teacher=True)
 
 

@@ -1,0 +1,104 @@
+"""A frozen teacher: an earlier stage's network, or the soft labels that it left."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from kdjax import augment as augmentations
+from kdjax.checks import boolean
+from kdjax.data.dataset import Dataset
+from kdjax.data.soft_labels import FILE, IN_SAMPLE, read_for
+from kdjax.errors import InputError
+from kdjax.models import Outputs
+from kdjax.stages import networks
+
+Tree = Any
+WHERE = "config.teacher"
+
+
+class Teacher(NamedTuple):
+    """What a stage is taught by.
+
+    load: () -> its arrays, a part of the constants.
+    outputs: (its arrays, batch, x, the student's view of x, rng) -> Outputs of a batch.
+    like: example [1, ...] -> Outputs of two examples, for shapes alone.
+    """
+
+    load: Callable[[], Tree]
+    outputs: Callable[[Tree, Mapping[str, Array], Array, Array, Array], Outputs]
+    like: Callable[[Array], Outputs]
+
+
+def build(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
+    """The teacher that the config's section says.
+
+    {"stage": NAME, "checkpoint": "best" or "last", "augment": "student" (default: it
+    sees the student's view), None or its own augmentation}: its network. Or {"stage":
+    NAME, "stored": True}: the soft labels in its folder, joined by the examples' keys;
+    those of examples that it learnt from are refused, unless "in_sample" is True.
+    Raises InputError on what does not fit.
+    """
+    if boolean(spec.get("stored", False), where=f"{WHERE}.stored"):
+        return _stored(spec, dataset)
+    return _network(spec, dataset)
+
+
+def _network(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
+    trained = networks.read(spec, dataset, where=WHERE, fields=("augment", "stored"))
+    if trained.classes != dataset.classes:
+        raise InputError(
+            f"{WHERE}: {spec['folder']} knows {len(trained.classes)} classes "
+            f"({', '.join(trained.classes)}), the student's data have "
+            f"{len(dataset.classes)} ({', '.join(dataset.classes)})"
+        )
+    own = spec.get("augment", "student")
+    augment = None
+    if own != "student":
+        augment = augmentations.build(own, where=f"{WHERE}.augment")
+
+    def outputs(
+        model: Tree, batch: Mapping[str, Array], x: Array, view: Array, rng: Array
+    ) -> Outputs:
+        if augment is not None:
+            view = augment(augmentations.example_keys(rng, batch["index"]), x)
+        return networks.predict(trained.module, model, view)
+
+    return Teacher(trained.load, outputs, networks.outputs_like(trained.module))
+
+
+def _stored(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
+    networks.check_section(spec, where=WHERE, fields=("stored", "in_sample"))
+    in_sample = boolean(spec.get("in_sample", False), where=f"{WHERE}.in_sample")
+    path = Path(str(spec["folder"])) / FILE
+    classes = len(dataset.classes)
+
+    def load() -> Array:
+        found = read_for(path, dataset.train, classes)
+        seen = found.fold == IN_SAMPLE
+        if seen.any() and not in_sample:
+            raise InputError(
+                f"{path}: fold: expected soft labels from outside the teacher's "
+                f"training, found {seen.sum()} of {len(seen)} examples that it learnt "
+                f"from, such as {str(found.key[seen][0])!r}; {WHERE}.in_sample = True "
+                "uses them all the same"
+            )
+        return jnp.asarray(found.logits)
+
+    def outputs(
+        logits: Tree, batch: Mapping[str, Array], x: Array, view: Array, rng: Array
+    ) -> Outputs:
+        del x, view, rng
+        # in the constants the training split comes first
+        return Outputs(logits[batch["index"]], OrderedDict())
+
+    def like(example: Array) -> Outputs:
+        del example
+        return Outputs(jnp.zeros((2, classes)), OrderedDict())
+
+    return Teacher(load, outputs, like)

@@ -1,0 +1,159 @@
+"""Teachers: a stage's network, or its soft labels joined by the examples' keys."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kdjax import data, experiment
+from kdjax.data.soft_labels import FILE, write_rows
+from kdjax.errors import InputError
+from kdjax.stages import networks, taught
+from kdjax.stages.record import read_stage
+from tests import small
+
+DATASET = data.load("synthetic_wearable", seed=0, samples=16, windows=12)
+CLASSES = len(DATASET.classes)
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(len(DATASET.train.y), CLASSES)).astype(np.float32)
+
+
+def stored(folder, *, rows=None, spec=None, **changes):
+    """A teacher whose file has soft labels for the training examples."""
+    train = DATASET.train
+    arrays = {
+        "key": train.key,
+        "label": train.y,
+        "split": np.full(len(train.y), "train"),
+        "fold": np.zeros(len(train.y)),
+        "logits": LOGITS,
+    } | changes
+    if rows is not None:
+        arrays = {name: array[rows] for name, array in arrays.items()}
+    write_rows(folder / FILE, **arrays, header={})
+    section = {"folder": str(folder), "stored": True} | (spec or {})
+    return taught.build(section, DATASET)
+
+
+def test_a_batch_is_given_its_examples_soft_labels(tmp_path):
+    teacher = stored(tmp_path)
+    index = jnp.array([3, 0, 7])
+    x = jnp.zeros((3, 16, 2))
+    found = teacher.outputs(teacher.load(), {"index": index}, x, x, jax.random.key(0))
+    np.testing.assert_array_equal(found.logits, LOGITS[index])
+    assert not found.features
+
+
+def test_rows_are_found_by_key(tmp_path):
+    """Permuting the file changes nothing, and other examples in it are no matter."""
+    rows = RNG.permutation(len(LOGITS))
+    np.testing.assert_array_equal(stored(tmp_path, rows=rows).load(), LOGITS)
+    train, test = DATASET.train, DATASET.test
+    more = {
+        "key": np.concatenate([test.key, train.key]),
+        "label": np.concatenate([test.y, train.y]),
+        "split": np.full(len(test.y) + len(train.y), "train"),
+        "fold": np.zeros(len(test.y) + len(train.y)),
+        "logits": np.concatenate([np.ones((len(test.y), CLASSES)), LOGITS]),
+    }
+    np.testing.assert_array_equal(stored(tmp_path, **more).load(), LOGITS)
+
+
+def changed(array, row, value):
+    copy = array.copy()
+    copy[row] = value
+    return copy
+
+
+WRONG = [
+    ({"rows": np.arange(1, len(LOGITS))}, f"key: .*none for 1 of {len(LOGITS)}, such"),
+    (
+        {"key": changed(DATASET.train.key, 1, DATASET.train.key[0])},
+        f"key: expected each once, found {str(DATASET.train.key[0])!r} 2 times",
+    ),
+    (
+        {"label": changed(DATASET.train.y, 2, (DATASET.train.y[2] + 1) % CLASSES)},
+        f"label: expected {DATASET.train.y[2]} for {str(DATASET.train.key[2])!r}",
+    ),
+    ({"logits": changed(LOGITS, 4, np.nan)}, "NaN or Inf in "),
+    ({"logits": LOGITS[:, 1:]}, r"logits: expected shape \(\d+, \d\), found"),
+    (
+        {"fold": changed(np.zeros(len(LOGITS)), 5, -1)},
+        f"found 1 of {len(LOGITS)} examples that it learnt from, such as "
+        f"{str(DATASET.train.key[5])!r}; config.teacher.in_sample = True",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_soft_labels_that_do_not_fit_are_named(tmp_path, changes, message):
+    with pytest.raises(InputError, match=rf"soft_labels\.npz: .*{message}"):
+        stored(tmp_path, **changes).load()
+
+
+def test_in_sample_soft_labels_are_used_if_named(tmp_path):
+    teacher = stored(tmp_path, fold=np.full(len(LOGITS), -1), spec={"in_sample": True})
+    np.testing.assert_array_equal(teacher.load(), LOGITS)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"stored": 1}, "config.teacher.stored: expected True or False, found 1"),
+        ({"in_sample": "yes"}, "config.teacher.in_sample: expected True or False"),
+        ({"augment": None}, "config.teacher: unknown name 'augment'"),
+    ],
+)
+def test_a_section_that_does_not_fit_is_named(tmp_path, spec, message):
+    with pytest.raises(InputError, match=message):
+        stored(tmp_path, spec=spec)
+
+
+def test_no_stored_soft_labels_are_said(tmp_path):
+    section = {"folder": str(tmp_path), "stored": True}
+    with pytest.raises(InputError, match=r"soft_labels\.npz: .*No such file"):
+        taught.build(section, DATASET).load()
+
+
+def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
+    """The same student from a teacher that sees the examples, and from its logits."""
+    config = json.loads(small.get_config().to_json())
+    config["training"] |= {"epochs": 2}
+    kd = {"losses": config["stages"]["eskd"]["losses"]}
+    soft = {"cross_entropy": {"weight": 0.3}, "soft_target": {"weight": 0.7}}
+    reads = {"stage": "teacher"}
+    by_file = reads | {"stored": True, "in_sample": True}
+    config["stages"] = {
+        "teacher": config["stages"]["teacher"],
+        "network": kd | {"teacher": reads | {"augment": None}},
+        "stored": kd | {"teacher": by_file},
+        "probabilities": {"losses": soft, "teacher": by_file},
+    }
+    config["report"] = {}
+    experiment.run(config, tmp_path)
+    folder = tmp_path / "seed_0"
+    models = [load_last(folder / name) for name in ("network", "stored")]
+    for one, other in zip(*map(jax.tree.leaves, models), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    other = jax.tree.leaves(load_last(folder / "probabilities"))
+    assert any(
+        np.abs(a - b).max() > 1e-3
+        for a, b in zip(jax.tree.leaves(models[0]), other, strict=True)
+    )
+    with pytest.raises(InputError, match=r"fold: expected soft labels from outside"):
+        experiment.run(
+            config | {"stages": config["stages"] | {"refused": refused(kd)}}, tmp_path
+        )
+    assert not (folder / "refused" / "results.json").exists()
+
+
+def refused(kd):
+    return kd | {"teacher": {"stage": "teacher", "stored": True}}
+
+
+def load_last(folder):
+    stage = read_stage(folder)
+    module = networks.build(stage.section("model"), tuple(stage.record["classes"]))
+    return networks.model_of_stage(stage, "last", module)
