@@ -12,6 +12,7 @@ Feature maps
     attention_transfer_loss   where the energy of two maps is
     amd_loss                  the same, as angles with a margin
     frskd_loss                a network and the self-teacher that refines its maps
+    rdm_loss                  what the student finds alike, and what a brain does
 
 Embeddings and reconstructions
     nt_xent                      two views of each example, over one device or many
@@ -55,6 +56,7 @@ from kdjax.losses.recurrent import (
     weight_l1,
     weight_l2,
 )
+from kdjax.losses.representation import rdm_loss
 from kdjax.losses.self_distillation import bernoulli_kl, frskd_loss
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "nt_xent",
     "rate_l1",
     "rate_l2",
+    "rdm_loss",
     "soft_target_loss",
     "weight_l1",
     "weight_l2",
