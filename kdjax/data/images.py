@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kdjax.checks import integer
+from kdjax.checks import boolean, integer
 from kdjax.data.dataset import (
     Dataset,
     Examples,
@@ -43,23 +43,33 @@ RGB = ("red", "green", "blue")
 PIXELS = ({"name": "divide", "by": 255},)
 
 
-def cifar10(*, root: str, seed: int, validation: float = 0.1) -> Dataset:
+def cifar10(
+    *, root: str, seed: int, validation: float = 0.1, swap: bool = False
+) -> Dataset:
     """CIFAR-10 in its binary layout: 10 classes, [32, 32, 3], RGB in [0, 1].
 
     `root` is the official folder or its parent. Training: those of data_batch_1.bin to
     data_batch_5.bin that are there. Test: test_batch.bin. Validation: that fraction of
     each class of training, drawn by `seed`. Not standardised.
 
+    `swap` trains on test_batch.bin and tests on data_batch_*.bin, keys unchanged:
+    CIFAR-10H has people's votes for the former alone. The name says so.
+
     The files are read once in a process. Krizhevsky 2009.
     """
-    recorded, test = _read_cifar10(Path(root).expanduser().resolve())
+    recorded, test = read_cifar10(Path(root))
     sizes = len(recorded.y), len(test.y)
-    official = sizes == CIFAR10_OFFICIAL
+    name = "CIFAR-10"
+    if sizes != CIFAR10_OFFICIAL:
+        name += f" ({sum(sizes):,} images)"
+    if boolean(swap, where="config.data.swap"):
+        name += ", training and test images swapped"
+        recorded, test = test, recorded
     rest, held = hold_out_stratified(
         recorded.y, fraction=validation, seed=seed, where="config.data.validation"
     )
     dataset = Dataset(
-        name="CIFAR-10" if official else f"CIFAR-10 ({sum(sizes):,} images)",
+        name=name,
         classes=CIFAR10_CLASSES,
         train=_scaled(take(recorded, rest)),
         validation=_scaled(take(recorded, held)),
@@ -113,6 +123,15 @@ def _own_groups(train: Examples, test: Examples) -> tuple[Examples, Examples]:
     group = np.arange(len(train.y) + len(test.y), dtype=np.int32)
     own, others = np.split(group, [len(train.y)])
     return train._replace(group=own), test._replace(group=others)
+
+
+def read_cifar10(root: Path) -> tuple[Examples, Examples]:
+    """The examples of data_batch_*.bin and of test_batch.bin, `x` uint8, as in files.
+
+    Keys are "test_batch/00012": the file's name and the row, from 0. Read once in a
+    process. InputError: no such files, or damaged ones.
+    """
+    return _read_cifar10(root.expanduser().resolve())
 
 
 @functools.lru_cache(maxsize=1)

@@ -51,6 +51,22 @@ def test_cifar10(official):
     np.testing.assert_array_equal(load(official.parent).test.x, made.test.x)
 
 
+def test_cifar10_swapped(official):
+    made, swapped = load(official), load(official, swap=True)
+    assert swapped.name == "CIFAR-10 (100 images), training and test images swapped"
+    trained = np.sort(np.append(swapped.train.key, swapped.validation.key))
+    np.testing.assert_array_equal(trained, made.test.key)
+    tested = np.sort(np.append(made.train.key, made.validation.key))
+    np.testing.assert_array_equal(swapped.test.key, tested)
+    for split in swapped[2:5]:
+        rows = {key: i for i, key in enumerate(split.key)}
+        for other in made[2:5]:
+            for i in np.flatnonzero(np.isin(other.key, split.key)):
+                row = rows[other.key[i]]
+                np.testing.assert_array_equal(split.x[row], other.x[i])
+                assert split.y[row] == other.y[i]
+
+
 def test_cifar10_planes_become_channels(official):
     planes = write_batch(official / "test_batch.bin", n=20, seed=2)
     x = load(official).test.x
@@ -95,6 +111,8 @@ def test_real_cifar10(shared_data):
     assert (made.train.x.min(), made.train.x.max()) == (0.0, 1.0)
     # Natural images are smooth; misread planes are not.
     assert np.abs(np.diff(made.test.x, axis=2)).mean() < 0.06
+    swapped = load(shared_data / "cifar10", swap=True)
+    assert [len(split.y) for split in swapped[2:5]] == [1800, 200, 10_000]
 
 
 def load_folder(root, **fields):
