@@ -1,0 +1,1 @@
+"""What people, and brains, make of images: votes and dissimilarities."""
