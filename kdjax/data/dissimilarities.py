@@ -94,7 +94,7 @@ def category_rdm(y: Integer[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
     return (y[:, None] != y[None, :]).astype(np.float64)
 
 
-def spearman(a: Num[np.ndarray, "n n"], b: Num[np.ndarray, "n n"]) -> float:
+def spearman(a: Num[np.ndarray, "n n"], b: Num[np.ndarray, "m m"]) -> float:
     """Spearman's rank correlation of two RDMs over the pairs that both have.
 
     Ties share their mean rank. nan where one of them does not vary. ValueError: RDMs of
