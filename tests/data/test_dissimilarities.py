@@ -164,7 +164,7 @@ def test_soft_labels_need_a_third_image_of_each_class():
         soft_labels_from(some_rdm(0)[:5, :5], y, 2)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(SEEDS, st.integers(0, 10))
 def test_permuting_the_images_permutes_the_scores(seed, left_out):
     rdm = some_rdm(seed, left_out=left_out)
@@ -176,7 +176,7 @@ def test_permuting_the_images_permutes_the_scores(seed, left_out):
         )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(SEEDS, st.floats(1e-3, 1e3), st.floats(-10, 10), st.floats(0, 2))
 def test_soft_labels_know_no_unit(seed, scale, shift, signal):
     rdm = some_rdm(seed, signal=signal)
@@ -189,7 +189,7 @@ def test_soft_labels_know_no_unit(seed, scale, shift, signal):
         assert (logits.argmax(axis=1) == scores.argmax(axis=1)).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(SEEDS, st.integers(0, 14), st.booleans())
 def test_an_image_does_not_know_its_own_label(seed, image, folded):
     fold = np.arange(15) % 5 if folded else None
