@@ -1,0 +1,1 @@
+"""Functional MRI: BData and NIfTI files, cleaned, written; made-up subjects."""
