@@ -1,10 +1,10 @@
-import sys
 import tracemalloc
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from kdjax.data.fmri import bdata
 from kdjax.data.fmri.bdata import read_bdata
 from kdjax.data.fmri.volumes import check
 from kdjax.data.fmri.writing import write_bdata
@@ -60,6 +60,36 @@ def test_two_sessions_go_on(haxby):
     np.testing.assert_array_equal(two.block, [*one.block, *(one.block + 204)])
     np.testing.assert_array_equal(two.x[1452:], one.x[:, one.rois["ROI_RIGHT"]])
     np.testing.assert_array_equal(two.y, [*one.y, *one.y])
+
+
+@settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    sizes=st.lists(
+        st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_runs_and_blocks_are_successive(subject, tmp_path, sizes):
+    paths = []
+    for k, (runs, blocks, length) in enumerate(sizes):
+        made = subject(runs=runs, blocks=blocks, length=length)
+        made = made._replace(y=np.zeros(len(made.y), np.int32), position=None)
+        paths.append(tmp_path / f"{k}.h5")
+        write_bdata(paths[-1], made)
+    found = read_bdata(paths)
+    lengths = [b * length for r, b, length in sizes for _ in range(r)]
+    np.testing.assert_array_equal(
+        found.run, np.repeat(np.arange(1, len(lengths) + 1), lengths)
+    )
+    lengths = [length for r, b, length in sizes for _ in range(r * b)]
+    np.testing.assert_array_equal(
+        found.block, np.repeat(np.arange(1, len(lengths) + 1), lengths)
+    )
 
 
 def test_sessions_of_other_classes_are_joined(subject, tmp_path):
@@ -317,17 +347,6 @@ def test_wrong_arguments_are_refused(haxby):
         InputError, match=r"slice.h5: roi: expected one of ROI_ALL, .*RI"
     ):
         read_bdata(haxby, roi="ROI_L")
-
-
-def test_without_bdpy_its_absence_is_said(monkeypatch, haxby):
-    monkeypatch.setitem(sys.modules, "bdpy", None)
-    with pytest.raises(InputError, match=r"^BData: expected bdpy, found none: install"):
-        read_bdata(haxby)
-    monkeypatch.setattr(bdata, "NO_BDPY", (3, 0))
-    with pytest.raises(
-        InputError, match=r"bdpy has no release for Python 3.\d+, use 3.1"
-    ):
-        read_bdata(haxby)
 
 
 def test_memory_holds_one_copy_more_at_most(subject, tmp_path):

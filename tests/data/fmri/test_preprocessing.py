@@ -60,7 +60,7 @@ def test_cleaning_is_both():
 
 @settings(max_examples=30, deadline=None)
 @given(
-    lengths=st.lists(st.integers(3, 9), min_size=1, max_size=4),
+    lengths=st.lists(st.integers(5, 11), min_size=1, max_size=4),
     seed=st.integers(0, 99),
     data=st.data(),
 )
