@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdjax.data.fmri import labels
@@ -23,6 +23,7 @@ def test_ids_are_those_of_the_paper_s_files():
 images = st.tuples(st.integers(1, 99_999_999), st.integers(0, 999_999))
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(images, min_size=1))
 def test_ids_are_written_and_read(pairs):
     label = np.array([f"n{w:08d}" for w, _ in pairs])

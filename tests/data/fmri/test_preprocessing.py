@@ -58,7 +58,7 @@ def test_cleaning_is_both():
         np.testing.assert_allclose(clean(x, run, order=order), expected, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     lengths=st.lists(st.integers(5, 11), min_size=1, max_size=4),
     seed=st.integers(0, 99),
@@ -181,7 +181,7 @@ def test_scaling_is_of_the_volumes_it_was_fitted_on():
         apply_scaling(scaling, x[:, :4])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 999), classes=st.integers(2, 5))
 def test_f_is_scipy_s(seed, classes):
     from scipy.stats import f_oneway
