@@ -22,6 +22,7 @@ from kdjax.data.dataset import (
 from kdjax.data.ecg.mitbih import mitbih
 from kdjax.data.ecg.records import read_beats
 from kdjax.data.ecg.synthetic import synthetic_ecg
+from kdjax.data.fmri.dataset import bdata
 from kdjax.data.images import cifar10, image_folder
 from kdjax.data.mocap import mocap
 from kdjax.data.stream import ImageFiles, read_ahead
@@ -33,6 +34,7 @@ from kdjax.errors import InputError, call, look_up_or_import
 # By name: the loader, or "module:loader".
 LOADERS: dict[str, Callable[..., Dataset] | str] = {
     "arrays": arrays,
+    "bdata": bdata,
     "cifar10": cifar10,
     "digits": digits,
     "image_folder": image_folder,
@@ -52,6 +54,7 @@ __all__ = [
     "ImageFiles",
     "arrays",
     "as_float",
+    "bdata",
     "cifar10",
     "digits",
     "epoch_order",

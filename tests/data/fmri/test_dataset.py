@@ -1,0 +1,82 @@
+"""A subject's blocks as a dataset: whole runs in each split, each cleaned by itself."""
+
+import numpy as np
+import pytest
+
+from kdjax import data
+from kdjax.data.fmri import preprocessing
+from kdjax.data.fmri.bdata import read_bdata
+from kdjax.errors import InputError
+
+pytest.importorskip("bdpy", reason="no release for this Python")
+
+
+@pytest.fixture
+def haxby(shared_data):
+    return str(shared_data / "haxby" / "haxby2001_sub001_slice.h5")
+
+
+def load(path, seed=0, **fields):
+    return data.load("bdata", seed=seed, paths=path, **{"test": (11, 12)} | fields)
+
+
+def test_blocks_of_whole_runs(haxby):
+    found = load(haxby, validation=2)
+    sizes = [len(s.y) for s in (found.train, found.validation, found.test)]
+    assert sizes == [64, 16, 16]
+    assert len(found.classes) == 8
+    assert set(found.test.group) == {11, 12}
+    assert found.test.key[0] == "haxby2001_sub001_slice/run_11/block_172"
+    for split in (found.train, found.validation, found.test):
+        for run in set(split.group):
+            assert sorted(split.y[split.group == run]) == list(range(8))
+    others = [set(load(haxby, seed=s, validation=2).validation.group) for s in (1, 2)]
+    assert len({frozenset(s) for s in others}) == 2
+
+
+def test_rows_are_means_of_cleaned_volumes(haxby):
+    volumes = read_bdata(haxby, roi="ROI_LEFT")
+    cleaned = preprocessing.clean(volumes.x, volumes.run, order=2)
+    found = load(haxby, roi="ROI_LEFT", order=2, lag=3, series=True)
+    assert found.test.x.shape == (16, 227, 1)
+    block = int(found.test.key[5][-3:])
+    rows = np.flatnonzero(volumes.block == block) + 3
+    np.testing.assert_allclose(
+        found.test.x[5, :, 0], cleaned[rows].mean(axis=0), atol=1e-5
+    )
+
+
+def test_a_test_run_does_not_change_the_others(haxby, tmp_path):
+    """Cleaning is run by run: what another run holds is no matter."""
+    from kdjax.data.fmri.writing import write_bdata
+
+    volumes = read_bdata(haxby)
+    changed = volumes._replace(x=volumes.x.copy())
+    changed.x[volumes.run >= 11] *= 3
+    paths = tmp_path / "a" / "s.h5", tmp_path / "b" / "s.h5"
+    for path, each in zip(paths, (volumes, changed), strict=True):
+        write_bdata(path, each)
+    one, other = (load(str(path)) for path in paths)
+    np.testing.assert_array_equal(one.train.x, other.train.x)
+    np.testing.assert_array_equal(one.train.key, other.train.key)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"test": None}, "config.data.test: .*no volumes of DataType test"),
+        ({"test": (13,)}, r"config.data.test: expected runs of 1 to 12, found \[13\]"),
+        ({"test": ()}, r"config.data.test: expected runs of 1 to 12, found \[\]"),
+        ({"validation": 10}, r"config.data.validation: .*in \[1, 9\], found 10"),
+        ({"roi": "ROI_V1"}, "roi: expected one of ROI_ALL, .*found 'ROI_V1'"),
+        ({"lag": -1}, "config.data.lag: expected an integer >= 0, found -1"),
+    ],
+)
+def test_fields_that_do_not_fit_are_named(haxby, fields, message):
+    with pytest.raises(InputError, match=message):
+        load(haxby, **fields)
+
+
+def test_an_absent_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.h5: expected this file, found none"):
+        load(str(tmp_path / "none.h5"))
