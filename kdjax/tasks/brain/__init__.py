@@ -1,0 +1,1 @@
+"""The brain as a teacher: classes decoded from responses to images, run by run."""

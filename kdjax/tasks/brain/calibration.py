@@ -1,0 +1,95 @@
+"""How right decoded probabilities are, and the temperature that makes them so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from kdjax.data.fmri.volumes import NO_CLASS
+from kdjax.errors import InputError
+from kdjax.training.metrics import (
+    add_sums,
+    classification_metrics,
+    classification_sums,
+)
+from kdjax.training.parallel import AXIS
+
+# The temperature's bounds, in units of the centred logits' root mean square. The
+# likelihood of logits that are never wrong rises for ever as it falls.
+LOWEST, HIGHEST = 0.02, 1000.0
+
+
+def temperature(logits: NDArray[Any], y: NDArray[Any]) -> float:
+    """The T above 0 at which softmax(logits / T) makes the labels most likely.
+
+    Args:
+        logits: [n, classes], of volumes that the decoder was not fitted to.
+        y: [n]; rows of label -1 are left out.
+
+    T is from 0.02 to 1000 times the root mean square of the logits less each row's
+    mean: at the lowest if every row is right, at the highest if they say nothing; 1
+    where all logits of a row are equal. The negative log-likelihood is convex in 1/T,
+    so the bounded search finds the one minimum. Guo et al. 2017, "On calibration of
+    modern neural networks". InputError if no row has a class.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
+
+    logits, y = _labelled(logits, y)
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    size = np.sqrt(np.square(centred).mean())
+    if size == 0:
+        return 1.0
+    rows = np.arange(len(y))
+
+    def loss(log_t: float) -> float:
+        scaled = centred / np.exp(log_t)
+        return float(np.mean(logsumexp(scaled, axis=1) - scaled[rows, y]))
+
+    bounds = (np.log(LOWEST * size), np.log(HIGHEST * size))
+    found = minimize_scalar(
+        loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}
+    )
+    return float(np.exp(found.x))
+
+
+def decoding_metrics(logits: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
+    """What `classification_metrics` gives of logits [n, classes], and two numbers more.
+
+    accuracy is the fraction of rows whose largest logit is their class's: chance is
+    1 / classes for balanced classes, which the mean of one-against-rest accuracies is
+    not. `log_likelihood`: the mean log-probability of the true class, minus `loss`.
+    `entropy`: the mean of `-sum_c p_c log p_c`, both in nats. Rows of label -1 are left
+    out; InputError if no row has a class.
+    """
+    from scipy.special import entr, softmax
+
+    logits, y = _labelled(logits, y)
+    one_device = jax.vmap(classification_sums, axis_name=AXIS)
+    sums = one_device(
+        jnp.asarray(logits[None], jnp.float32),
+        jnp.asarray(y[None], jnp.int32),
+        jnp.ones((1, len(y))),
+    )
+    part = {name: (total[0], count[0]) for name, (total, count) in sums.items()}
+    found = classification_metrics(add_sums(None, part))
+    entropy = float(entr(softmax(logits, axis=1)).sum(axis=1).mean())
+    return found | {"log_likelihood": -found["loss"], "entropy": entropy}
+
+
+def _labelled(
+    logits: NDArray[Any], y: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    if logits.ndim != 2 or y.shape != logits.shape[:1]:
+        raise InputError(
+            "logits: expected [n, classes] and labels [n], found shapes "
+            f"{logits.shape} and {y.shape}"
+        )
+    has_class = y != NO_CLASS
+    if not has_class.any():
+        raise InputError("y: expected a class in some row, found none")
+    return logits[has_class].astype(np.float64), y[has_class]
