@@ -31,13 +31,13 @@ from kdjax.tasks.brain.folds import leave_one_run_out
 WHERE = "config.decoder"
 RIDGE_PENALTIES = (1, 10, 100, 1e3, 1e4, 1e5, 1e6)
 
-Volumes: TypeAlias = NDArray[np.float32]
+Responses: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int32]
-Predict: TypeAlias = Callable[[Volumes], NDArray[np.float32]]
+Predict: TypeAlias = Callable[[Responses], NDArray[np.float32]]
 # (x [n, voxels], y [n] from 0 to classes - 1, run [n], classes) -> x [m, voxels] ->
 # logits [m, classes]
-Fit: TypeAlias = Callable[[Volumes, Labels, NDArray[Any], int], Predict]
-Transform: TypeAlias = Callable[[Volumes], Volumes]
+Fit: TypeAlias = Callable[[Responses, Labels, NDArray[Any], int], Predict]
+Transform: TypeAlias = Callable[[Responses], Responses]
 
 
 def build(section: Mapping[str, Any]) -> Fit:
@@ -72,7 +72,7 @@ def ridge(
     tried = checked_penalties(penalties)
     _voxels(voxels)
 
-    def fit(x: Volumes, y: Labels, run: NDArray[Any], classes: int) -> Predict:
+    def fit(x: Responses, y: Labels, run: NDArray[Any], classes: int) -> Predict:
         _check(x, y, classes, voxels)
         targets = np.eye(classes)[y]
         features, transform = _prepared(x, y, voxels)
@@ -110,7 +110,7 @@ def logistic(
     tried = checked_penalties(penalties)
     _voxels(voxels)
 
-    def fit(x: Volumes, y: Labels, run: NDArray[Any], classes: int) -> Predict:
+    def fit(x: Responses, y: Labels, run: NDArray[Any], classes: int) -> Predict:
         _check(x, y, classes, voxels)
         penalty = tried[-1]
         if len(tried) > 1 and len(np.unique(run)) > 1:
@@ -134,9 +134,9 @@ def _logistic(x: NDArray[np.float64], y: Labels, penalty: float) -> Any:
 
 
 def _likelihoods(
-    x: Volumes,
+    x: Responses,
     y: Labels,
-    left_out: Volumes,
+    left_out: Responses,
     truth: Labels,
     penalties: Sequence[float],
 ) -> NDArray[np.float64]:
@@ -176,7 +176,7 @@ def lda(*, shrinkage: float | int | str = "auto", voxels: int | None = None) -> 
         number(shrinkage, low=0, high=1, where=f"{WHERE}.shrinkage")
     _voxels(voxels)
 
-    def fit(x: Volumes, y: Labels, run: NDArray[Any], classes: int) -> Predict:
+    def fit(x: Responses, y: Labels, run: NDArray[Any], classes: int) -> Predict:
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
         _check(x, y, classes, voxels, least=2)
@@ -198,7 +198,7 @@ def class_mean(*, distance: str = "euclidean", voxels: int | None = None) -> Fit
     one_of(distance, ["euclidean", "correlation"], where=f"{WHERE}.distance")
     _voxels(voxels)
 
-    def fit(x: Volumes, y: Labels, run: NDArray[Any], classes: int) -> Predict:
+    def fit(x: Responses, y: Labels, run: NDArray[Any], classes: int) -> Predict:
         _check(x, y, classes, voxels)
         features, transform = _prepared(x, y, voxels)
         means = np.stack(
@@ -208,7 +208,7 @@ def class_mean(*, distance: str = "euclidean", voxels: int | None = None) -> Fit
             unit = _unit(means)
             return lambda x: _single(_unit(transform(x)) @ unit.T)
 
-        def predict(x: Volumes) -> NDArray[np.float32]:
+        def predict(x: Responses) -> NDArray[np.float32]:
             x64 = transform(x).astype(np.float64)
             squares = np.square(means).sum(axis=1) - 2 * x64 @ means.T
             squares += np.square(x64).sum(axis=1, keepdims=True)
@@ -238,13 +238,15 @@ def _scores(model: Any, x: NDArray[Any]) -> NDArray[np.float64]:
     return decision
 
 
-def _prepared(x: Volumes, y: Labels, voxels: int | None) -> tuple[Volumes, Transform]:
+def _prepared(
+    x: Responses, y: Labels, voxels: int | None
+) -> tuple[Responses, Transform]:
     """Training volumes, chosen and scaled, and what does the same to any others."""
     selection = None if voxels is None else fit_selection(x, y, count=voxels)
     chosen = x if selection is None else apply_selection(selection, x)
     scaling = fit_scaling(chosen)
 
-    def transform(x: Volumes) -> Volumes:
+    def transform(x: Responses) -> Responses:
         chosen = x if selection is None else apply_selection(selection, x)
         return apply_scaling(scaling, chosen)
 
@@ -257,8 +259,8 @@ def _groups(run: NDArray[Any]) -> NDArray[Any]:
 
 
 def _inner(
-    x: Volumes, y: Labels, group: NDArray[Any], voxels: int | None
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], Volumes, Volumes]]:
+    x: Responses, y: Labels, group: NDArray[Any], voxels: int | None
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], Responses, Responses]]:
     """(train rows, test rows, their features) with each group left out of all fits."""
     for fold in leave_one_run_out(group):
         features, transform = _prepared(x[fold.train], y[fold.train], voxels)
@@ -280,7 +282,7 @@ def _voxels(voxels: int | None) -> None:
 
 
 def _check(
-    x: Volumes, y: Labels, classes: int, voxels: int | None, *, least: int = 1
+    x: Responses, y: Labels, classes: int, voxels: int | None, *, least: int = 1
 ) -> None:
     if voxels is not None:
         integer(voxels, low=1, high=x.shape[1], where=f"{WHERE}.voxels")

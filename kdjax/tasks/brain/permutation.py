@@ -15,7 +15,7 @@ from kdjax.tasks.brain import ridge
 from kdjax.tasks.brain.decoders import (
     RIDGE_PENALTIES,
     Labels,
-    Volumes,
+    Responses,
     checked_penalties,
 )
 from kdjax.tasks.brain.folds import check_folds, check_rows, leave_one_run_out
@@ -32,7 +32,7 @@ class PermutationTest(NamedTuple):
 
 
 def permutation_test(
-    x: Volumes,
+    x: Responses,
     y: Labels,
     run: NDArray[Any],
     *,
@@ -84,7 +84,7 @@ def permuted(y: Labels, run: NDArray[Any], *, count: int, seed: int) -> Labels:
 
 
 def _right(
-    x: Volumes,
+    x: Responses,
     labels: Labels,
     run: NDArray[Any],
     classes: int,
@@ -97,11 +97,12 @@ def _right(
     for fold in leave_one_run_out(run):
         scaling = fit_scaling(x[fold.train])
         fitted = ridge.spectrum(apply_scaling(scaling, x[fold.train]))
-        test = ridge.hat(fitted, apply_scaling(scaling, x[fold.test]), penalties)
-        test, inner = test.astype(np.float32), None
+        scaled = apply_scaling(scaling, x[fold.test])
+        test = ridge.hat(fitted, scaled, penalties).astype(np.float32)
+        inner = None
         if len(penalties) > 1:
-            inner = ridge.held_out_hat(fitted, run[fold.train], penalties)
-            inner = inner.astype(np.float32)
+            held_out = ridge.held_out_hat(fitted, run[fold.train], penalties)
+            inner = held_out.astype(np.float32)
         for first in range(0, columns, together):
             part = labels[:, first : first + together]
             train = part[fold.train]

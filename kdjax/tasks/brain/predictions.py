@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kdjax.checks import integer
 from kdjax.data.fmri.volumes import NO_CLASS
 from kdjax.tasks.brain.calibration import temperature
-from kdjax.tasks.brain.decoders import Fit, Labels, Predict, Volumes
+from kdjax.tasks.brain.decoders import Fit, Labels, Predict, Responses
 from kdjax.tasks.brain.folds import (
     Fold,
     check_folds,
@@ -48,13 +48,13 @@ class Decoder(NamedTuple):
     predict: Predict
     temperature: float
 
-    def logits(self, x: Volumes) -> NDArray[np.float32]:
+    def logits(self, x: Responses) -> NDArray[np.float32]:
         """The calibrated logits, divided by the temperature."""
         return self.predict(x) / np.float32(self.temperature)
 
 
 def calibrated(
-    x: Volumes,
+    x: Responses,
     y: Labels,
     run: NDArray[Any],
     *,
@@ -90,7 +90,7 @@ def calibrated(
 
 
 def out_of_fold(
-    x: Volumes,
+    x: Responses,
     y: Labels,
     run: NDArray[Any],
     *,
@@ -138,7 +138,7 @@ def out_of_fold(
 
 
 def in_sample(
-    x: Volumes, y: Labels, run: NDArray[Any], *, fit: Fit, classes: int
+    x: Responses, y: Labels, run: NDArray[Any], *, fit: Fit, classes: int
 ) -> Predictions:
     """Logits of the very volumes that the decoder was fitted to, with no temperature.
 

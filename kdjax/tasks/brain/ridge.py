@@ -40,7 +40,9 @@ def spectrum(x: NDArray[Any]) -> Spectrum:
     x -= mean
     dual = x.shape[1] > x.shape[0]
     squares, vectors = np.linalg.eigh(x @ x.T if dual else x.T @ x)
-    kept = squares > max(x.shape) * np.finfo(np.float64).eps * squares[-1]
+    eps = np.finfo(np.float64).eps
+    largest = max(squares[-1], eps * len(x) * (mean @ mean))
+    kept = squares > max(x.shape) * eps * largest
     squares, vectors = squares[kept], vectors[:, kept]
     if dual:
         singular = np.sqrt(squares)
@@ -101,8 +103,7 @@ def best(values: NDArray[Any]) -> NDArray[np.intp]:
     Penalties are in rising order.
     """
     last = len(values) - 1
-    place: NDArray[np.intp] = last - np.argmax(values[::-1], axis=0)
-    return place
+    return np.asarray(last - np.argmax(values[::-1], axis=0))
 
 
 def _hat(fitted: Spectrum, along: Matrix, penalties: Sequence[float]) -> Matrix:
