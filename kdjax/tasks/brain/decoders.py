@@ -105,7 +105,8 @@ def logistic(
     the penalty has the best log-likelihood over the training runs, each left out in
     turn: as many fits as runs times penalties. Ties go to the largest, and so does a
     single run. Solved along the volumes' principal axes, which changes nothing: |w| is
-    the same in any orthonormal axes. Logits are the log-odds.
+    the same in any orthonormal axes. Logits are the log-odds; two classes have one
+    weight vector between them.
     """
     tried = checked_penalties(penalties)
     _voxels(voxels)

@@ -24,6 +24,6 @@ def _responses(
     return x.astype(np.float32), y, run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def responses():
     return _responses

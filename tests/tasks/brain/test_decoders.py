@@ -65,13 +65,11 @@ def test_signal_is_decoded_and_noise_is_not(section, voxels, responses):
     seed=st.integers(0, 99),
 )
 def test_names_of_runs_order_of_rows_and_units_say_nothing(
-    section, voxels, classes, seed
+    section, voxels, classes, seed, responses
 ):
-    from tests.tasks.brain.conftest import _responses
-
-    x, y, run = _responses(seed=seed, classes=classes, voxels=9)
+    x, y, run = responses(seed=seed, classes=classes, voxels=9)
     fit = decoders.build(section | {"voxels": voxels})
-    new = _responses(seed=seed + 1, classes=classes, voxels=9)[0]
+    new = responses(seed=seed + 1, classes=classes, voxels=9)[0]
     expected = relative(fit(x, y, run, classes)(new))
     rng = np.random.default_rng(seed)
     rows, names = rng.permutation(len(x)), rng.permutation(20)
