@@ -49,7 +49,7 @@ def test_labels_are_permuted_within_their_runs(responses):
 def test_p_is_uniform_where_there_is_nothing_to_find(responses):
     """Runs of other levels, noise and mixes of classes, which permutations keep."""
     p = []
-    for seed in range(150):
+    for seed in range(100):
         x, y, run = responses(seed=seed, runs=3, signal=0, voxels=6)
         x = x + 3 * run[:, None] * np.random.default_rng(seed).normal(size=(1, 6))
         found = permutation_test(

@@ -72,7 +72,7 @@ def test_rows_are_those_of_a_decoder_and_temperature_of_other_runs(responses):
 
 def test_the_temperature_calibrates(responses):
     x, y, run = responses(runs=8, repeats=12, signal=0.3)
-    for section in ({"name": "lda"}, {"name": "ridge"}, {"name": "logistic"}, QUICK):
+    for section in ({"name": "ridge"}, {"name": "logistic"}, QUICK):
         fit = decoders.build(section)
         scores = []
         for calibration in (None, 5):
