@@ -12,6 +12,7 @@ NAMES = (
     "contrastive",
     "anomaly",
     "cognitive",
+    "brain",
 )
 
 SYSTEMS: dict[str, System] = {

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kdjax.checks import integer
 from kdjax.data.fmri.volumes import NO_CLASS
+from kdjax.data.soft_labels import IN_SAMPLE
 from kdjax.tasks.brain.calibration import temperature
 from kdjax.tasks.brain.decoders import Fit, Labels, Predict, Responses
 from kdjax.tasks.brain.folds import (
@@ -24,7 +25,6 @@ from kdjax.tasks.brain.folds import (
     leave_one_run_out,
 )
 
-IN_SAMPLE = -1  # the fold of a row that its decoder was fitted to
 CALIBRATION_FOLDS = 5
 
 

@@ -1,0 +1,222 @@
+"""The task of the decoders: classes read from responses by what was not fitted to them.
+
+A decoder has no training loop: every row's logits are computed once, on the host, and
+are the stage's parameters, so that a stage that reads its soft labels knows which.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from kdjax import files
+from kdjax.checks import integer, one_of
+from kdjax.data.dataset import SPLITS, Dataset
+from kdjax.data.soft_labels import FILE, write_rows
+from kdjax.errors import InputError
+from kdjax.stages import batches
+from kdjax.tasks.brain import decoders, predictions
+from kdjax.tasks.brain.permutation import permutation_test
+from kdjax.training.metrics import (
+    CLASSIFICATION,
+    Metric,
+    Sums,
+    by_name,
+    classification_metrics,
+    classification_sums,
+)
+from kdjax.training.parallel import AXIS
+from kdjax.training.state import TrainState
+from kdjax.training.task import Source, Task, Training
+
+Tree = Any
+OUT_OF_FOLD, IN_SAMPLE = PROTOCOLS = ("leave_one_run_out", "in_sample")
+DECODER, PERMUTATIONS = "decoder.json", "permutations.json"
+METRICS = CLASSIFICATION | by_name(Metric("entropy", "entropy (nats)", False))
+ARTEFACTS = {
+    DECODER: "the protocol, and each fold's temperature",
+    PERMUTATIONS: "accuracy beside that of permuted labels, and its p",
+}
+
+
+class Rows(NamedTuple):
+    """All examples of a dataset, whichever split they are in."""
+
+    x: np.ndarray
+    y: np.ndarray
+    run: np.ndarray
+    key: np.ndarray
+    split: np.ndarray
+
+
+def make(
+    *,
+    data: Mapping[str, Any],
+    decoder: Mapping[str, Any],
+    training: Training,
+    seed: int,
+    protocol: str = OUT_OF_FOLD,
+    calibration: int = predictions.CALIBRATION_FOLDS,
+    permutations: int = 0,
+) -> Task:
+    """The task of one stage; nothing is fitted here.
+
+    Args:
+      data: fields of kdjax.data.load, of examples [voxels] whose groups are runs. All
+        of its examples are decoded, whatever their split.
+      decoder: {"name": a key of decoders.DECODERS, **its fields}.
+      training: `epochs` must be 0.
+      protocol: "leave_one_run_out": each row by a decoder, and a temperature, that saw
+        nothing of its run. "in_sample": by one that was fitted to it, as published
+        studies have done: it says nothing about decoding, and its soft labels teach
+        only a stage that asks for them.
+      calibration: folds of runs that a temperature is fitted on.
+      permutations: of the labels within runs, for the p of the ridge's accuracy.
+
+    Raises InputError on anything in the config or the data that does not fit.
+    """
+    dataset = batches.load(data, seed)
+    one_of(protocol, PROTOCOLS, where="config.protocol")
+    integer(calibration, low=2, where="config.calibration")
+    integer(permutations, low=0, where="config.permutations")
+    fit = decoders.build(decoder)
+    if permutations and (decoder["name"] != "ridge" or decoder.get("voxels")):
+        raise InputError(
+            "config.permutations: expected 0, for the permutation test is that of the "
+            f"ridge without a choice of voxels; found {permutations}"
+        )
+    if training.epochs:
+        raise InputError(
+            "config.training.epochs: expected 0, for a decoder is not trained; found "
+            f"{training.epochs}"
+        )
+    if dataset.train.x.ndim != 2:
+        raise InputError(
+            "config.data: expected examples [voxels], found "
+            f"{list(dataset.train.x.shape[1:])}"
+        )
+    rows = _rows(dataset)
+    classes = len(dataset.classes)
+
+    @functools.cache
+    def solve() -> predictions.Predictions:
+        if protocol == IN_SAMPLE:
+            return predictions.in_sample(*rows[:3], fit=fit, classes=classes)
+        return predictions.out_of_fold(
+            *rows[:3], fit=fit, classes=classes, calibration=calibration, seed=seed
+        )
+
+    sources, _ = batches.inputs(dataset, seed)
+    whole = _all(sources, len(rows.y))
+    return Task(
+        init=functools.partial(_init, solve),
+        step=_untrained,
+        evaluate=_evaluate,
+        summarize=_summarize,
+        metrics=METRICS,
+        data=whole,
+        constants=lambda: {"y": rows.y},
+        finish=functools.partial(
+            _finish, rows, dataset.classes, protocol, solve, permutations, decoder, seed
+        ),
+        about=batches.about(dataset, whole) | {"protocol": protocol},
+    )
+
+
+def _rows(dataset: Dataset) -> Rows:
+    parts = [getattr(dataset, name) for name in SPLITS]
+    return Rows(
+        x=np.concatenate([part.x for part in parts]),
+        y=np.concatenate([part.y for part in parts]),
+        run=np.concatenate([part.group for part in parts]),
+        key=np.concatenate([part.key for part in parts]),
+        split=np.repeat(SPLITS, [len(part.y) for part in parts]),
+    )
+
+
+def _all(sources: Mapping[str, Source], size: int) -> dict[str, Source]:
+    """Every split's batches are those of all rows: each is predicted out of fold."""
+
+    def every(batch_size: int, *, epoch: int | None) -> Any:
+        for name in SPLITS:
+            yield from sources[name].batches(batch_size, epoch=epoch)
+
+    return dict.fromkeys(SPLITS, Source(size, every))
+
+
+def _init(solve: Any, rng: Array) -> TrainState:
+    del rng
+    step = jnp.zeros((), jnp.int32)
+    # there is no optimiser, and a checkpoint cannot hold nothing
+    return TrainState(step, {"logits": jnp.asarray(solve().logits)}, {}, {"none": step})
+
+
+def _untrained(*_: Any) -> Any:
+    raise AssertionError("a decoder has no step: its epochs are 0")
+
+
+def _evaluate(model: Tree, batch: Tree, constants: Tree) -> Sums:
+    logits = model["params"]["logits"][batch["index"]]
+    labels, mask = constants["y"][batch["index"]], batch["mask"]
+    log_p = jax.nn.log_softmax(logits)
+    entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
+    sums = {"entropy": (jnp.sum(entropy * mask), jnp.sum(mask))}
+    return classification_sums(logits, labels, mask) | lax.psum(sums, AXIS)
+
+
+def _summarize(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    entropy = float(total["entropy"][0] / total["entropy"][1])
+    return classification_metrics(total) | {"entropy": entropy}
+
+
+def _finish(
+    rows: Rows,
+    classes: tuple[str, ...],
+    protocol: str,
+    solve: Any,
+    permutations: int,
+    decoder: Mapping[str, Any],
+    seed: int,
+    reached: Mapping[str, Tree],
+    folder: Path,
+) -> None:
+    del reached
+    found = solve()
+    write_rows(
+        folder / FILE,
+        key=rows.key,
+        label=rows.y,
+        split=rows.split,
+        fold=found.fold,
+        logits=found.logits,
+        header={"stage": folder.name, "seed": seed, "protocol": protocol},
+    )
+    said = {"protocol": protocol, "temperatures": found.temperatures.tolist()}
+    files.write_json(folder / DECODER, said)
+    if permutations:
+        tried = {k: v for k, v in decoder.items() if k == "penalties"}
+        test = permutation_test(
+            *rows[:3],
+            classes=len(classes),
+            permutations=permutations,
+            seed=seed,
+            **tried,
+        )
+        files.write_json(
+            folder / PERMUTATIONS,
+            {
+                "accuracy": test.accuracy,
+                "p": test.p,
+                "permutations": permutations,
+                "null_mean": float(np.mean(test.null)),
+                "null_max": float(np.max(test.null)),
+            },
+        )

@@ -1,0 +1,81 @@
+"""The report's part on decoders: beside chance, and what may not be believed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kdjax import files
+from kdjax.report.runs import Experiment, Run, scores, stage_runs, stages_with
+from kdjax.report.tables import spread, table
+from kdjax.tasks.brain.decode import IN_SAMPLE, METRICS, PERMUTATIONS
+
+HEAD = (
+    "stage",
+    "accuracy (%)",
+    "chance (%)",
+    "cross-entropy",
+    "ECE (%)",
+    "entropy (nats)",
+    "uniform",
+    "p",
+)
+
+
+def decoding_section(experiment: Experiment) -> str:
+    """A table of the decoders beside chance, '' where there are none."""
+    stages = stages_with(experiment, "entropy")
+    if not stages:
+        return ""
+    checkpoint = experiment.settings.checkpoint
+    lines = [
+        "## Decoding",
+        "",
+        "Every response decoded by what saw nothing of its run, temperature included;"
+        " mean over seeds ± half the 95 % interval (a seed draws the temperature's"
+        " folds, so accuracy hardly differs). Chance: the share of the largest class."
+        " Uniform: the entropy of a decoder that knows nothing. p: how often labels"
+        " permuted within their runs are decoded as well, of the permutations in"
+        " brackets, the largest over seeds; - where none were asked for.",
+        "",
+    ]
+    rows = []
+    for stage in stages:
+        runs = stage_runs(experiment, stage)
+        cells = [
+            spread(
+                scores(experiment, stage, metric=name).values(),
+                scale=METRICS[name].scale,
+                form=METRICS[name].form,
+            )
+            for name in ("accuracy", "loss", "ece", "entropy")
+        ]
+        counts = np.sum(runs[0].metric("confusion", checkpoint=checkpoint), axis=1)
+        chance = f"{100 * counts.max() / counts.sum():.1f}"
+        uniform = f"{np.log(len(counts)):.3f}"
+        accuracy, *others = cells
+        rows.append([stage, accuracy, chance, *others, uniform, _p(runs)])
+    lines += [table(HEAD, rows)]
+    seen = [
+        stage
+        for stage in stages
+        if stage_runs(experiment, stage)[0].record.get("protocol") == IN_SAMPLE
+    ]
+    lines += [""] + [
+        f"> **In-sample**: `{stage}` was fitted to the very responses that it decodes:"
+        " its accuracy says how well it remembers them, and would be as high for labels"
+        " at random."
+        for stage in seen
+    ]
+    return "\n".join(lines).rstrip()
+
+
+def _p(runs: list[Run]) -> str:
+    paths = [run.file(PERMUTATIONS) for run in runs]
+    tests = [files.read_json(path) for path in paths if path.exists()]
+    if not tests:
+        return "-"
+    worst = max(tests, key=lambda test: test["p"])
+    return f"{worst['p']:.3g} ({worst['permutations']:,})"
+
+
+SECTIONS = (decoding_section,)
