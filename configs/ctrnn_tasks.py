@@ -3,8 +3,9 @@
     bash launch/local.sh configs/ctrnn_tasks.py
     bash launch/local.sh configs/ctrnn_tasks.py:smoke
 
-The answer weighs five times as much as what is before it: else two of the tasks (mante,
-match_to_sample) stay at chance in these 2,000 steps, as they do with saturating units.
+The answer weighs five times as much as what is before it. With equal weights, units that
+saturate (retanh) and half the learning rate, mante and match_to_sample stayed at chance in
+as many steps; parametric_working_memory still compares no more than its second stimulus.
 What came out: configs/README.md.
 """
 
