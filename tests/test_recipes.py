@@ -37,6 +37,14 @@ STAGES = {
             "optimizer": SGD,
         }
     },
+    "brain": {
+        "class_mean": {
+            "task": "decode",
+            "data": WAVES,
+            "decoder": {"name": "class_mean"},
+            "training": {"epochs": 0},
+        }
+    },
     "cognitive": {
         "go_nogo": {
             "task": "cognitive",
@@ -131,7 +139,7 @@ def test_the_recipes_work_as_they_stand(tmp_path):
     for name, code in BLOCKS:
         path = folder / name
         if path.exists():  # the picture, which goes into a report
-            insert(path, "\n\nFILE = ", f"\n{code}")
+            insert(path, "\n\nARTEFACTS = ", f"\n{code}")
             text = path.read_text()
             listed = "FIGURES = (soft_label_maps,"
             assert text.count(listed) == 1

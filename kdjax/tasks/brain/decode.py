@@ -19,7 +19,7 @@ from jaxtyping import Array
 
 from kdjax import files
 from kdjax.checks import integer, one_of
-from kdjax.data.dataset import SPLITS, Dataset
+from kdjax.data.dataset import SPLITS, Dataset, as_float
 from kdjax.data.soft_labels import FILE, write_rows
 from kdjax.errors import InputError
 from kdjax.stages import batches
@@ -70,8 +70,8 @@ def make(
     """The task of one stage; nothing is fitted here.
 
     Args:
-      data: fields of kdjax.data.load, of examples [voxels] whose groups are runs. All
-        of its examples are decoded, whatever their split.
+      data: fields of kdjax.data.load, whose groups are runs. All of its examples are
+        decoded, whatever their split, each as the vector of its numbers.
       decoder: {"name": a key of decoders.DECODERS, **its fields}.
       training: `epochs` must be 0.
       protocol: "leave_one_run_out": each row by a decoder, and a temperature, that saw
@@ -97,11 +97,6 @@ def make(
         raise InputError(
             "config.training.epochs: expected 0, for a decoder is not trained; found "
             f"{training.epochs}"
-        )
-    if dataset.train.x.ndim != 2:
-        raise InputError(
-            "config.data: expected examples [voxels], found "
-            f"{list(dataset.train.x.shape[1:])}"
         )
     rows = _rows(dataset)
     classes = len(dataset.classes)
@@ -134,7 +129,7 @@ def make(
 def _rows(dataset: Dataset) -> Rows:
     parts = [getattr(dataset, name) for name in SPLITS]
     return Rows(
-        x=np.concatenate([part.x for part in parts]),
+        x=np.concatenate([as_float(p.x).reshape(len(p.y), -1) for p in parts]),
         y=np.concatenate([part.y for part in parts]),
         run=np.concatenate([part.group for part in parts]),
         key=np.concatenate([part.key for part in parts]),

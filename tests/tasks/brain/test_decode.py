@@ -129,9 +129,3 @@ def test_in_sample_soft_labels_are_refused(run):
 def test_fields_that_do_not_fit_are_named(fields, changes, message):
     with pytest.raises(InputError, match=message):
         make(fields, **changes)
-
-
-def test_examples_that_are_no_responses_are_refused():
-    images = {"name": "synthetic_wearable", "samples": 16, "windows": 12}
-    with pytest.raises(InputError, match=r"expected examples \[voxels\], found \[16"):
-        make(images)
