@@ -3,10 +3,10 @@
     bash launch/local.sh configs/ctrnn_tasks.py
     bash launch/local.sh configs/ctrnn_tasks.py:smoke
 
-The answer weighs five times as much as what is before it. With equal weights, units that
-saturate (retanh) and half the learning rate, mante and match_to_sample stayed at chance in
-as many steps; parametric_working_memory still compares no more than its second stimulus.
-What came out: configs/README.md.
+The answer weighs five times as much as what is before it. With equal weights, units
+that saturate (retanh) and half the learning rate, mante and match_to_sample stayed at
+chance in as many steps; parametric_working_memory still compares no more than its
+second stimulus. What came out: configs/README.md.
 """
 
 from ml_collections import ConfigDict

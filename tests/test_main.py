@@ -71,7 +71,8 @@ def test_soft_labels_are_keyed_logits(finished):
     with np.load(finished[0] / "seed_0" / "teacher" / "soft_labels.npz") as file:
         assert len(set(file["key"])) == len(file["key"]) == len(file["logits"])
         assert set(file["split"]) == {"train", "validation", "test"}
-        assert json.loads(str(file["header"]))["in_sample"] == ["train"]
+        assert json.loads(str(file["header"]))["stage"] == "teacher"
+        np.testing.assert_array_equal(file["fold"] == -1, file["split"] == "train")
         test = file["split"] == "test"
         hits = file["logits"][test].argmax(1) == file["label"][test]
     found, _ = results(finished[0])["teacher"]

@@ -85,7 +85,10 @@ def trajectories(experiment: Experiment, known: Sequence[Paths], path: Path) -> 
     for block, one in zip(blocks, known, strict=True):
         _stage_paths(block, one, named=len(known) > 1)
     figure.legend(
-        handles=_handles(known), loc="outside lower center", ncols=3, frameon=False
+        handles=_handles(known),
+        loc="outside lower center",
+        ncols=3 if columns > 1 else 2,  # of a single panel's width three are cut off
+        frameon=False,
     )
     runs = [one.run for one in known]
     drawing.single_runs_title(figure, "Trajectories", experiment, runs)
