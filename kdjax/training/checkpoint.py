@@ -69,8 +69,7 @@ class Checkpoints:
             self._save("best", progress.best_step, progress, {"model": model})
 
     def save_last(self, state: TrainState, progress: Progress) -> None:
-        trees = {"model": model_of(state), "optimizer": state.opt_state}
-        self._save("last", progress.step, progress, trees)
+        self._save("last", progress.step, progress, _trees(state))
 
     def _save(
         self, kind: str, step: int, progress: Progress, trees: Mapping[str, Tree]
@@ -94,8 +93,7 @@ class Checkpoints:
         if at_most is not None:
             self._drop_after(Progress(step=at_most, best_step=at_most))
         for step in sorted(self._managers["last"].all_steps(), reverse=True):
-            trees = {"model": model_of(template), "optimizer": template.opt_state}
-            found = self._read_or_set_aside("last", step, trees)
+            found = self._read_or_set_aside("last", step, _trees(template))
             if found is None:
                 continue
             read, meta = found
@@ -108,7 +106,7 @@ class Checkpoints:
             self._drop_after(progress)
             state = TrainState(
                 step=jnp.int32(progress.step),
-                opt_state=read["optimizer"],
+                opt_state=read.get("optimizer", template.opt_state),
                 **read["model"],
             )
             return state, progress, best[0]["model"]
@@ -141,6 +139,12 @@ class Checkpoints:
                 folder.rename(aside)
             self._managers[kind].reload()
             return None
+
+
+def _trees(state: TrainState) -> dict[str, Tree]:
+    """What `last` holds: no optimiser where it keeps nothing, which orbax refuses."""
+    trees = {"model": model_of(state), "optimizer": state.opt_state}
+    return {name: tree for name, tree in trees.items() if jax.tree.leaves(tree)}
 
 
 class DamagedCheckpoint(RuntimeError):

@@ -41,6 +41,16 @@ def create_state(
     )
 
 
+def untrained_state(params: Tree) -> TrainState:
+    """The state of a task without steps: what was fitted, and no optimiser."""
+    return TrainState(jnp.zeros((), jnp.int32), params, {}, optax.EmptyState())
+
+
+def no_step(*_: Any) -> Any:
+    """The step of a task that `Training.check_untrained` lets through."""
+    raise AssertionError("there is no step: the epochs are 0")
+
+
 LossFn = Callable[..., tuple[Float[Array, ""], tuple[Tree, Metrics]]]
 
 

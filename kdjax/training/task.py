@@ -131,6 +131,14 @@ class Training:
             )
         return examples // self.batch_size
 
+    def check_untrained(self, what: str) -> None:
+        """InputError unless there are no epochs, for `what` is not trained."""
+        if self.epochs:
+            raise InputError(
+                f"config.training.epochs: expected 0, for {what} is not trained; "
+                f"found {self.epochs}"
+            )
+
     def check_metric(self, metrics: Mapping[str, Metric]) -> Metric:
         """The metric that chooses `best`; InputError if it is not one of these."""
         metric: Metric = lookup(self.select, metrics, where="config.training.select")

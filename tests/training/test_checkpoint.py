@@ -7,7 +7,7 @@ import pytest
 from kdjax.errors import InputError
 from kdjax.training import checkpoint
 from kdjax.training.checkpoint import Checkpoints, Progress, load_model, model_of
-from kdjax.training.state import TrainState
+from kdjax.training.state import TrainState, untrained_state
 
 
 def state(value):
@@ -53,6 +53,21 @@ def damage(folder):
     """Cuts the largest data file under a folder in half."""
     largest = max(folder.rglob("d/*"), key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def test_a_state_without_an_optimiser_is_kept(tmp_path):
+    """Orbax refuses to write an item that holds nothing."""
+    fitted = untrained_state({"logits": jnp.ones((2, 3))})
+    for _ in range(2):
+        checkpoints = Checkpoints(tmp_path)
+        found = checkpoints.resume(fitted)
+        if found is None:
+            checkpoints.save_best(model_of(fitted), progress(0, 0))
+            checkpoints.save_last(fitted, progress(0, 0))
+        checkpoints.close()
+    assert found is not None
+    np.testing.assert_array_equal(found[0].params["logits"], np.ones((2, 3)))
+    assert found[0].opt_state == fitted.opt_state
 
 
 def test_nothing_to_resume(tmp_path):

@@ -11,19 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array
 
 from kdjax import files
 from kdjax.data.dataset import SPLITS, Dataset, as_float
-from kdjax.errors import InputError, call, lookup, split_name
+from kdjax.errors import call, lookup, split_name
 from kdjax.stages import networks, representations
 from kdjax.tasks.anomaly import metrics, scoring
 from kdjax.tasks.anomaly.detectors import DETECTORS, Detector, Fitted
 from kdjax.tasks.anomaly.metrics import NORMAL
-from kdjax.training.state import TrainState
+from kdjax.training.state import no_step, untrained_state
 from kdjax.training.task import Task, Training
 
 Tree = Any
@@ -52,19 +49,15 @@ def make(
     name, fields = split_name(detector, where="config.detector")
     factory = lookup(name, DETECTORS, where="config.detector.name")
     fit: Detector = call(factory, fields, where="config.detector", seed=seed)
-    if training.epochs:
-        raise InputError(
-            "config.training.epochs: expected 0, for a detector is not trained; found "
-            f"{training.epochs}"
-        )
+    training.check_untrained("a detector")
     read = None
     if encoder is not None:
         read = networks.read(encoder, inputs.dataset, where="config.encoder")
     solve = functools.cache(functools.partial(_solve, inputs.dataset, fit, read, seed))
     labels = {"y": _rows(inputs.dataset, "y")}
     return Task(
-        init=_init,
-        step=_untrained,
+        init=lambda rng: untrained_state({}),
+        step=no_step,
         evaluate=lambda model, batch, constants: scoring.sums(
             constants["score"][batch["index"]], batch, constants
         ),
@@ -95,15 +88,6 @@ def _solve(
     held = ~train & (np.arange(len(y)) < len(y) - len(dataset.test.y))
     fitted = fit(x[train & (y == NORMAL)], x[held & (y == NORMAL)])
     return fitted, np.asarray(fitted.score(x), np.float32)
-
-
-def _init(rng: Array) -> TrainState:
-    del rng
-    return TrainState(jnp.zeros((), jnp.int32), {}, {}, optax.identity().init({}))
-
-
-def _untrained(*_: Any) -> Any:
-    raise AssertionError("a detector has no step: its epochs are 0")
 
 
 def _finish(

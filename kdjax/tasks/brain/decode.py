@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
 
 from kdjax import files
 from kdjax.checks import integer, one_of
@@ -34,7 +33,7 @@ from kdjax.training.metrics import (
     classification_sums,
 )
 from kdjax.training.parallel import AXIS
-from kdjax.training.state import TrainState
+from kdjax.training.state import no_step, untrained_state
 from kdjax.training.task import Source, Task, Training
 
 Tree = Any
@@ -93,11 +92,7 @@ def make(
             "config.permutations: expected 0, for the permutation test is that of the "
             f"ridge without a choice of voxels; found {permutations}"
         )
-    if training.epochs:
-        raise InputError(
-            "config.training.epochs: expected 0, for a decoder is not trained; found "
-            f"{training.epochs}"
-        )
+    training.check_untrained("a decoder")
     rows = _rows(dataset)
     classes = len(dataset.classes)
 
@@ -112,8 +107,8 @@ def make(
     sources, _ = batches.inputs(dataset, seed)
     whole = _all(sources, len(rows.y))
     return Task(
-        init=functools.partial(_init, solve),
-        step=_untrained,
+        init=lambda rng: untrained_state({"logits": jnp.asarray(solve().logits)}),
+        step=no_step,
         evaluate=_evaluate,
         summarize=_summarize,
         metrics=METRICS,
@@ -145,17 +140,6 @@ def _all(sources: Mapping[str, Source], size: int) -> dict[str, Source]:
             yield from sources[name].batches(batch_size, epoch=epoch)
 
     return dict.fromkeys(SPLITS, Source(size, every))
-
-
-def _init(solve: Any, rng: Array) -> TrainState:
-    del rng
-    step = jnp.zeros((), jnp.int32)
-    # there is no optimiser, and a checkpoint cannot hold nothing
-    return TrainState(step, {"logits": jnp.asarray(solve().logits)}, {}, {"none": step})
-
-
-def _untrained(*_: Any) -> Any:
-    raise AssertionError("a decoder has no step: its epochs are 0")
 
 
 def _evaluate(model: Tree, batch: Tree, constants: Tree) -> Sums:

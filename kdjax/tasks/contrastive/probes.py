@@ -19,7 +19,6 @@ import optax
 from jaxtyping import Array
 
 from kdjax import losses
-from kdjax.errors import InputError
 from kdjax.stages import batches, networks, representations
 from kdjax.stages.predictor import Predictor, of_stage
 from kdjax.stages.record import Stage
@@ -65,11 +64,8 @@ def make(
     """
     dataset = batches.load(data, seed)
     chosen = readouts.build(probe, dataset.classes)
-    if chosen.module is None and training.epochs:
-        raise InputError(
-            f"config.training.epochs: expected 0, for the probe {probe['name']!r} is "
-            f"not trained; found {training.epochs}"
-        )
+    if chosen.module is None:
+        training.check_untrained(f"the probe {probe['name']!r}")
     frozen = representations.frozen(encoder, model, dataset, seed)
     sources, _ = batches.inputs(
         dataset,
