@@ -240,12 +240,8 @@ def check(dataset: Dataset, *, where: str, one_class: tuple[str, ...] = ()) -> D
                 f"{where}: {split} x: expected {expected} an example, as in train, "
                 f"found {found}"
             )
-    keys, uses = np.unique(np.concatenate([e.key for e in splits]), return_counts=True)
-    if (uses > 1).any():
-        raise InputError(
-            f"{where}: key: expected unique keys, found {str(keys[uses > 1][0])!r} "
-            f"{uses.max()} times"
-        )
+    keys = np.concatenate([examples.key for examples in splits])
+    check_once(keys, "unique keys", where=f"{where}: key")
     for one, other in ((0, 1), (0, 2), (1, 2)):
         shared = np.intersect1d(splits[one].group, splits[other].group)
         if shared.size:
@@ -254,6 +250,16 @@ def check(dataset: Dataset, *, where: str, one_class: tuple[str, ...] = ()) -> D
                 f"{shared[0]} in both {SPLITS[one]} and {SPLITS[other]}"
             )
     return dataset
+
+
+def check_once(key: NDArray[Any], expected: str, *, where: str) -> None:
+    """InputError that names the first key that stands twice or more."""
+    known, uses = np.unique(key, return_counts=True)
+    if (uses > 1).any():
+        raise InputError(
+            f"{where}: expected {expected}, found {str(known[uses > 1][0])!r} "
+            f"{uses.max()} times"
+        )
 
 
 def _check_split(examples: Examples, classes: tuple[str, ...], *, where: str) -> None:

@@ -19,7 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax import files
-from kdjax.data.dataset import UNLABELLED, Examples, as_float, index_batches
+from kdjax.data.dataset import (
+    UNLABELLED,
+    Examples,
+    as_float,
+    check_once,
+    index_batches,
+)
 from kdjax.errors import InputError
 
 FILE = "soft_labels.npz"
@@ -52,7 +58,7 @@ def write_soft_labels(
         for batch in index_batches(len(examples.y), batch_size):
             rows = predict(as_float(examples.x[batch["index"]]))
             logits.append(rows[batch["mask"] > 0])
-    split = np.concatenate([[k] * len(v.y) for k, v in splits.items()])
+    split = np.repeat([*splits], [len(v.y) for v in splits.values()])
     write_rows(
         path,
         key=np.concatenate([examples.key for examples in splits.values()]),
@@ -87,13 +93,12 @@ def write_rows(
 
 
 class Keyed(NamedTuple):
-    """A file's soft labels by key; `header` says what made them."""
+    """Soft labels by key, and the fold of each."""
 
     key: np.ndarray
     label: np.ndarray
     fold: np.ndarray
     logits: np.ndarray
-    header: np.ndarray
 
 
 def read_for(path: Path, examples: Examples, classes: int) -> Keyed:
@@ -103,24 +108,15 @@ def read_for(path: Path, examples: Examples, classes: int) -> Keyed:
     for one of the examples, or another label for it where both have one.
     """
     stored = files.read_arrays(path, Keyed)
-    if stored.logits.shape != (stored.key.size, classes):
-        raise InputError(
-            f"{path}: logits: expected shape {(stored.key.size, classes)}, "
-            f"found {stored.logits.shape}"
-        )
+    _check_shape(path, stored.logits, (stored.key.size, classes))
     if not np.isfinite(stored.logits).all():
         row = int(np.argmin(np.isfinite(stored.logits).all(axis=1)))
         raise InputError(
             f"{path}: logits: expected finite values, found NaN or Inf in "
             f"{str(stored.key[row])!r}"
         )
-    known, uses = np.unique(stored.key, return_counts=True)
-    if (uses > 1).any():
-        raise InputError(
-            f"{path}: key: expected each once, found {str(known[uses > 1][0])!r} "
-            f"{uses.max()} times"
-        )
-    absent = ~np.isin(examples.key, known)
+    check_once(stored.key, "each once", where=f"{path}: key")
+    absent = ~np.isin(examples.key, stored.key)
     if absent.any():
         raise InputError(
             f"{path}: key: expected every example, found none for {absent.sum()} of "
@@ -136,9 +132,7 @@ def read_for(path: Path, examples: Examples, classes: int) -> Keyed:
             f"{path}: label: expected {own[row]} for {str(examples.key[row])!r}, "
             f"found {label[row]}"
         )
-    return Keyed(
-        examples.key, label, stored.fold[rows], stored.logits[rows], stored.header
-    )
+    return Keyed(examples.key, label, stored.fold[rows], stored.logits[rows])
 
 
 def read_soft_labels(path: Path, *, classes: int) -> SoftLabels | None:
@@ -146,9 +140,12 @@ def read_soft_labels(path: Path, *, classes: int) -> SoftLabels | None:
     if not path.exists():
         return None
     labels = files.read_arrays(path, SoftLabels)
-    expected = (labels.label.size, classes)
-    if labels.logits.shape != expected:
-        raise InputError(
-            f"{path}: logits: expected shape {expected}, found {labels.logits.shape}"
-        )
+    _check_shape(path, labels.logits, (labels.label.size, classes))
     return labels
+
+
+def _check_shape(path: Path, logits: np.ndarray, expected: tuple[int, int]) -> None:
+    if logits.shape != expected:
+        raise InputError(
+            f"{path}: logits: expected shape {expected}, found {logits.shape}"
+        )

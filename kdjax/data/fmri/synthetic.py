@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax.checks import integer, number, numbers
+from kdjax.data.dataset import check_once
 from kdjax.data.fmri.volumes import Volumes
 from kdjax.errors import InputError
 
@@ -184,12 +185,7 @@ def _check_images(
             f"{where}labels: expected 0 to {len(classes) - 1}, "
             f"found {labels.min()} to {labels.max()}"
         )
-    known, uses = np.unique(keys, return_counts=True)
-    if (uses > 1).any():
-        raise InputError(
-            f"{where}keys: expected each once, found {str(known[uses > 1][0])!r} "
-            f"{uses.max()} times"
-        )
+    check_once(keys, "each once", where=f"{where}keys")
     for name, count in (("training", (~test).sum()), ("test", test.sum())):
         if count < 3 and (count or name == "training"):
             raise InputError(

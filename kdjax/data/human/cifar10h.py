@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int32, Int64
 
 from kdjax import files
+from kdjax.data.dataset import check_once
 from kdjax.data.images import CIFAR10_CLASSES, CIFAR10_OFFICIAL, read_cifar10
 from kdjax.errors import InputError
 
@@ -94,12 +95,7 @@ def join_votes(
     """
     every = read_votes(folder)
     index = _image_of_key(folder / ROWS_FILE)
-    names, uses = np.unique(key, return_counts=True)
-    if (uses > 1).any():
-        raise InputError(
-            f"key: expected each image once, found {str(names[uses > 1][0])!r} "
-            f"{uses.max()} times"
-        )
+    check_once(key, "each image once", where="key")
     for name in key.tolist():
         if name not in index:
             raise InputError(
