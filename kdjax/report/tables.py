@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from kdjax.report.runs import Run
+from kdjax.report.runs import Experiment, Run, scores
 from kdjax.report.statistics import mean_interval
+from kdjax.training.metrics import Metric
 
 NONE = "-"
 COSTS_SAID = (
@@ -28,6 +29,12 @@ def spread(
     if n == 1:
         return f"{scale * mean:{form}}"
     return f"{scale * mean:{form}} ± {scale * (high - mean):{form}}"
+
+
+def metric_spread(experiment: Experiment, stage: str, metric: Metric) -> str:
+    """The cell of a stage's metric on the test split, as the metric is written."""
+    values = scores(experiment, stage, metric=metric.name).values()
+    return spread(values, scale=metric.scale, form=metric.form)
 
 
 def percent(shares: Iterable[float | int]) -> str:

@@ -7,9 +7,9 @@ are the stage's parameters, so that a stage that reads its soft labels knows whi
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,12 @@ from jax import lax
 
 from kdjax import files
 from kdjax.checks import integer, one_of
-from kdjax.data.dataset import SPLITS, Dataset, as_float
+from kdjax.data.dataset import SPLITS, Examples, as_float, concatenate, index_batches
 from kdjax.data.soft_labels import FILE, write_rows
 from kdjax.errors import InputError
 from kdjax.stages import batches
 from kdjax.tasks.brain import decoders, predictions
-from kdjax.tasks.brain.permutation import permutation_test
+from kdjax.tasks.brain.permutation import PermutationTest, permutation_test
 from kdjax.training.metrics import (
     CLASSIFICATION,
     Metric,
@@ -44,16 +44,6 @@ ARTEFACTS = {
     DECODER: "the protocol, and each fold's temperature",
     PERMUTATIONS: "accuracy beside that of permuted labels, and its p",
 }
-
-
-class Rows(NamedTuple):
-    """All examples of a dataset, whichever split they are in."""
-
-    x: np.ndarray
-    y: np.ndarray
-    run: np.ndarray
-    key: np.ndarray
-    split: np.ndarray
 
 
 def make(
@@ -93,53 +83,51 @@ def make(
             f"ridge without a choice of voxels; found {permutations}"
         )
     training.check_untrained("a decoder")
-    rows = _rows(dataset)
+    splits = batches.splits(dataset)
+    every = _every(splits)
+    responses = as_float(every.x), every.y, every.group
     classes = len(dataset.classes)
 
     @functools.cache
     def solve() -> predictions.Predictions:
         if protocol == IN_SAMPLE:
-            return predictions.in_sample(*rows[:3], fit=fit, classes=classes)
+            return predictions.in_sample(*responses, fit=fit, classes=classes)
         return predictions.out_of_fold(
-            *rows[:3], fit=fit, classes=classes, calibration=calibration, seed=seed
+            *responses, fit=fit, classes=classes, calibration=calibration, seed=seed
         )
 
-    sources, _ = batches.inputs(dataset, seed)
-    whole = _all(sources, len(rows.y))
+    size = len(every.y)
+    rows = Source(size, lambda batch_size, *, epoch: index_batches(size, batch_size))
+    sources = dict.fromkeys(SPLITS, rows)  # each is predicted out of fold
+    test = None
+    if permutations:
+        test = functools.partial(
+            permutation_test,
+            *responses,
+            classes=classes,
+            permutations=permutations,
+            seed=seed,
+            **{name: decoder[name] for name in ("penalties",) if name in decoder},
+        )
     return Task(
         init=lambda rng: untrained_state({"logits": jnp.asarray(solve().logits)}),
         step=no_step,
         evaluate=_evaluate,
         summarize=_summarize,
         metrics=METRICS,
-        data=whole,
-        constants=lambda: {"y": rows.y},
+        data=sources,
+        constants=lambda: {"y": every.y},
         finish=functools.partial(
-            _finish, rows, dataset.classes, protocol, solve, permutations, decoder, seed
+            _finish, every, splits, solve, test, {"seed": seed, "protocol": protocol}
         ),
-        about=batches.about(dataset, whole) | {"protocol": protocol},
+        about=batches.about(dataset, sources) | {"protocol": protocol},
     )
 
 
-def _rows(dataset: Dataset) -> Rows:
-    parts = [getattr(dataset, name) for name in SPLITS]
-    return Rows(
-        x=np.concatenate([as_float(p.x).reshape(len(p.y), -1) for p in parts]),
-        y=np.concatenate([part.y for part in parts]),
-        run=np.concatenate([part.group for part in parts]),
-        key=np.concatenate([part.key for part in parts]),
-        split=np.repeat(SPLITS, [len(part.y) for part in parts]),
-    )
-
-
-def _all(sources: Mapping[str, Source], size: int) -> dict[str, Source]:
-    """Every split's batches are those of all rows: each is predicted out of fold."""
-
-    def every(batch_size: int, *, epoch: int | None) -> Any:
-        for name in SPLITS:
-            yield from sources[name].batches(batch_size, epoch=epoch)
-
-    return dict.fromkeys(SPLITS, Source(size, every))
+def _every(splits: Mapping[str, Examples]) -> Examples:
+    """All examples, whichever split they are in, each a vector."""
+    flat = [e._replace(x=as_float(e.x).reshape(len(e.y), -1)) for e in splits.values()]
+    return concatenate(flat)
 
 
 def _evaluate(model: Tree, batch: Tree, constants: Tree) -> Sums:
@@ -157,13 +145,11 @@ def _summarize(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def _finish(
-    rows: Rows,
-    classes: tuple[str, ...],
-    protocol: str,
-    solve: Any,
-    permutations: int,
-    decoder: Mapping[str, Any],
-    seed: int,
+    every: Examples,
+    splits: Mapping[str, Examples],
+    solve: Callable[[], predictions.Predictions],
+    test: Callable[[], PermutationTest] | None,
+    header: Mapping[str, Any],
     reached: Mapping[str, Tree],
     folder: Path,
 ) -> None:
@@ -171,31 +157,25 @@ def _finish(
     found = solve()
     write_rows(
         folder / FILE,
-        key=rows.key,
-        label=rows.y,
-        split=rows.split,
+        key=every.key,
+        label=every.y,
+        split=np.repeat([*splits], [len(split.y) for split in splits.values()]),
         fold=found.fold,
         logits=found.logits,
-        header={"stage": folder.name, "seed": seed, "protocol": protocol},
+        header={"stage": folder.name, **header},
     )
-    said = {"protocol": protocol, "temperatures": found.temperatures.tolist()}
+    temperatures = found.temperatures.tolist()
+    said = {"protocol": header["protocol"], "temperatures": temperatures}
     files.write_json(folder / DECODER, said)
-    if permutations:
-        tried = {k: v for k, v in decoder.items() if k == "penalties"}
-        test = permutation_test(
-            *rows[:3],
-            classes=len(classes),
-            permutations=permutations,
-            seed=seed,
-            **tried,
-        )
+    if test is not None:
+        tested = test()
         files.write_json(
             folder / PERMUTATIONS,
             {
-                "accuracy": test.accuracy,
-                "p": test.p,
-                "permutations": permutations,
-                "null_mean": float(np.mean(test.null)),
-                "null_max": float(np.max(test.null)),
+                "accuracy": tested.accuracy,
+                "p": tested.p,
+                "permutations": len(tested.null),
+                "null_mean": float(np.mean(tested.null)),
+                "null_max": float(np.max(tested.null)),
             },
         )

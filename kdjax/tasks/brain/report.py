@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kdjax import files
-from kdjax.report.runs import Experiment, Run, scores, stage_runs, stages_with
-from kdjax.report.tables import spread, table
+from kdjax.report.runs import Experiment, Run, stage_runs, stages_with
+from kdjax.report.tables import metric_spread, table
 from kdjax.tasks.brain.decode import IN_SAMPLE, METRICS, PERMUTATIONS
 
 HEAD = (
@@ -41,18 +41,13 @@ def decoding_section(experiment: Experiment) -> str:
     rows = []
     for stage in stages:
         runs = stage_runs(experiment, stage)
-        cells = [
-            spread(
-                scores(experiment, stage, metric=name).values(),
-                scale=METRICS[name].scale,
-                form=METRICS[name].form,
-            )
+        accuracy, *others = [
+            metric_spread(experiment, stage, METRICS[name])
             for name in ("accuracy", "loss", "ece", "entropy")
         ]
         counts = np.sum(runs[0].metric("confusion", checkpoint=checkpoint), axis=1)
         chance = f"{100 * counts.max() / counts.sum():.1f}"
         uniform = f"{np.log(len(counts)):.3f}"
-        accuracy, *others = cells
         rows.append([stage, accuracy, chance, *others, uniform, _p(runs)])
     lines += [table(HEAD, rows)]
     seen = [

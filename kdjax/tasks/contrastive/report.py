@@ -11,11 +11,10 @@ from kdjax.report.runs import (
     Place,
     Run,
     data_names,
-    scores,
     stage_runs,
     stages_with,
 )
-from kdjax.report.tables import COSTS, COSTS_SAID, cost_cells, spread
+from kdjax.report.tables import COSTS, COSTS_SAID, cost_cells, metric_spread
 from kdjax.tasks.contrastive.embeddings import EMBEDDINGS, read_embeddings
 from kdjax.tasks.contrastive.metrics import METRICS
 
@@ -43,14 +42,7 @@ def contrastive_section(experiment: Experiment) -> str:
     ]
     for stage in stages:
         cells = [
-            *(
-                spread(
-                    scores(experiment, stage, metric=metric.name).values(),
-                    scale=metric.scale,
-                    form=metric.form,
-                )
-                for metric in METRICS.values()
-            ),
+            *(metric_spread(experiment, stage, metric) for metric in METRICS.values()),
             *cost_cells(stage_runs(experiment, stage)),
         ]
         lines.append(f"| {stage} | {' | '.join(cells)} |")
