@@ -14,7 +14,7 @@ from kdjax import augment as augmentations
 from kdjax.checks import boolean
 from kdjax.data.dataset import Dataset
 from kdjax.data.soft_labels import FILE, IN_SAMPLE, read_for
-from kdjax.errors import InputError
+from kdjax.errors import InputError, section
 from kdjax.models import Outputs
 from kdjax.stages import networks
 
@@ -44,6 +44,7 @@ def build(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
     those of examples that it learnt from are refused, unless "in_sample" is True.
     Raises InputError on what does not fit.
     """
+    spec = section(spec, where=WHERE)
     if boolean(spec.get("stored", False), where=f"{WHERE}.stored"):
         return _stored(spec, dataset)
     return _network(spec, dataset)
