@@ -23,6 +23,7 @@ from kdjax.data.ecg.mitbih import mitbih
 from kdjax.data.ecg.records import read_beats
 from kdjax.data.ecg.synthetic import synthetic_ecg
 from kdjax.data.fmri.dataset import bdata
+from kdjax.data.human.human92 import human92
 from kdjax.data.images import cifar10, image_folder
 from kdjax.data.mocap import mocap
 from kdjax.data.stream import ImageFiles, read_ahead
@@ -37,6 +38,7 @@ LOADERS: dict[str, Callable[..., Dataset] | str] = {
     "bdata": bdata,
     "cifar10": cifar10,
     "digits": digits,
+    "human92": human92,
     "image_folder": image_folder,
     "mitbih": mitbih,
     "mocap": mocap,
@@ -58,6 +60,7 @@ __all__ = [
     "cifar10",
     "digits",
     "epoch_order",
+    "human92",
     "image_folder",
     "index_batches",
     "load",

@@ -135,6 +135,22 @@ def hold_out_stratified(
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
+def hold_out_fold(
+    y: NDArray[np.int32], *, folds: int, seed: int, where: str
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Holds out one of so many folds, the seed's: the indices of the others, and of it.
+
+    The examples are dealt out to the folds in turn, class by class and in their order,
+    so that the folds are the same for all seeds; held out is `seed % folds`. Seeds 0 to
+    folds - 1 hold out each example once. InputError: fewer examples than folds.
+    """
+    integer(folds, low=2, high=max(2, len(y)), where=where)
+    fold = np.empty(len(y), np.int64)
+    fold[np.argsort(y, kind="stable")] = np.arange(len(y)) % folds
+    held = fold == seed % folds
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
 def draw_per_class(
     y: NDArray[np.int32], *, count: int, seed: int, where: str
 ) -> NDArray[np.intp]:

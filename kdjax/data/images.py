@@ -16,6 +16,7 @@ from kdjax.data.dataset import (
     as_float,
     check,
     concatenate,
+    hold_out_fold,
     hold_out_stratified,
     take,
 )
@@ -44,13 +45,20 @@ PIXELS = ({"name": "divide", "by": 255},)
 
 
 def cifar10(
-    *, root: str, seed: int, validation: float = 0.1, swap: bool = False
+    *,
+    root: str,
+    seed: int,
+    validation: float = 0.1,
+    swap: bool = False,
+    folds: int | None = None,
 ) -> Dataset:
     """CIFAR-10 in its binary layout: 10 classes, [32, 32, 3], RGB in [0, 1].
 
     `root` is the official folder or its parent. Training: those of data_batch_1.bin to
     data_batch_5.bin that are there. Test: test_batch.bin. Validation: that fraction of
-    each class of training, drawn by `seed`. Not standardised.
+    each class of training, drawn by `seed`; or with `folds` one of so many folds, that
+    of the seed, so that seeds 0 to folds - 1 validate on each image once. Not
+    standardised.
 
     `swap` trains on test_batch.bin and tests on data_batch_*.bin, keys unchanged:
     CIFAR-10H has people's votes for the former alone. The name says so.
@@ -65,9 +73,13 @@ def cifar10(
     if boolean(swap, where="config.data.swap"):
         name += ", training and test images swapped"
         recorded, test = test, recorded
-    rest, held = hold_out_stratified(
-        recorded.y, fraction=validation, seed=seed, where="config.data.validation"
-    )
+    if folds is None:
+        rest, held = hold_out_stratified(
+            recorded.y, fraction=validation, seed=seed, where="config.data.validation"
+        )
+    else:
+        where = "config.data.folds"
+        rest, held = hold_out_fold(recorded.y, folds=folds, seed=seed, where=where)
     dataset = Dataset(
         name=name,
         classes=CIFAR10_CLASSES,

@@ -175,6 +175,21 @@ def test_stratified_hold_out_keeps_the_proportions():
     assert not np.array_equal(held, other)
 
 
+def test_folds_hold_out_each_example_once_and_keep_the_proportions():
+    y = np.tile(np.repeat(np.arange(3, dtype=np.int32), [7, 2, 4]), 2)
+    held = [ds.hold_out_fold(y, folds=4, seed=s, where="field")[1] for s in range(4)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(held)), np.arange(26))
+    for seed, own in enumerate(held):
+        counts = np.bincount(y[own], minlength=3)
+        assert (abs(counts - np.array([14, 4, 8]) / 4) < 1).all()
+        rest, again = ds.hold_out_fold(y, folds=4, seed=seed + 4, where="field")
+        np.testing.assert_array_equal(again, own)
+        np.testing.assert_array_equal(np.union1d(rest, own), np.arange(26))
+    for folds in (1, 27):
+        with pytest.raises(InputError, match="field: expected an integer"):
+            ds.hold_out_fold(y, folds=folds, seed=0, where="field")
+
+
 def test_draw_per_class():
     y = np.tile(np.arange(3, dtype=np.int32), 10)
     drawn = ds.draw_per_class(y, count=4, seed=0, where="field")

@@ -51,6 +51,13 @@ def test_cifar10(official):
     np.testing.assert_array_equal(load(official.parent).test.x, made.test.x)
 
 
+def test_cifar10_validates_on_each_image_once(official):
+    held = [load(official, folds=5, seed=seed).validation.key for seed in range(5)]
+    trained = load(official, folds=5).train.key
+    every = np.sort(np.concatenate(held))
+    np.testing.assert_array_equal(every, np.sort(np.append(trained, held[0])))
+
+
 def test_cifar10_swapped(official):
     made, swapped = load(official), load(official, swap=True)
     assert swapped.name == "CIFAR-10 (100 images), training and test images swapped"

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int32, UInt8
+from PIL import Image
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 from scipy.spatial.distance import squareform
 
+from kdjax.checks import boolean, integer
+from kdjax.data.dataset import (
+    Dataset,
+    Examples,
+    as_float,
+    check,
+    hold_out_fold,
+    take,
+)
 from kdjax.data.dissimilarities import check_rdm
+from kdjax.data.images import PIXELS, RGB
 from kdjax.errors import InputError
 
 IMAGES, SIZE = 92, 175
@@ -58,14 +70,15 @@ class Human92(NamedTuple):
     observers: Float[np.ndarray, "16 92 92"]
 
 
+@functools.lru_cache(maxsize=1)
 def read_human92(folder: Path) -> Human92:
-    """Reads the three MATLAB files of a folder; nothing in them is unpickled.
+    """Reads the three MATLAB files of a folder, once in a process.
 
     Kriegeskorte et al. 2008, "Matching categorical object representations in inferior
     temporal cortex of man and monkey"; the judgements: Mur et al. 2013. The files are
-    those of rsatoolbox's demos/92imageData. InputError: a file that is absent, damaged
-    or of other contents, another number of images or subjects, an RDM that is not
-    symmetric or holds NaN.
+    those of rsatoolbox's demos/92imageData; nothing is unpickled. InputError: a file
+    that is absent, damaged or of other contents, another number of images or subjects,
+    an RDM that is not symmetric or holds NaN.
     """
     path = folder / PHOTOGRAPHS_FILE
     photographs = _read(path, "stimuli_92objs", "RDMs_mIT_hIT_fig1")
@@ -79,6 +92,54 @@ def read_human92(folder: Path) -> Human92:
         monkey_it=_monkey_it(path, photographs["RDMs_mIT_hIT_fig1"]),
         observers=_observers(folder / OBSERVERS_FILE),
     )
+
+
+def human92(
+    *, root: str, seed: int, size: int = 32, folds: int = 5, animate: bool = False
+) -> Dataset:
+    """The 92 photographs as a dataset: [size, size, 3], RGB in [0, 1], 6 classes.
+
+    They are made smaller as kdjax makes images smaller: bilinear, antialiased. Test:
+    one of `folds` folds, that of the seed; validation: that of the next seed; so each
+    image is tested on by one of any `folds` seeds that follow one another. `animate`
+    tells animate and inanimate things apart, 2 classes, instead.
+
+    InputError: what `read_human92` refuses, or a field that does not fit.
+    """
+    integer(size, low=1, high=SIZE, where="config.data.size")
+    integer(folds, low=3, high=8, where="config.data.folds")
+    boolean(animate, where="config.data.animate")
+    found = read_human92(Path(root).expanduser().resolve())
+    y, classes = found.y, CLASSES
+    if animate:
+        y, classes = found.animate.astype(np.int32), ("inanimate", "animate")
+    every = Examples(
+        x=as_float(np.stack([_smaller(image, size) for image in found.image])),
+        y=y,
+        group=np.arange(IMAGES, dtype=np.int32),
+        key=found.key,
+    )
+    held = [
+        hold_out_fold(found.y, folds=folds, seed=seed + i, where="config.data.folds")[1]
+        for i in range(2)
+    ]
+    rest = np.setdiff1d(np.arange(IMAGES), np.concatenate(held))
+    dataset = Dataset(
+        name="human92",
+        classes=classes,
+        train=take(every, rest),
+        validation=take(every, held[1]),
+        test=take(every, held[0]),
+        synthetic=False,
+        preprocessing=PIXELS,
+        channels=RGB,
+    )
+    return check(dataset, where=root)
+
+
+def _smaller(image: UInt8[np.ndarray, "h w 3"], size: int) -> np.ndarray:
+    of_size = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(of_size)
 
 
 def _stimuli(path: Path, stimuli: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

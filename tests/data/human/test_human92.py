@@ -7,6 +7,7 @@ import pytest
 from scipy.io import savemat
 from scipy.spatial.distance import squareform
 
+from kdjax import data
 from kdjax.data.dissimilarities import (
     category_rdm,
     class_scores,
@@ -230,6 +231,38 @@ def test_damage_names_the_file(folder, damage, message):
 @pytest.fixture(scope="module")
 def real(shared_data):
     return read_human92(shared_data / "human92")
+
+
+def test_a_dataset_of_photographs(real, shared_data):
+    root = str(shared_data / "human92")
+    made = [data.load("human92", root=root, seed=seed, folds=4) for seed in range(4)]
+    tested = np.concatenate([d.test.key for d in made])
+    np.testing.assert_array_equal(np.sort(tested), real.key)
+    for here, following in zip(made, made[1:] + made[:1], strict=True):
+        np.testing.assert_array_equal(here.validation.key, following.test.key)
+    assert made[0].train.x.shape == (46, 32, 32, 3)
+    # each image is a smaller one of its own key
+    row = made[0].test
+    of_key = real.image[np.searchsorted(real.key, row.key[3])] / 255
+    assert abs(row.x[3].mean() - of_key.mean()) < 0.01
+    np.testing.assert_array_equal(row.y, real.y[np.searchsorted(real.key, row.key)])
+    two = data.load("human92", root=root, seed=0, animate=True, size=16)
+    assert two.classes == ("inanimate", "animate")
+    np.testing.assert_array_equal(
+        two.test.y, real.animate[np.searchsorted(real.key, two.test.key)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"size": 200}, "config.data.size: expected an integer"),
+        ({"folds": 2}, "config.data.folds: expected an integer"),
+    ],
+)
+def test_fields_of_the_photographs_are_refused(tmp_path, fields, message):
+    with pytest.raises(InputError, match=message):
+        data.load("human92", root=str(tmp_path), seed=0, **fields)
 
 
 @pytest.fixture(scope="module")
