@@ -278,6 +278,23 @@ def check_once(key: NDArray[Any], expected: str, *, where: str) -> None:
         )
 
 
+def rows_of(stored: NDArray[Any], key: NDArray[Any], *, where: str) -> NDArray[np.intp]:
+    """The rows of a file whose keys are `stored` that hold `key`, in its order.
+
+    InputError: a stored key twice, or one of `key` that is not there.
+    """
+    check_once(stored, "each once", where=where)
+    absent = ~np.isin(key, stored)
+    if absent.any():
+        raise InputError(
+            f"{where}: expected every example, found none for {absent.sum()} of "
+            f"{len(absent)}, such as {str(key[absent][0])!r}"
+        )
+    order = np.argsort(stored)
+    rows: NDArray[np.intp] = order[np.searchsorted(stored[order], key)]
+    return rows
+
+
 def _check_split(examples: Examples, classes: tuple[str, ...], *, where: str) -> None:
     x, y, group, key = examples
     for name, field in (("y", y), ("group", group), ("key", key)):

@@ -118,15 +118,24 @@ def noise_ceiling(rdms: Num[np.ndarray, "subjects n n"]) -> NoiseCeiling:
     Scores of a model are held against it as the mean over subjects of `spearman`.
     ValueError: fewer than two subjects.
     """
+    each = subject_ceilings(rdms)
+    return NoiseCeiling(*(float(np.mean(bound)) for bound in zip(*each, strict=True)))
+
+
+def subject_ceilings(rdms: Num[np.ndarray, "subjects n n"]) -> list[NoiseCeiling]:
+    """Of each subject, the correlations whose means `noise_ceiling` gives."""
     subjects = len(rdms)
     if subjects < 2:
         raise ValueError(f"rdms: expected two subjects or more, found {subjects}")
     each = pairs(rdms)
     ranks = rankdata(each[:, ~np.isnan(each).any(axis=0)], axis=1)
     total = ranks.sum(axis=0)
-    alone = [_correlation(own, rankdata(total - own)) for own in ranks]
-    among = [_correlation(own, rankdata(total)) for own in ranks]
-    return NoiseCeiling(float(np.mean(alone)), float(np.mean(among)))
+    return [
+        NoiseCeiling(
+            _correlation(own, rankdata(total - own)), _correlation(own, rankdata(total))
+        )
+        for own in ranks
+    ]
 
 
 def _correlation(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:

@@ -23,8 +23,9 @@ from kdjax.data.dataset import (
     UNLABELLED,
     Examples,
     as_float,
-    check_once,
     index_batches,
+    rows_of,
+    take,
 )
 from kdjax.errors import InputError
 
@@ -107,23 +108,8 @@ def read_for(path: Path, examples: Examples, classes: int) -> Keyed:
     InputError if the file is absent or damaged, has other classes, a key twice, none
     for one of the examples, or another label for it where both have one.
     """
-    stored = files.read_arrays(path, Keyed)
-    _check_shape(path, stored.logits, (stored.key.size, classes))
-    if not np.isfinite(stored.logits).all():
-        row = int(np.argmin(np.isfinite(stored.logits).all(axis=1)))
-        raise InputError(
-            f"{path}: logits: expected finite values, found NaN or Inf in "
-            f"{str(stored.key[row])!r}"
-        )
-    check_once(stored.key, "each once", where=f"{path}: key")
-    absent = ~np.isin(examples.key, stored.key)
-    if absent.any():
-        raise InputError(
-            f"{path}: key: expected every example, found none for {absent.sum()} of "
-            f"{len(absent)}, such as {str(examples.key[absent][0])!r}"
-        )
-    order = np.argsort(stored.key)
-    rows = order[np.searchsorted(stored.key[order], examples.key)]
+    stored = _read(path, classes)
+    rows = rows_of(stored.key, examples.key, where=f"{path}: key")
     own, label = examples.y, stored.label[rows]
     other = (own != label) & (own != UNLABELLED) & (label != UNLABELLED)
     if other.any():
@@ -133,6 +119,34 @@ def read_for(path: Path, examples: Examples, classes: int) -> Keyed:
             f"found {label[row]}"
         )
     return Keyed(examples.key, label, stored.fold[rows], stored.logits[rows])
+
+
+def read_where_there(
+    path: Path, examples: Examples, classes: int
+) -> NDArray[np.float32]:
+    """The logits [n, classes] of `examples`, NaN for those that have none.
+
+    InputError as `read_for`, but for an example that is not there.
+    """
+    there = np.isin(examples.key, _read(path, classes).key)
+    logits = np.full((len(examples.key), classes), np.nan, np.float32)
+    if there.any():
+        some = take(examples, np.flatnonzero(there))
+        logits[there] = read_for(path, some, classes).logits
+    return logits
+
+
+def _read(path: Path, classes: int) -> Keyed:
+    """All that the file holds, of so many classes, its logits finite."""
+    stored = files.read_arrays(path, Keyed)
+    _check_shape(path, stored.logits, (stored.key.size, classes))
+    if not np.isfinite(stored.logits).all():
+        row = int(np.argmin(np.isfinite(stored.logits).all(axis=1)))
+        raise InputError(
+            f"{path}: logits: expected finite values, found NaN or Inf in "
+            f"{str(stored.key[row])!r}"
+        )
+    return stored
 
 
 def read_soft_labels(path: Path, *, classes: int) -> SoftLabels | None:

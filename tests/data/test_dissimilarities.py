@@ -27,12 +27,16 @@ Y = np.repeat(np.arange(3), 5)
 
 
 def some_rdm(seed, *, n=15, signal=1.0, left_out=0):
-    """Dissimilarities of three classes of five, `left_out` pairs of them NaN."""
+    """Dissimilarities of three classes of five, `left_out` pairs of them NaN.
+
+    No image is in two of these pairs: each keeps some of every class.
+    """
     rng = np.random.default_rng(seed)
     values = rng.uniform(0, 2, n * (n - 1) // 2)
-    values += signal * pairs(category_rdm(np.arange(n) // 5))
-    values[rng.permutation(len(values))[:left_out]] = np.nan
-    return squareform(values)
+    rdm = squareform(values + signal * pairs(category_rdm(np.arange(n) // 5)))
+    i, j = rng.permutation(n)[: 2 * left_out].reshape(2, -1)
+    rdm[i, j] = rdm[j, i] = np.nan
+    return rdm
 
 
 def negative_log_likelihood(logits, y):
@@ -74,7 +78,7 @@ def test_spearman_by_hand():
 
 
 @settings(max_examples=25, deadline=None)
-@given(SEEDS, st.integers(0, 20))
+@given(SEEDS, st.integers(0, 7))
 def test_spearman_knows_ranks_alone_and_leaves_out_what_is_not_there(seed, left_out):
     a, b = some_rdm(seed, left_out=left_out), some_rdm(seed + 1, left_out=3)
     b = np.round(2 * b) / 2  # ties
@@ -165,7 +169,7 @@ def test_soft_labels_need_a_third_image_of_each_class():
 
 
 @settings(max_examples=6, deadline=None)
-@given(SEEDS, st.integers(0, 10))
+@given(SEEDS, st.integers(0, 7))
 def test_permuting_the_images_permutes_the_scores(seed, left_out):
     rdm = some_rdm(seed, left_out=left_out)
     order = np.random.default_rng(seed).permutation(15)

@@ -110,7 +110,8 @@ def human92(
     integer(folds, low=3, high=8, where="config.data.folds")
     boolean(animate, where="config.data.animate")
     found = read_human92(Path(root).expanduser().resolve())
-    y, classes = found.y, CLASSES
+    y: np.ndarray = found.y
+    classes: tuple[str, ...] = CLASSES
     if animate:
         y, classes = found.animate.astype(np.int32), ("inanimate", "animate")
     every = Examples(
