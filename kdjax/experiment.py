@@ -58,7 +58,7 @@ def run(
     """
     stages = plan.resolve(config)
     order = plan.reading_order(stages)
-    report_settings(config, order)
+    report_settings(config, order, ALL.metrics)
     if only is not None:
         lookup(only, stages, where="--stage")
         needed = plan.ancestors(stages, only)

@@ -273,7 +273,8 @@ def draw_figures(
             " seeds."
         )
         pictures.headline_by_stage(experiment, place(compared.name, caption))
-    for quantity in (*(metric.name for metric in headlines(experiment)), "loss"):
+    compared_by = [headline(experiment), *headlines(experiment)]
+    for quantity in dict.fromkeys([*(m.name for m in compared_by), "loss"]):
         if pictures.stages_logged(experiment, quantity):
             caption = pictures.learning_caption(experiment, quantity)
             at = place(f"learning_{quantity}", caption)

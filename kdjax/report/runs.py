@@ -38,7 +38,9 @@ class Settings(NamedTuple):
     `comparisons`: pairs (stage, reference), None for every student against `scratch`;
     `confusion`: stages whose confusion matrix is drawn, None for the first four;
     `order`: stages as the report lists them, None for teachers first, then by name;
-    `temperature`: at which the teachers' soft labels are shown beside T = 1.
+    `temperature`: at which the teachers' soft labels are shown beside T = 1;
+    `metric`: the primary outcome, by which stages are compared, None for the headline
+    that most stages have.
     """
 
     checkpoint: str = "last"
@@ -46,6 +48,7 @@ class Settings(NamedTuple):
     confusion: Sequence[str] | None = None
     order: Sequence[str] | None = None
     temperature: float = 4.0
+    metric: str | None = None
 
 
 class Run(NamedTuple):
@@ -93,14 +96,21 @@ class Experiment(NamedTuple):
     metrics: Mapping[str, Metric]
 
 
-def report_settings(config: Mapping[str, Any], stages: Collection[str]) -> Settings:
+def report_settings(
+    config: Mapping[str, Any],
+    stages: Collection[str],
+    metrics: Mapping[str, Metric] = CLASSIFICATION,
+) -> Settings:
     """`config["report"]`, checked before anything trains as well as when it is read.
 
-    InputError: an unknown field, or a stage that is not one of `stages`.
+    InputError: an unknown field, a stage that is not one of `stages`, or a metric that
+    is none of `metrics`.
     """
     fields = config.get("report") or {}
     settings: Settings = call(Settings, fields, where="config.report")
     _check(settings, stages)
+    if settings.metric is not None:
+        lookup(settings.metric, metrics, where="config.report.metric")
     return settings
 
 
@@ -123,7 +133,7 @@ def read_experiment(
     planned = plan.resolve(dict(config)) if config.get("stages") else {}
     names = set(planned) | {stage for stage, _ in runs}
     seeds = set(config.get("seeds") or ()) | {seed for _, seed in runs}
-    settings = report_settings(config, names)
+    settings = report_settings(config, names, metrics)
     stages = _ordered(names, runs, settings.order or ())
     return Experiment(stages, tuple(sorted(seeds)), runs, settings, metrics)
 
@@ -135,12 +145,20 @@ def stage_runs(experiment: Experiment, stage: str) -> list[Run]:
 
 
 def headlines(experiment: Experiment) -> list[Metric]:
-    """The metrics that stages can be compared by."""
+    """The metrics that stages are compared by, if the settings do not choose."""
     return [metric for metric in experiment.metrics.values() if metric.headline]
 
 
 def headline(experiment: Experiment) -> Metric:
-    """The headline that most stages have on the test split; the first if none has."""
+    """The settings' metric, else the headline that most stages have on the test split,
+    the first if none has."""
+    chosen = experiment.settings.metric
+    if chosen is not None:
+        runs = experiment.runs.values()
+        labels = {run.labels[chosen] for run in runs if chosen in run.labels}
+        metric = experiment.metrics[chosen]
+        # each task has its own `loss`
+        return metric._replace(label=labels.pop()) if len(labels) == 1 else metric
 
     def stages(candidate: Metric) -> int:
         return len(stages_with(experiment, candidate.name))
