@@ -99,7 +99,7 @@ def read(
     checkpoint = spec.get("checkpoint", "best")
     lookup(checkpoint, dict.fromkeys(KINDS), where=f"{where}.checkpoint")
     folder = Path(str(spec["folder"]))
-    config = spec.get("config") or _finished(folder, where).config
+    config = config_of(spec, where=where)
     if task is not None and config.get("task") != task:
         raise InputError(
             f"{where}: expected a stage of the task {task!r}, {folder} is of "
@@ -131,6 +131,16 @@ def check_section(
         lookup(name, dict.fromkeys((*FIELDS, *fields)), where=where)
     if "folder" not in spec:
         raise InputError(f"{where}.stage: missing, and it has no default")
+
+
+def config_of(spec: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:
+    """The config of the stage that a section names, with its seed.
+
+    InputError for a stage of another experiment that is not done, or whose data
+    changed.
+    """
+    config: Mapping[str, Any] | None = spec.get("config")
+    return config or _finished(Path(str(spec["folder"])), where).config
 
 
 def _finished(folder: Path, where: str) -> Stage:

@@ -1,13 +1,12 @@
 """Distillation: classifiers, taught by labels or by a teacher."""
 
-from kdjax.tasks.distillation import distill, report
+from kdjax.tasks.distillation import distill, evaluation, report
 from kdjax.tasks.system import System
-from kdjax.training.metrics import CLASSIFICATION
 
 SYSTEM = System(
     tasks={"distill": distill.make},
     predictors={"distill": distill.predictor},
-    metrics=CLASSIFICATION,
+    metrics=evaluation.METRICS,
     figures=report.FIGURES,
     artefacts=report.ARTEFACTS,
 )

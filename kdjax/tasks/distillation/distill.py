@@ -21,22 +21,27 @@ from jaxtyping import Array
 
 from kdjax import augment as augmentations
 from kdjax import files
+from kdjax.checks import one_of
 from kdjax.data.dataset import UNLABELLED, Dataset
 from kdjax.data.soft_labels import FILE, write_soft_labels
 from kdjax.errors import InputError
 from kdjax.models import Outputs
 from kdjax.stages import batches, networks, taught
+from kdjax.stages import companions as companion
 from kdjax.stages import predictor as predictors
+from kdjax.stages.companions import Companions
 from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
-from kdjax.tasks.distillation import terms
-from kdjax.training import metrics, optim
+from kdjax.tasks.distillation import evaluation, terms
+from kdjax.training import optim
+from kdjax.training.checkpoint import KINDS
 from kdjax.training.cost import forward_cost
 from kdjax.training.parallel import AXIS
 from kdjax.training.state import TrainState, gradient_step
 from kdjax.training.task import Task, Training
 
 Tree = Any
+COMPANIONS = 2  # the stream of a step's random numbers that draws them
 
 
 def make(
@@ -48,10 +53,13 @@ def make(
     losses: Mapping[str, Mapping[str, Any] | None],
     seed: int,
     teacher: Mapping[str, Any] | None = None,
+    companions: Mapping[str, Any] | None = None,
+    reference: Mapping[str, Any] | None = None,
+    corruptions: Mapping[str, Mapping[str, Any]] | None = None,
     start: Mapping[str, Any] | None = None,
     unlabelled: bool = False,
     augment: Mapping[str, Any] | None = None,
-    soft_labels: bool = False,
+    soft_labels: bool | str = False,
 ) -> Task:
     """The task of one stage; nothing compiles and no checkpoint is read here.
 
@@ -62,12 +70,19 @@ def make(
       losses: {term of terms.TERMS: {"weight": ..., **fields} or None}.
       teacher: fields of kdjax.stages.taught.build: a stage whose network teaches, or
         its stored soft labels.
+      companions: fields of kdjax.stages.companions.build: examples that the network
+        sees beside its own, for the term `rdm`.
+      reference: {"folder"} of the stage whose stored soft labels the predictions are
+        held against, where it has some; they teach nothing.
+      corruptions: {name: fields of kdjax.augment.build}: what is done to the examples
+        that are evaluated, each by itself, beside the examples as they are.
       start: {"folder", "checkpoint"} of the stage whose parameters the network starts
         from, all that it has by the same name: fine-tuning.
       unlabelled: train on the examples without a label as well; they take part in every
         term but the cross-entropy.
       augment: fields of kdjax.augment.build, for training.
-      soft_labels: write soft_labels.npz when done.
+      soft_labels: write soft_labels.npz when done, of the checkpoint "best" (or True)
+        or "last".
 
     Raises InputError on anything in the config or the data that does not fit.
     """
@@ -82,26 +97,35 @@ def make(
         total_steps=training.total_steps(sources["train"].size),
         batch_size=training.batch_size,
     )
-    weighted = terms.build(losses, teacher=teacher is not None)
+    beside = companion.build(companions, dataset) if companions is not None else None
+    weighted = terms.build(
+        losses, teacher=teacher is not None, companions=beside is not None
+    )
     frozen = taught.build(teacher, dataset) if teacher is not None else None
     example = batches.first(dataset)
-    _check_losses(weighted, module, frozen, example)
+    _check_losses(weighted, module, frozen, beside, example)
     init = networks.fresh(module, example, tx)
     if start is not None:
         begin = networks.read(start, dataset, where="config.start")
         init = networks.starting_from(begin, init, module, example)
     view = augmentations.build(augment)
     batches.check_view(view, example, where="config.augment")
-    loss_fn = _loss_fn(module, weighted, view, frozen)
+    loss_fn = _loss_fn(module, weighted, view, frozen, beside)
+    judged = evaluation.build(module, dataset, corruptions, reference)
     return Task(
         init=init,
         step=gradient_step(loss_fn, tx, schedule),
-        evaluate=functools.partial(_evaluate, module),
-        summarize=metrics.classification_metrics,
-        metrics=metrics.CLASSIFICATION,
+        evaluate=judged.evaluate,
+        summarize=evaluation.summarize,
+        metrics=evaluation.METRICS,
         data=sources,
-        constants=lambda: constants() | {"teacher": frozen.load() if frozen else {}},
-        finish=functools.partial(_finish, module, dataset, seed, soft_labels),
+        constants=lambda: (
+            constants()
+            | judged.constants()
+            | {"teacher": frozen.load() if frozen else {}}
+            | {"companions": beside.load() if beside else {}}
+        ),
+        finish=functools.partial(_finish, module, dataset, seed, _of(soft_labels)),
         about=batches.about(dataset, sources),
     )
 
@@ -121,6 +145,7 @@ def _check_losses(
     weighted: Mapping[str, terms.Weighted],
     module: nn.Module,
     teacher: taught.Teacher | None,
+    companions: Companions | None,
     example: Array,
 ) -> None:
     """Traces the loss on shapes alone, so that what does not fit is said at once."""
@@ -137,7 +162,10 @@ def _check_losses(
     def total(student: Outputs, theirs: Outputs | None, name: str) -> Array:
         labels, step = jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32)
         one = {name: weighted[name]}
-        return terms.total(one, student, theirs, labels, step)[0]
+        seen = None
+        if companions is not None:
+            seen = student, jnp.zeros((2, 2))
+        return terms.total(one, student, theirs, labels, step, seen)[0]
 
     student = trace("config.model", networks.outputs_like(module), example)
     theirs = teacher and trace(taught.WHERE, teacher.like, example)
@@ -151,6 +179,7 @@ def _loss_fn(
     weighted: Mapping[str, terms.Weighted],
     augment: augmentations.Augment,
     teacher: taught.Teacher | None,
+    companions: Companions | None,
 ) -> Callable[..., Any]:
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
@@ -167,7 +196,15 @@ def _loss_fn(
         theirs = teacher and teacher.outputs(
             constants["teacher"], batch, x, view, teacher_rng
         )
-        loss, parts = terms.total(weighted, outputs, theirs, labels, state.step)
+        seen = None
+        if companions is not None:
+            own_rng = jax.random.fold_in(rng, COMPANIONS)
+            own, rdm = companions.draw(constants["companions"], own_rng)
+            # with the running statistics, as they are judged: these examples leave no
+            # trace in them, and are the same on every device
+            model = {"params": params, "model_state": model_state}
+            seen = networks.predict(module, model, own), rdm
+        loss, parts = terms.total(weighted, outputs, theirs, labels, state.step, seen)
         known = labels != UNLABELLED
         hits = known & (jnp.argmax(outputs.logits, axis=-1) == labels)
         # each summed over devices, which may share the known labels unevenly
@@ -178,19 +215,18 @@ def _loss_fn(
     return loss_fn
 
 
-def _evaluate(
-    module: nn.Module, model: Tree, batch: Tree, constants: Tree
-) -> dict[str, tuple[Array, Array]]:
-    logits = networks.predict(module, model, batches.gather(constants, batch)).logits
-    labels = constants["y"][batch["index"]]
-    return metrics.classification_sums(logits, labels, batch["mask"])
+def _of(soft_labels: bool | str) -> str | None:
+    """The checkpoint whose soft labels are written, None for none."""
+    if isinstance(soft_labels, bool):
+        return "best" if soft_labels else None
+    return one_of(soft_labels, KINDS, where="config.soft_labels")
 
 
 def _finish(
     module: nn.Module,
     dataset: Dataset,
     seed: int,
-    soft_labels: bool,
+    soft_labels: str | None,
     reached: Mapping[str, Tree],
     folder: Path,
 ) -> None:
@@ -200,12 +236,12 @@ def _finish(
     example = np.asarray(batches.first(dataset))
     cost = forward_cost(forward, reached["last"], example)
     files.write_json(folder / "cost.json", cost)
-    if soft_labels:
-        predict, best = jax.jit(forward), jax.device_put(reached["best"])
-        header = {"stage": folder.name, "seed": seed, "checkpoint": "best"}
+    if soft_labels is not None:
+        predict, model = jax.jit(forward), jax.device_put(reached[soft_labels])
+        header = {"stage": folder.name, "seed": seed, "checkpoint": soft_labels}
         write_soft_labels(
             folder / FILE,
-            lambda x: np.asarray(predict(best, x)),
+            lambda x: np.asarray(predict(model, x)),
             batches.splits(dataset),
             header,
         )

@@ -42,6 +42,8 @@ GIVEN = {
     "teacher_features": "the map of the same name; the term is summed over the pairs",
     "student_outputs": "models.Outputs: logits, and all features by name",
     "teacher_outputs": "the same of the teacher",
+    "companion_features": "of each of `layers`, the student's map of its companions",
+    "companion_rdm": "[companions, companions], how unlike they should be",
     "labels": "integers [batch], UNLABELLED (-1) where there is none",
     "step": "the number of the step, an integer scalar",
 }
@@ -110,6 +112,19 @@ def eskd(
     return (1 - alpha_now) * hard + alpha_now * soft
 
 
+def rdm(
+    companion_features: Array,
+    companion_rdm: Array,
+    *,
+    distance: str = "correlation",
+    match: str = "correlation",
+) -> Array:
+    """losses.rdm_loss of what the student makes of its companions."""
+    return losses.rdm_loss(
+        companion_features, companion_rdm, distance=distance, match=match
+    )
+
+
 TERMS: dict[str, Term] = {
     "cross_entropy": cross_entropy,
     "kd": kd,
@@ -117,6 +132,7 @@ TERMS: dict[str, Term] = {
     "soft_target": soft_target,
     "attention_transfer": losses.attention_transfer_loss,
     "amd": losses.amd_loss,
+    "rdm": rdm,
 }
 
 
@@ -133,7 +149,10 @@ class Weighted(NamedTuple):
 
 
 def build(
-    spec: Mapping[str, Mapping[str, Any] | None], *, teacher: bool
+    spec: Mapping[str, Mapping[str, Any] | None],
+    *,
+    teacher: bool,
+    companions: bool = False,
 ) -> dict[str, Weighted]:
     """{name: Weighted} of the config's `losses` section, without the absent ones."""
     terms = {}
@@ -150,8 +169,12 @@ def build(
         if given is None or given.get("weight") == 0:
             continue
         terms[name] = _weighted(function, fields, where)
-        if not teacher and any(n.startswith("teacher_") for n in terms[name].given):
-            raise InputError(f"{where}: needs a teacher, and this stage has none")
+        for there, needed, prefix in (
+            (teacher, "a teacher", "teacher_"),
+            (companions, "companions", "companion_"),
+        ):
+            if not there and any(n.startswith(prefix) for n in terms[name].given):
+                raise InputError(f"{where}: needs {needed}, and this stage has none")
     if not terms:
         raise InputError("config.losses: no term with a weight")
     return terms
@@ -185,8 +208,12 @@ def total(
     teacher: Outputs | None,
     labels: Array,
     step: Array,
+    companions: tuple[Outputs, Array] | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """(sum of weight * term, {name: term})."""
+    """(sum of weight * term, {name: term}).
+
+    `companions`: what the student makes of them, and their RDM.
+    """
     known: dict[str, Any] = {
         "student_outputs": student,
         "student_logits": student.logits,
@@ -199,10 +226,13 @@ def total(
             "teacher_logits": teacher.logits,
             "teacher_probabilities": jax.nn.softmax(teacher.logits),
         }
+    whose = {"student_features": student, "teacher_features": teacher}
+    if companions is not None:
+        whose["companion_features"], known["companion_rdm"] = companions
     parts, loss = {}, jnp.zeros(())
     for name, weighted in terms.items():
         parts[name] = jnp.zeros(())
-        for features in _features(weighted, student, teacher):
+        for features in _features(weighted, student, whose):
             everything = known | features
             given = {name: everything[name] for name in weighted.given}
             parts[name] = parts[name] + weighted.term(**given)
@@ -211,10 +241,9 @@ def total(
 
 
 def _features(
-    weighted: Weighted, student: Outputs, teacher: Outputs | None
+    weighted: Weighted, student: Outputs, whose: Mapping[str, Outputs | None]
 ) -> list[dict[str, Array]]:
     """The feature maps of each call of a term: one call where it asks for none."""
-    whose = {"student_features": student, "teacher_features": teacher}
     asked = {name: whose[name] for name in weighted.given if name in whose}
     if not asked:
         return [{}]
