@@ -1,12 +1,17 @@
 """The brain as a teacher: classes decoded from responses, and their soft labels."""
 
-from kdjax.tasks.brain import decode, report
+from kdjax.tasks.brain import decode, predicted, rdm, report, similarity, votes
 from kdjax.tasks.system import System
 
 SYSTEM = System(
-    tasks={"decode": decode.make},
+    tasks={
+        "decode": decode.make,
+        "rdm": rdm.make,
+        "similarity": similarity.make,
+        "votes": votes.make,
+    },
     predictors={},
-    metrics=decode.METRICS,
+    metrics=predicted.METRICS | similarity.METRICS,
     sections=report.SECTIONS,
-    artefacts=decode.ARTEFACTS,
+    artefacts=decode.ARTEFACTS | rdm.ARTEFACTS,
 )

@@ -1,8 +1,4 @@
-"""The task of the decoders: classes read from responses by what was not fitted to them.
-
-A decoder has no training loop: every row's logits are computed once, on the host, and
-are the stage's parameters, so that a stage that reads its soft labels knows which.
-"""
+"""The task `decode`: classes read from responses by what was not fitted to them."""
 
 from __future__ import annotations
 
@@ -11,38 +7,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from kdjax import files
 from kdjax.checks import integer, one_of
-from kdjax.data.dataset import SPLITS, Examples, as_float, concatenate, index_batches
-from kdjax.data.soft_labels import FILE, write_rows
+from kdjax.data.dataset import as_float
 from kdjax.errors import InputError
 from kdjax.stages import batches
-from kdjax.tasks.brain import decoders, predictions
+from kdjax.tasks.brain import decoders, permutation, predicted, predictions
 from kdjax.tasks.brain.permutation import PermutationTest, permutation_test
-from kdjax.training.metrics import (
-    CLASSIFICATION,
-    Metric,
-    Sums,
-    by_name,
-    classification_metrics,
-    classification_sums,
-)
-from kdjax.training.parallel import AXIS
-from kdjax.training.state import no_step, untrained_state
-from kdjax.training.task import Source, Task, Training
+from kdjax.training.task import Task, Training
 
-Tree = Any
 OUT_OF_FOLD, IN_SAMPLE = PROTOCOLS = ("leave_one_run_out", "in_sample")
-DECODER, PERMUTATIONS = "decoder.json", "permutations.json"
-METRICS = CLASSIFICATION | by_name(Metric("entropy", "entropy (nats)", False))
+DECODER = "decoder.json"
 ARTEFACTS = {
     DECODER: "the protocol, and each fold's temperature",
-    PERMUTATIONS: "accuracy beside that of permuted labels, and its p",
+    permutation.FILE: "accuracy beside that of permuted labels, and its p",
 }
 
 
@@ -83,9 +63,10 @@ def make(
             f"ridge without a choice of voxels; found {permutations}"
         )
     training.check_untrained("a decoder")
-    splits = batches.splits(dataset)
-    every = _every(splits)
-    responses = as_float(every.x), every.y, every.group
+    rows = predicted.rows_in(dataset)
+    parts = batches.splits(dataset).values()
+    x = np.concatenate([as_float(part.x).reshape(len(part.y), -1) for part in parts])
+    responses = x, rows.y, np.concatenate([part.group for part in parts])
     classes = len(dataset.classes)
 
     @functools.cache
@@ -96,9 +77,6 @@ def make(
             *responses, fit=fit, classes=classes, calibration=calibration, seed=seed
         )
 
-    size = len(every.y)
-    rows = Source(size, lambda batch_size, *, epoch: index_batches(size, batch_size))
-    sources = dict.fromkeys(SPLITS, rows)  # each is predicted out of fold
     test = None
     if permutations:
         test = functools.partial(
@@ -109,73 +87,23 @@ def make(
             seed=seed,
             **{name: decoder[name] for name in ("penalties",) if name in decoder},
         )
-    return Task(
-        init=lambda rng: untrained_state({"logits": jnp.asarray(solve().logits)}),
-        step=no_step,
-        evaluate=_evaluate,
-        summarize=_summarize,
-        metrics=METRICS,
-        data=sources,
-        constants=lambda: {"y": every.y},
-        finish=functools.partial(
-            _finish, every, splits, solve, test, {"seed": seed, "protocol": protocol}
-        ),
-        about=batches.about(dataset, sources) | {"protocol": protocol},
+    return predicted.task(
+        dataset,
+        rows,
+        lambda: predicted.Solved(solve().logits, solve().fold),
+        header={"seed": seed, "protocol": protocol},
+        finish=functools.partial(_finish, solve, test, protocol),
     )
-
-
-def _every(splits: Mapping[str, Examples]) -> Examples:
-    """All examples, whichever split they are in, each a vector."""
-    flat = [e._replace(x=as_float(e.x).reshape(len(e.y), -1)) for e in splits.values()]
-    return concatenate(flat)
-
-
-def _evaluate(model: Tree, batch: Tree, constants: Tree) -> Sums:
-    logits = model["params"]["logits"][batch["index"]]
-    labels, mask = constants["y"][batch["index"]], batch["mask"]
-    log_p = jax.nn.log_softmax(logits)
-    entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
-    sums = {"entropy": (jnp.sum(entropy * mask), jnp.sum(mask))}
-    return classification_sums(logits, labels, mask) | lax.psum(sums, AXIS)
-
-
-def _summarize(total: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    entropy = float(total["entropy"][0] / total["entropy"][1])
-    return classification_metrics(total) | {"entropy": entropy}
 
 
 def _finish(
-    every: Examples,
-    splits: Mapping[str, Examples],
     solve: Callable[[], predictions.Predictions],
     test: Callable[[], PermutationTest] | None,
-    header: Mapping[str, Any],
-    reached: Mapping[str, Tree],
+    protocol: str,
     folder: Path,
 ) -> None:
-    del reached
-    found = solve()
-    write_rows(
-        folder / FILE,
-        key=every.key,
-        label=every.y,
-        split=np.repeat([*splits], [len(split.y) for split in splits.values()]),
-        fold=found.fold,
-        logits=found.logits,
-        header={"stage": folder.name, **header},
-    )
-    temperatures = found.temperatures.tolist()
-    said = {"protocol": header["protocol"], "temperatures": temperatures}
+    temperatures = solve().temperatures.tolist()
+    said = {"protocol": protocol, "temperatures": temperatures}
     files.write_json(folder / DECODER, said)
     if test is not None:
-        tested = test()
-        files.write_json(
-            folder / PERMUTATIONS,
-            {
-                "accuracy": tested.accuracy,
-                "p": tested.p,
-                "permutations": len(tested.null),
-                "null_mean": float(np.mean(tested.null)),
-                "null_max": float(np.max(tested.null)),
-            },
-        )
+        permutation.write(folder, test())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax import files
 from kdjax.checks import integer
 from kdjax.data.fmri.preprocessing import apply_scaling, fit_scaling
 from kdjax.data.fmri.volumes import NO_CLASS
@@ -20,6 +22,7 @@ from kdjax.tasks.brain.decoders import (
 )
 from kdjax.tasks.brain.folds import check_folds, check_rows, leave_one_run_out
 
+FILE = "permutations.json"
 ELEMENTS = 2**22  # of the targets of permutations that are decoded at once
 
 
@@ -29,6 +32,26 @@ class PermutationTest(NamedTuple):
     accuracy: float
     p: float
     null: NDArray[np.float64]
+
+
+def beside(accuracy: float, null: NDArray[np.float64]) -> PermutationTest:
+    """The test of an accuracy, `p = (1 + #{null >= accuracy}) / (1 + permutations)`."""
+    p = (1 + int(np.sum(null >= accuracy))) / (1 + len(null))
+    return PermutationTest(accuracy, p, null)
+
+
+def write(folder: Path, tested: PermutationTest) -> None:
+    """Writes FILE: the accuracy, its p, and where the permutations' accuracies lie."""
+    files.write_json(
+        folder / FILE,
+        {
+            "accuracy": tested.accuracy,
+            "p": tested.p,
+            "permutations": len(tested.null),
+            "null_mean": float(np.mean(tested.null)),
+            "null_max": float(np.max(tested.null)),
+        },
+    )
 
 
 def permutation_test(
@@ -68,9 +91,7 @@ def permutation_test(
     check_folds(leave_one_run_out(run), y, run, classes=classes)
     labels = np.column_stack([y, permuted(y, run, count=permutations, seed=seed)])
     accuracy = _right(x, labels, run, classes, tried) / len(y)
-    reached = int((accuracy[1:] >= accuracy[0]).sum())
-    p = (1 + reached) / (1 + permutations)
-    return PermutationTest(float(accuracy[0]), p, accuracy[1:])
+    return beside(float(accuracy[0]), accuracy[1:])
 
 
 def permuted(y: Labels, run: NDArray[Any], *, count: int, seed: int) -> Labels:

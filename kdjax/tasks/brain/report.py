@@ -7,7 +7,9 @@ import numpy as np
 from kdjax import files
 from kdjax.report.runs import Experiment, Run, stage_runs, stages_with
 from kdjax.report.tables import metric_spread, table
-from kdjax.tasks.brain.decode import IN_SAMPLE, METRICS, PERMUTATIONS
+from kdjax.tasks.brain import permutation
+from kdjax.tasks.brain.decode import IN_SAMPLE
+from kdjax.tasks.brain.predicted import METRICS
 
 HEAD = (
     "stage",
@@ -65,7 +67,7 @@ def decoding_section(experiment: Experiment) -> str:
 
 
 def _p(runs: list[Run]) -> str:
-    paths = [run.file(PERMUTATIONS) for run in runs]
+    paths = [run.file(permutation.FILE) for run in runs]
     tests = [files.read_json(path) for path in paths if path.exists()]
     if not tests:
         return "-"
