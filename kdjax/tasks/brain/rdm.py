@@ -46,7 +46,8 @@ def make(
       data: fields of kdjax.data.load, `human92`.
       rdm: {"source": one of SOURCES, "subject": ..., "permuted": ...}. Of "human_it" a
         `subject` alone may be asked for, by name; or "others", all but the one that
-        the seed leaves out for judging: seed k leaves out the subject k mod 4.
+        the seed leaves out for judging: seed k leaves out the subject k mod 4; or
+        "another", the next of those.
         `permuted` (a control) gives the images each other's dissimilarities.
       training: `epochs` must be 0.
       permutations: of the labels among the images, for the p of the accuracy.
@@ -110,7 +111,7 @@ def source_rdm(
                 f"config.rdm.subject: expected None, for {source!r} has no subjects, "
                 f"found {subject!r}"
             )
-        one_of(subject, ("others", *SUBJECTS), where="config.rdm.subject")
+        one_of(subject, ("others", "another", *SUBJECTS), where="config.rdm.subject")
         found = found._replace(human_it=found.human_it[_subjects(subject, seed)])
     rdm: Rdm = make_rdm(found)
     if boolean(permuted, where="config.rdm.permuted"):
@@ -128,8 +129,11 @@ def left_out(seed: int) -> int:
 
 
 def _subjects(subject: str, seed: int) -> list[int]:
+    others = [i for i in range(len(SUBJECTS)) if i != left_out(seed)]
     if subject == "others":
-        return [i for i in range(len(SUBJECTS)) if i != left_out(seed)]
+        return others
+    if subject == "another":
+        return [others[seed % len(others)]]
     return [SUBJECTS.index(subject)]
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 
 from kdjax.data.dataset import SPLITS, index_batches
 from kdjax.data.dissimilarities import correlation_rdm, spearman, subject_ceilings
@@ -86,23 +86,20 @@ def make(
         seen = representations.encode(frozen.module, frozen.load(), dataset, seed)
         return correlation_rdm(seen.x)
 
-    def init(rng: Array) -> Any:
-        del rng
+    def constants() -> dict[str, np.ndarray]:
         table = []
         for split in SPLITS:
             own = rows.split == split
             places = np.searchsorted(found.key, rows.key[own])
             brains = subjects[:, places][:, :, places]
             it = spearman(solve()[np.ix_(own, own)], brains[held])
-            judged = Judged(it, *subject_ceilings(brains)[held])
-            if not np.isfinite(judged).all():
-                raise InputError(
-                    f"{split}: expected a network that tells images apart, found "
-                    "representations whose dissimilarities do not vary"
-                )
-            table.append(judged)
-        arrays = {"judged": jnp.asarray(table), "rdm": jnp.asarray(solve())}
-        return untrained_state(arrays)
+            table.append(Judged(it, *subject_ceilings(brains)[held]))
+        if not np.isfinite(table).all():
+            raise InputError(
+                "config.encoder: expected a network that tells images apart, found "
+                "representations whose dissimilarities do not vary"
+            )
+        return {"judged": np.array(table, np.float32)}
 
     def finish(reached: Mapping[str, Tree], folder: Path) -> None:
         del reached
@@ -111,13 +108,13 @@ def make(
     sources = {name: _split(place) for place, name in enumerate(SPLITS)}
     about = batches.about(dataset, sources)
     return Task(
-        init=init,
+        init=lambda rng: untrained_state({}),
         step=no_step,
         evaluate=_evaluate,
         summarize=_summarize,
         metrics=METRICS,
         data=sources,
-        constants=dict,
+        constants=constants,
         finish=finish,
         about={**about, "subject": SUBJECTS[held]},
     )
@@ -135,9 +132,8 @@ def _split(place: int) -> Source:
 
 
 def _evaluate(model: Tree, batch: Tree, constants: Tree) -> Sums:
-    del constants
-    rows: Int[Array, " n"] = batch["index"]
-    judged, mask = model["params"]["judged"][rows], batch["mask"]
+    del model
+    judged, mask = constants["judged"][batch["index"]], batch["mask"]
     count = jnp.sum(mask)
     own = {
         name: (jnp.sum(judged[:, place] * mask), count)
