@@ -145,3 +145,38 @@ def holm(p_values: npt.ArrayLike) -> np.ndarray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(stepped)
     return adjusted
+
+
+def mcnemar(differences: npt.ArrayLike) -> float:
+    """Two-sided p-value of McNemar's test: are two methods right on as many examples?
+
+    `differences` [n], of each example: right by the first less right by the second,
+    -1, 0 or 1, or the mean of these over networks trained by either, as over seeds.
+    `z = sum d / sqrt(sum d^2)` is taken as normal, which needs some ten examples that
+    differ; of one network each, z^2 is McNemar's statistic without the correction for
+    continuity. Examples are drawn at random, the networks are given. 1 where all are 0.
+
+    Source: McNemar (1947). ValueError: empty, not a vector, or not finite.
+    """
+    d = _vector("differences", differences)
+    if not d.any():
+        return 1.0
+    z = d.sum() / np.sqrt(np.square(d).sum())
+    return float(2 * stats.norm.sf(abs(z)))
+
+
+def detectable(
+    a: npt.ArrayLike, b: npt.ArrayLike, *, power: float = 0.8, level: float = 0.05
+) -> float:
+    """The true mean of `a - b` that so many pairs would find with the given power.
+
+    `(t_{n-1}(1 - level / 2) + t_{n-1}(power)) s / sqrt(n)`, s the standard deviation of
+    the differences: for a paired t-test at the level, not corrected. nan for one pair.
+
+    Source: Cohen (1988). ValueError: shapes that differ, empty, or not finite.
+    """
+    d = _differences(a, b)
+    if d.size == 1:
+        return float("nan")
+    quantiles = stats.t.ppf([1 - level / 2, power], d.size - 1)
+    return float(quantiles.sum() * d.std(ddof=1) / np.sqrt(d.size))

@@ -171,3 +171,36 @@ def test_holm_lies_between_raw_and_bonferroni_and_keeps_order(p_values):
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_mcnemar_by_hand():
+    # 30 right by the first alone, 12 by the second: chi^2 = 18^2 / 42 = 7.714
+    d = np.repeat([1, -1, 0], [30, 12, 100])
+    assert statistics.mcnemar(d) == pytest.approx(stats.chi2.sf(18**2 / 42, 1))
+    assert statistics.mcnemar(-d) == pytest.approx(statistics.mcnemar(d))
+    assert statistics.mcnemar([0, 0]) == statistics.mcnemar([1, -1]) == 1.0
+
+
+def test_mcnemar_errs_as_often_as_it_says():
+    """Also where the networks of two seeds agree more than chance would."""
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(600):
+        hard = rng.uniform(size=500)
+        a, b = (rng.uniform(size=(2, 500)) < hard for _ in range(2))
+        p.append(statistics.mcnemar((a * 1.0 - b).mean(axis=0)))
+    assert 0.03 < np.mean(np.array(p) < 0.05) < 0.07
+
+
+def test_a_detectable_difference_is_found_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(1000):
+        noise = rng.normal(0, 1, 10)
+        # the true difference that 10 pairs of this deviation are said to find
+        effect = statistics.detectable(noise, np.zeros(10))
+        again = rng.normal(effect, noise.std(ddof=1), 10)
+        found.append(stats.ttest_1samp(again, 0))
+    power = np.mean([test.pvalue < 0.05 for test in found])
+    assert 0.77 < power < 0.84
+    assert np.isnan(statistics.detectable([1.0], [0.5]))

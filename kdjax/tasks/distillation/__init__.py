@@ -7,6 +7,7 @@ SYSTEM = System(
     tasks={"distill": distill.make},
     predictors={"distill": distill.predictor},
     metrics=evaluation.METRICS,
+    sections=report.SECTIONS,
     figures=report.FIGURES,
     artefacts=report.ARTEFACTS,
 )

@@ -11,6 +11,7 @@ from scipy.special import softmax
 from kdjax.data.soft_labels import FILE, SoftLabels, read_soft_labels
 from kdjax.report import drawing
 from kdjax.report.runs import Experiment, Place, stage_runs, teachers
+from kdjax.tasks.distillation.judged import by_example_section, judged_section
 
 
 def soft_label_maps(experiment: Experiment, place: Place) -> None:
@@ -31,6 +32,7 @@ def soft_label_maps(experiment: Experiment, place: Place) -> None:
 
 ARTEFACTS = {FILE: "a teacher's logits of every example, by the example's key"}
 FIGURES = (soft_label_maps,)
+SECTIONS = (judged_section, by_example_section)
 
 
 def draw(
