@@ -60,6 +60,7 @@ def test_tables_between_marks_say_with_what_they_were_made():
 
 def test_every_name_in_its_tables_exists():
     from kdjax import augment, data, losses, models
+    from kdjax.stages import controls
     from kdjax.tasks import ALL
     from kdjax.tasks.anomaly import detectors
     from kdjax.tasks.cognitive import trials
@@ -71,6 +72,7 @@ def test_every_name_in_its_tables_exists():
         "kdjax.data": data.LOADERS,
         "kdjax.models": models.MODELS | models.GANS | models.RECURRENT,
         "kdjax.augment": augment.AUGMENTATIONS,
+        "kdjax.stages.controls": controls.CONTROLS,
         "kdjax.tasks.anomaly.detectors": detectors.DETECTORS,
         "kdjax.tasks.contrastive.readouts": readouts.PROBES,
         "kdjax.tasks.cognitive.trials": trials.PARADIGMS,

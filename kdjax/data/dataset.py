@@ -20,7 +20,7 @@ from kdjax.errors import InputError
 SPLITS = ("train", "validation", "test")
 
 # What a seed is used for: each purpose has its own stream of random numbers.
-HOLD_OUT, PER_CLASS, FRACTION = 0, 1, 2
+HOLD_OUT, PER_CLASS, FRACTION, CONTROL = range(4)
 
 # The label of a training example whose own is not to be used.
 UNLABELLED = -1

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from kdjax import augment as augmentations
 from kdjax.checks import boolean
-from kdjax.data.dataset import Dataset
+from kdjax.data.dataset import UNLABELLED, Dataset
 from kdjax.data.soft_labels import FILE, IN_SAMPLE, read_for
-from kdjax.errors import InputError, section
+from kdjax.errors import InputError, lookup, section
 from kdjax.models import Outputs
-from kdjax.stages import networks
+from kdjax.stages import controls, networks
 
 Tree = Any
 WHERE = "config.teacher"
@@ -35,23 +36,31 @@ class Teacher(NamedTuple):
     like: Callable[[Array], Outputs]
 
 
-def build(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
+def build(spec: Mapping[str, Any], dataset: Dataset, *, seed: int) -> Teacher:
     """The teacher that the config's section says.
 
     {"stage": NAME, "checkpoint": "best" or "last", "augment": "student" (default: it
     sees the student's view), None or its own augmentation}: its network. Or {"stage":
     NAME, "stored": True}: the soft labels in its folder, joined by the examples' keys;
-    those of examples that it learnt from are refused, unless "in_sample" is True.
-    Raises InputError on what does not fit.
+    those of examples that it learnt from are refused, unless "in_sample" is True. With
+    "control", a name in kdjax.stages.controls (default: None), they are made a control
+    of that teacher, by `seed` and the training examples' keys and labels (where an
+    example has none, the file's). Raises InputError on what does not fit.
     """
     spec = section(spec, where=WHERE)
     if boolean(spec.get("stored", False), where=f"{WHERE}.stored"):
-        return _stored(spec, dataset)
+        return _stored(spec, dataset, seed)
+    if spec.get("control") is not None:
+        raise InputError(
+            f"{WHERE}.control: expected stored = True beside it, as a control is made "
+            f"of stored soft labels; found {spec['control']!r} alone"
+        )
     return _network(spec, dataset)
 
 
 def _network(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
-    trained = networks.read(spec, dataset, where=WHERE, fields=("augment", "stored"))
+    fields = ("augment", "stored", "control")
+    trained = networks.read(spec, dataset, where=WHERE, fields=fields)
     if trained.classes != dataset.classes:
         raise InputError(
             f"{WHERE}: {spec['folder']} knows {len(trained.classes)} classes "
@@ -73,9 +82,13 @@ def _network(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
     return Teacher(trained.load, outputs, networks.outputs_like(trained.module))
 
 
-def _stored(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
-    networks.check_section(spec, where=WHERE, fields=("stored", "in_sample"))
+def _stored(spec: Mapping[str, Any], dataset: Dataset, seed: int) -> Teacher:
+    fields = ("stored", "in_sample", "control")
+    networks.check_section(spec, where=WHERE, fields=fields)
     in_sample = boolean(spec.get("in_sample", False), where=f"{WHERE}.in_sample")
+    control = spec.get("control")
+    if control is not None:
+        control = lookup(control, controls.CONTROLS, where=f"{WHERE}.control")
     path = Path(str(spec["folder"])) / FILE
     classes = len(dataset.classes)
 
@@ -89,7 +102,12 @@ def _stored(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
                 f"from, such as {str(found.key[seen][0])!r}; {WHERE}.in_sample = True "
                 "uses them all the same"
             )
-        return jnp.asarray(found.logits)
+        logits = found.logits
+        if control is not None:
+            own = dataset.train.y
+            labels = np.where(own == UNLABELLED, found.label, own)
+            logits = controls.apply(control, logits, labels, seed, key=found.key)
+        return jnp.asarray(logits)
 
     def outputs(
         logits: Tree, batch: Mapping[str, Array], x: Array, view: Array, rng: Array

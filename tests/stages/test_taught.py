@@ -10,7 +10,7 @@ import pytest
 from kdjax import data, experiment
 from kdjax.data.soft_labels import FILE, write_rows
 from kdjax.errors import InputError
-from kdjax.stages import networks, taught
+from kdjax.stages import controls, networks, taught
 from kdjax.stages.record import read_stage
 from tests import small
 
@@ -34,7 +34,7 @@ def stored(folder, *, rows=None, spec=None, **changes):
         arrays = {name: array[rows] for name, array in arrays.items()}
     write_rows(folder / FILE, **arrays, header={})
     section = {"folder": str(folder), "stored": True} | (spec or {})
-    return taught.build(section, DATASET)
+    return taught.build(section, DATASET, seed=5)
 
 
 def test_a_batch_is_given_its_examples_soft_labels(tmp_path):
@@ -98,9 +98,52 @@ def test_in_sample_soft_labels_are_used_if_named(tmp_path):
     np.testing.assert_array_equal(teacher.load(), LOGITS)
 
 
+@pytest.mark.parametrize("name", controls.CONTROLS)
+def test_a_control_is_made_of_the_rows_by_key_seed_and_label(tmp_path, name):
+    rows = RNG.permutation(len(LOGITS))
+    found = stored(tmp_path, rows=rows, spec={"control": name}).load()
+    train = DATASET.train
+    expected = controls.apply(
+        controls.CONTROLS[name], LOGITS, train.y, 5, key=train.key
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert not np.array_equal(expected, LOGITS)
+    section = {"folder": str(tmp_path), "stored": True, "control": name}
+    other = taught.build(section, DATASET, seed=6).load()
+    drawn = name not in ("class_mean", "matched_smoothing")
+    assert np.array_equal(found, other) != drawn
+
+
+def test_a_control_reads_the_label_that_the_example_has_not(tmp_path):
+    """With few labels an example may have none of its own; the file's serves."""
+    stored(tmp_path)
+    few = DATASET.train.y.copy()
+    few[::2] = -1
+    section = {"folder": str(tmp_path), "stored": True, "control": "class_mean"}
+    dataset = DATASET._replace(train=DATASET.train._replace(y=few))
+    expected = taught.build(section, DATASET, seed=0).load()
+    found = taught.build(section, dataset, seed=0).load()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_no_control_is_the_teacher(tmp_path):
+    np.testing.assert_array_equal(
+        stored(tmp_path, spec={"control": None}).load(), LOGITS
+    )
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        (
+            {"control": "clas_mean"},
+            r"teacher\.control: unknown name 'clas_mean' \(did you mean 'class_mean",
+        ),
+        ({"control": 1}, "config.teacher.control: unknown name 1"),
+        (
+            {"control": "random", "stored": False},
+            r"teacher\.control: expected stored = True beside it, .* found 'random'",
+        ),
         ({"stored": 1}, "config.teacher.stored: expected True or False, found 1"),
         ({"in_sample": "yes"}, "config.teacher.in_sample: expected True or False"),
         ({"augment": None}, "config.teacher: unknown name 'augment'"),
@@ -114,7 +157,7 @@ def test_a_section_that_does_not_fit_is_named(tmp_path, spec, message):
 def test_no_stored_soft_labels_are_said(tmp_path):
     section = {"folder": str(tmp_path), "stored": True}
     with pytest.raises(InputError, match=r"soft_labels\.npz: .*No such file"):
-        taught.build(section, DATASET).load()
+        taught.build(section, DATASET, seed=0).load()
 
 
 def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
@@ -130,6 +173,7 @@ def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
         "network": kd | {"teacher": reads | {"augment": None}},
         "stored": kd | {"teacher": by_file},
         "probabilities": {"losses": soft, "teacher": by_file},
+        "control": kd | {"teacher": by_file | {"control": "within_class_shuffle"}},
     }
     config["report"] = {}
     experiment.run(config, tmp_path)
@@ -137,11 +181,12 @@ def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
     models = [load_last(folder / name) for name in ("network", "stored")]
     for one, other in zip(*map(jax.tree.leaves, models), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
-    other = jax.tree.leaves(load_last(folder / "probabilities"))
-    assert any(
-        np.abs(a - b).max() > 1e-3
-        for a, b in zip(jax.tree.leaves(models[0]), other, strict=True)
-    )
+    for name in ("probabilities", "control"):
+        other = jax.tree.leaves(load_last(folder / name))
+        assert any(
+            np.abs(a - b).max() > 1e-3
+            for a, b in zip(jax.tree.leaves(models[0]), other, strict=True)
+        )
     with pytest.raises(InputError, match=r"fold: expected soft labels from outside"):
         experiment.run(
             config | {"stages": config["stages"] | {"refused": refused(kd)}}, tmp_path

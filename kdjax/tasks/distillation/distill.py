@@ -69,7 +69,7 @@ def make(
       optimizer: fields of kdjax.training.optim.build.
       losses: {term of terms.TERMS: {"weight": ..., **fields} or None}.
       teacher: fields of kdjax.stages.taught.build: a stage whose network teaches, or
-        its stored soft labels.
+        its stored soft labels, as they are or as a control of them.
       companions: fields of kdjax.stages.companions.build: examples that the network
         sees beside its own, for the term `rdm`.
       reference: {"folder"} of the stage whose stored soft labels the predictions are
@@ -101,7 +101,9 @@ def make(
     weighted = terms.build(
         losses, teacher=teacher is not None, companions=beside is not None
     )
-    frozen = taught.build(teacher, dataset) if teacher is not None else None
+    frozen = None
+    if teacher is not None:
+        frozen = taught.build(teacher, dataset, seed=seed)
     example = batches.first(dataset)
     _check_losses(weighted, module, frozen, beside, example)
     init = networks.fresh(module, example, tx)
