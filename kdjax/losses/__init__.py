@@ -1,12 +1,13 @@
 """Losses that distil, contrast, oppose and cost: pure functions of arrays.
 
 Logits, labels and stored probabilities
-    cross_entropy      a network and its labels
-    distillation_kl    a student and its teacher's logits
-    kd_loss            both of these
-    eskd_loss          the same, without the teacher from some step on
-    soft_target_loss   a student and stored probabilities
-    bernoulli_kl       a student and its teacher, of one logit each
+    cross_entropy       a network and its labels
+    distillation_kl     a student and its teacher's logits
+    kd_loss             both of these
+    eskd_loss           the same, without the teacher from some step on
+    soft_target_loss    a student and stored probabilities
+    teacher_free_loss   a student and a teacher made of the labels
+    bernoulli_kl        a student and its teacher, of one logit each
 
 Feature maps
     attention_transfer_loss   where the energy of two maps is
@@ -46,6 +47,7 @@ from kdjax.losses.distillation import (
     eskd_loss,
     kd_loss,
     soft_target_loss,
+    teacher_free_loss,
 )
 from kdjax.losses.features import attention_transfer_loss
 from kdjax.losses.recurrent import (
@@ -77,6 +79,7 @@ __all__ = [
     "rate_l2",
     "rdm_loss",
     "soft_target_loss",
+    "teacher_free_loss",
     "weight_l1",
     "weight_l2",
 ]

@@ -1,4 +1,4 @@
-"""Distillation through logits: Hinton's loss, its early-stopped form, stored targets.
+"""Distillation through logits: Hinton's, early-stopped, stored or virtual teachers.
 
 Logits are [batch, classes] and labels [batch], integers in [0, classes). Inputs
 narrower than float32 are promoted to it, and the result is a float32 scalar unless a
@@ -193,6 +193,59 @@ def soft_target_loss(
     log_q = _log_softmax(_kept(where, student_logits), temperature)
     entropies = -jnp.sum(p * jnp.where(p == 0, 0.0, log_q), axis=-1)
     return jnp.square(temperature) * _reduce(entropies, "mean", where)
+
+
+@checked
+def teacher_free_loss(
+    student_logits: Float[Array, "batch classes"],
+    labels: Integer[Array, " batch"],
+    *,
+    temperature: Scalar = 20.0,
+    correct: Scalar = 0.99,
+    where: Shaped[Array, " batch"] | None = None,
+) -> Float[Array, ""]:
+    """Learn from a virtual teacher that is right and treats all other classes alike.
+
+    `T^2 KL(softmax(d / T) || softmax(student / T))`, the mean over examples, in nats,
+    where d is `correct` for the label and `(1 - correct) / (C - 1)` for each of the
+    other classes; C counts those whose logit is not -inf. It stands beside
+    cross-entropy. Tf-KD_reg of Yuan, Tay, Li, Wang & Feng 2020, "Revisiting knowledge
+    distillation via label smoothing regularization".
+
+    d is softened as the authors' code does it, probabilities in the place of logits, so
+    that the teacher is nearly uniform: of 10 classes it gives .105 to the label at
+    T = 20. The student is drawn to `softmax(d)`, .23 for the label: far softer than d,
+    which plain label smoothing would be drawn to. The student is softened as the paper
+    has it; their code for CIFAR-100 does not. T^2 keeps the gradient of one size, as in
+    `distillation_kl`; they have a factor to tune in its place, and divide by C.
+
+    Args:
+        student_logits: [batch, classes]; -inf excludes a class, from the teacher too.
+        labels: [batch], integers; see `cross_entropy`.
+        temperature: T, above 0; the authors take 20 or more.
+        correct: the virtual teacher's probability of the label before it is softened,
+            in [0, 1].
+        where: [batch], 0 or False for examples that do not count, as in
+            `cross_entropy`.
+
+    Raises:
+        ValueError: shapes that do not fit, `temperature` not above 0, or `correct`
+            outside [0, 1].
+    """
+    check_fraction("correct", correct)
+    classes = jnp.arange(student_logits.shape[-1])[None]
+    labels = labels[:, None]
+    possible = student_logits != -jnp.inf
+    others = jnp.sum(possible, axis=-1, keepdims=True, dtype=student_logits.dtype) - 1
+    each = jnp.where(possible, (1 - correct) / jnp.maximum(others, 1), -jnp.inf)
+    teacher = jnp.where(classes == labels, correct, each)
+    exists = (labels >= 0) & (labels < student_logits.shape[-1])
+    return distillation_kl(
+        student_logits,
+        jnp.where(exists, teacher, jnp.nan),
+        temperature=temperature,
+        where=where,
+    )
 
 
 @checked

@@ -45,6 +45,17 @@ def reference_soft_target(student, probabilities, temperature):
     return -(temperature**2) * np.sum(probabilities * log_q, axis=1)
 
 
+def virtual_teacher(labels, classes, correct):
+    teacher = np.full((len(labels), classes), (1 - correct) / (classes - 1))
+    teacher[np.arange(len(labels)), labels] = correct
+    return teacher
+
+
+def reference_teacher_free(student, labels, temperature, correct):
+    teacher = virtual_teacher(labels, student.shape[1], correct)
+    return reference_kl(student, teacher, temperature)
+
+
 def bound(name):
     """(loss, reference) as functions of student logits, the rest held fixed."""
     probabilities = softmax(TEACHER, axis=1)
@@ -76,6 +87,10 @@ def bound(name):
             lambda s: losses.soft_target_loss(s, probabilities, temperature=2.0),
             lambda s: reference_soft_target(s, probabilities, 2.0).mean(),
         ),
+        "teacher_free_loss": (
+            lambda s: losses.teacher_free_loss(s, LABELS, temperature=3.0, correct=0.9),
+            lambda s: reference_teacher_free(s, LABELS, 3.0, 0.9).mean(),
+        ),
         "eskd_loss": (
             lambda s: losses.eskd_loss(s, TEACHER, LABELS, step=1, stop_step=2),
             lambda s: reference_kd(s, TEACHER, LABELS, 4.0, 0.9).mean(),
@@ -94,6 +109,7 @@ NAMES = [
     "kd_loss",
     "kd_loss_per_class",
     "soft_target_loss",
+    "teacher_free_loss",
     "eskd_loss",
     "eskd_loss_stopped",
 ]
@@ -117,7 +133,8 @@ def test_vmap_equals_a_loop(name):
     loss, reference = bound(name)
     students = np.stack([STUDENT, -TEACHER, 0 * STUDENT])
     values = jax.vmap(loss)(jnp.asarray(students, jnp.float32))
-    np.testing.assert_allclose(values, [reference(s) for s in students], rtol=1e-6)
+    expected = [reference(s) for s in students]
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +145,40 @@ def test_golden_kl(reduction, expected):
         STUDENT, TEACHER, temperature=4.0, reduction=reduction
     )
     np.testing.assert_allclose(value, expected, rtol=1e-7)
+
+
+def test_teacher_free_by_hand():
+    """At T = 1 a teacher that is sure of one of two classes gives it e / (1 + e)."""
+    value = losses.teacher_free_loss(
+        np.zeros((2, 2)), np.array([0, 1]), temperature=1.0, correct=1.0
+    )
+    p = np.e / (1 + np.e)
+    expected = np.log(2) + p * np.log(p) + (1 - p) * np.log(1 - p)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(value, 0.1109441, rtol=1e-6)
+
+
+def test_teacher_free_defaults_are_those_of_the_paper():
+    value, gradient = jax.value_and_grad(losses.teacher_free_loss)(
+        jnp.asarray(STUDENT, jnp.float32), LABELS
+    )
+    expected = reference_teacher_free(STUDENT, LABELS, 20.0, 0.99).mean()
+    np.testing.assert_allclose(value, expected, rtol=2e-5)  # T^2 magnifies rounding
+    q = softmax(STUDENT / 20, axis=1)
+    p = softmax(virtual_teacher(LABELS, 4, 0.99) / 20, axis=1)
+    np.testing.assert_allclose(gradient, 20 * (q - p) / 3, rtol=1e-5, atol=1e-6)
+
+
+def test_what_the_virtual_teacher_says_of_ten_classes():
+    """As its docstring has it: hardly more than uniform, and .23 where it is zero."""
+    label = np.array([3])
+    teacher = virtual_teacher(label, 10, 0.99)
+    assert softmax(teacher / 20)[0, 3] == pytest.approx(0.105, abs=5e-4)
+    assert softmax(teacher)[0, 3] == pytest.approx(0.23, abs=5e-4)
+    loss = jax.value_and_grad(losses.teacher_free_loss)
+    value, gradient = loss(jnp.asarray(teacher + 7, jnp.float32), label)
+    assert abs(value) < 1e-4
+    np.testing.assert_allclose(gradient, 0, atol=1e-5)
 
 
 def test_reduction_none_is_per_example():
@@ -170,6 +221,28 @@ def test_half_precision_is_computed_in_float32(dtype):
     np.testing.assert_allclose(
         value, reference_kd(*exact, LABELS, 4.0, 0.9).mean(), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_teacher_free_in_half_precision(dtype):
+    student = jnp.asarray(STUDENT, dtype)
+    value = losses.teacher_free_loss(student, LABELS, temperature=2.0)
+    exact = np.asarray(student, np.float64)
+    assert value.dtype == jnp.float32
+    expected = reference_teacher_free(exact, LABELS, 2.0, 0.99).mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+def test_teacher_free_in_float64_and_traced():
+    loss = jax.jit(
+        lambda s, t, c: losses.teacher_free_loss(s, LABELS, temperature=t, correct=c)
+    )
+    with jax.enable_x64(True):
+        value = loss(STUDENT, 20.0, 0.95)
+        narrow = losses.teacher_free_loss(np.float32(STUDENT), LABELS)
+    assert (value.dtype, narrow.dtype) == (jnp.float64, jnp.float32)
+    expected = reference_teacher_free(STUDENT, LABELS, 20.0, 0.95).mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
 def test_float64_stays_float64():
@@ -305,6 +378,7 @@ def test_labels_that_do_not_fit_are_named(labels):
         lambda: losses.cross_entropy(STUDENT, labels),
         lambda: losses.kd_loss(STUDENT, TEACHER, labels),
         lambda: losses.eskd_loss(STUDENT, TEACHER, labels, step=0, stop_step=1),
+        lambda: losses.teacher_free_loss(STUDENT, labels),
     ):
         with pytest.raises(ValueError, match=message):
             function()
@@ -321,6 +395,7 @@ def test_temperature_must_be_positive(temperature):
         lambda: losses.distillation_kl(STUDENT, TEACHER, temperature=temperature),
         lambda: losses.kd_loss(STUDENT, TEACHER, LABELS, temperature=temperature),
         lambda: losses.soft_target_loss(STUDENT, TEACHER, temperature=temperature),
+        lambda: losses.teacher_free_loss(STUDENT, LABELS, temperature=temperature),
     ):
         with pytest.raises(ValueError, match="temperature: expected a number above 0"):
             function()
@@ -334,6 +409,8 @@ def test_weights_must_be_fractions(alpha):
         losses.eskd_loss(STUDENT, TEACHER, LABELS, step=5, stop_step=1, alpha=alpha)
     with pytest.raises(ValueError, match="label_smoothing: expected a number in"):
         losses.cross_entropy(STUDENT, LABELS, label_smoothing=alpha)
+    with pytest.raises(ValueError, match=r"correct: expected a number in \[0, 1\]"):
+        losses.teacher_free_loss(STUDENT, LABELS, correct=alpha)
 
 
 def test_unknown_reduction_is_named():

@@ -125,11 +125,27 @@ def rdm(
     )
 
 
+def teacher_free(
+    student_logits: Array,
+    labels: Array,
+    *,
+    temperature: float = 20.0,
+    correct: float = 0.99,
+) -> Array:
+    """losses.teacher_free_loss of the labels that are known, over the whole batch."""
+    known = labels != UNLABELLED
+    loss = losses.teacher_free_loss(
+        student_logits, labels, temperature=temperature, correct=correct, where=known
+    )
+    return jnp.mean(known) * loss
+
+
 TERMS: dict[str, Term] = {
     "cross_entropy": cross_entropy,
     "kd": kd,
     "eskd": eskd,
     "soft_target": soft_target,
+    "teacher_free": teacher_free,
     "attention_transfer": losses.attention_transfer_loss,
     "amd": losses.amd_loss,
     "rdm": rdm,

@@ -327,8 +327,28 @@ def test_cross_entropy_leaves_out_the_unlabelled(smoothing):
     np.testing.assert_array_equal(moved > 0, [True, False, True, False, True])
 
 
-def test_without_any_label_the_loss_is_zero():
-    built = terms.build({"cross_entropy": {"weight": 1.0}}, teacher=False)
+def test_teacher_free_leaves_out_the_unlabelled_and_divides_by_the_batch():
+    spec = {"teacher_free": {"weight": 1.0, "temperature": 2.0, "correct": 0.9}}
+    built = terms.build(spec, teacher=False)
+    labels = jnp.array([0, UNLABELLED, 2, UNLABELLED, 1])
+
+    def loss(logits):
+        student = Outputs(logits, STUDENT.features)
+        return terms.total(built, student, None, labels, jnp.int32(0))[0]
+
+    value, gradient = jax.value_and_grad(loss)(STUDENT.logits)
+    known = np.array([0, 2, 4])
+    mean = losses.teacher_free_loss(
+        STUDENT.logits[known], labels[known], temperature=2.0, correct=0.9
+    )
+    np.testing.assert_allclose(value, mean * 3 / 5, rtol=1e-6)
+    moved = np.abs(gradient).max(axis=1)
+    np.testing.assert_array_equal(moved > 0, [True, False, True, False, True])
+
+
+@pytest.mark.parametrize("term", ["cross_entropy", "teacher_free"])
+def test_without_any_label_the_loss_is_zero(term):
+    built = terms.build({term: {"weight": 1.0}}, teacher=False)
     none = jnp.full(5, UNLABELLED)
     value, _ = terms.total(built, STUDENT, None, none, jnp.int32(0))
     assert value == 0
