@@ -10,6 +10,13 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt32
 
+from kdjax.augment.corruptions import (
+    SEVERITIES,
+    contrast,
+    gaussian_blur,
+    gaussian_noise,
+    pixelate,
+)
 from kdjax.augment.images import (
     blur,
     color_jitter,
@@ -50,8 +57,12 @@ SERIES: dict[str, Callable[..., Array]] = {
 IMAGES: dict[str, Callable[..., Array]] = {
     "blur": blur,
     "color_jitter": color_jitter,
+    "contrast": contrast,
     "flip": flip,
+    "gaussian_blur": gaussian_blur,
+    "gaussian_noise": gaussian_noise,
     "grayscale": grayscale,
+    "pixelate": pixelate,
     "random_resized_crop": random_resized_crop,
     "simclr_image": simclr_image,
 }
@@ -79,14 +90,18 @@ __all__ = [
     "build",
     "channel_dropout",
     "color_jitter",
+    "contrast",
     "crop_resize",
     "example_keys",
     "flip",
+    "gaussian_blur",
+    "gaussian_noise",
     "grayscale",
     "mix1",
     "mix2",
     "noise",
     "permutation",
+    "pixelate",
     "random_resized_crop",
     "removal",
     "rotation",
@@ -135,9 +150,10 @@ def example_keys(rng: PRNGKeyArray, index: Int[Array, " n"]) -> Keys:
 
 
 def _check_range(value: Any, where: str, *, whole: bool) -> None:
-    """A whole number counts pieces: 1 or more. Any other is 0 or more, a share to 1."""
+    """Whole numbers are 1 or more, a severity to 5; others 0 or more, a share to 1."""
     if whole:
-        integer(value, low=1, where=where)
+        high = SEVERITIES if where.endswith(".severity") else None
+        integer(value, low=1, high=high, where=where)
     else:
         number(value, low=0, high=1 if where.endswith(_SHARES) else None, where=where)
 

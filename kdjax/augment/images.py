@@ -48,11 +48,7 @@ def random_resized_crop(
     width = jnp.sqrt(area * h * aspect / w)
     rows = _resize_weights(for_place[0] * (1 - height), height, h)
     columns = _resize_weights(for_place[1] * (1 - width), width, w)
-    # Half the time of `jax.image.scale_and_translate`, and no slower than a gather.
-    planes = jnp.moveaxis(x.astype(jnp.float32), 2, 0)
-    cut = jnp.matmul(rows[None], planes, precision="highest")
-    cut = jnp.matmul(cut, columns.T[None], precision="highest")
-    return _image(jnp.moveaxis(cut, 0, 2), x)
+    return as_image(resampled(x, rows, columns), x)
 
 
 def flip(rng: PRNGKeyArray, x: Image, *, probability: Number = 0.5) -> Image:
@@ -95,21 +91,8 @@ def blur(rng: PRNGKeyArray, x: Image, *, probability: Number = 0.5) -> Image:
     """
     for_choice, for_sigma = jax.random.uniform(rng, (2,))
     radius = max(1, x.shape[0] // 20)
-    kernel = jnp.exp(
-        -(np.arange(-radius, radius + 1) ** 2) / (2 * (0.1 + 1.9 * for_sigma) ** 2)
-    )
-    kernel /= kernel.sum()
-    blurred = x
-    for axis in (0, 1):
-        pad = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
-        padded = jnp.pad(blurred, pad, mode="edge")
-        # A sum of moved images: over twice as fast here as a matrix or a convolution.
-        moved = [
-            weight * jax.lax.slice_in_dim(padded, i, i + x.shape[axis], axis=axis)
-            for i, weight in enumerate(kernel)
-        ]
-        blurred = sum(moved[1:], start=moved[0])
-    return _sometimes(for_choice, probability, blurred, x)
+    blurry = blurred(x, 0.1 + 1.9 * for_sigma, radius)
+    return _sometimes(for_choice, probability, blurry, x)
 
 
 def simclr_image(
@@ -147,6 +130,38 @@ def simclr_image(
 
 # `simclr_image` names its probabilities after the parts.
 _flip, _grayscale, _blur = flip, grayscale, blur
+
+
+def blurred(x: Image, sigma: Scalar | float, radius: int) -> Image:
+    """Gaussian blur, sigma in pixels, the kernel cut at `radius`; edges repeat."""
+    kernel = jnp.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        pad = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
+        padded = jnp.pad(x, pad, mode="edge")
+        # A sum of moved images: over twice as fast here as a matrix or a convolution.
+        moved = [
+            weight * jax.lax.slice_in_dim(padded, i, i + x.shape[axis], axis=axis)
+            for i, weight in enumerate(kernel)
+        ]
+        x = sum(moved[1:], start=moved[0])
+    return x
+
+
+def resampled(
+    x: Image, rows: Float[Array, "to_h h"], columns: Float[Array, "to_w w"]
+) -> Float[Array, "to_h to_w channels"]:
+    """Each pixel a weighted sum of others, in float32: `rows @ x @ columns.T`."""
+    # Half the time of `jax.image.scale_and_translate`, and no slower than a gather.
+    planes = jnp.moveaxis(x.astype(jnp.float32), 2, 0)
+    made = jnp.matmul(rows[None], planes, precision="highest")
+    made = jnp.matmul(made, columns.T[None], precision="highest")
+    return jnp.moveaxis(made, 0, 2)
+
+
+def as_image(made: Image, x: Image) -> Image:
+    """What was made of the image x, in x's dtype; rounding can leave [0, 1]."""
+    return jnp.clip(made, 0, 1).astype(x.dtype)
 
 
 def _resize_weights(start: Scalar, size: Scalar, n: int) -> Float[Array, "to n"]:
@@ -191,12 +206,7 @@ def _luma(x: Image) -> Float[Array, "h w"]:
 
 
 def _sometimes(drawn: Scalar, probability: Number, changed: Image, x: Image) -> Image:
-    return jnp.where(drawn < probability, _image(changed, x), x)
-
-
-def _image(made: Image, x: Image) -> Image:
-    """Rounding can leave [0, 1] by a last bit."""
-    return jnp.clip(made, 0, 1).astype(x.dtype)
+    return jnp.where(drawn < probability, as_image(changed, x), x)
 
 
 def _need_colors(who: str, x: Image) -> None:
