@@ -9,7 +9,9 @@ cortex (IT), a monkey's, and 16 observers find them; CIFAR10 the official binary
 A network learns CIFAR-10, and beside it that the photographs be as unlike as the
 teacher says (representational distance learning). It is judged on photographs and a
 subject that neither it nor its teacher saw: the seed's. 92 images cannot train a
-network from nothing, so that all learn the same CIFAR-10 images.
+network from nothing, so that all learn the same CIFAR-10 images. The weight .1 is the
+larger of 1 and .1 that leaves CIFAR-10's validation accuracy (seed 0, taught by IT)
+near that without a teacher: at 1 it falls from 54 to 36 %.
 """
 
 from ml_collections import ConfigDict, FieldReference
@@ -86,7 +88,7 @@ def get_config(arg: str = "") -> ConfigDict:
         **{
             name: {
                 "companions": {"stage": f"rdm_{name}", "examples": 32},
-                "losses": {"rdm": {"weight": 1.0, "layers": ("pooled",)}},
+                "losses": {"rdm": {"weight": 0.1, "layers": ("pooled",)}},
             }
             for name in teachers
         },

@@ -1,0 +1,102 @@
+"""People's votes as the teacher of an image network: CIFAR-10H, and its controls.
+
+    bash launch/local.sh configs/brain_cifar10h.py --config.data.root=CIFAR10 \\
+        --config.stages.votes.votes.path=CIFAR10H
+    bash launch/local.sh configs/brain_cifar10h.py:smoke ...
+
+CIFAR10 holds the official binary files, CIFAR10H the votes of some 51 people on each
+image of test_batch.bin. Those images train, one in five of them held out by turns: by
+the seed. data_batch_*.bin test. Every student has the same network, images, order and
+number of steps; what differs is what it is told beside the labels. The primary outcome
+is the cross-entropy on the test images; nothing was tuned.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+HALF = {"cross_entropy": {"weight": 0.5}, "soft_target": {"weight": 0.5}}
+CONTROLS = (
+    "matched_smoothing",
+    "class_mean",
+    "within_class_shuffle",
+    "matched_random",
+    "across_class_shuffle",
+)
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    config, smoke = common.start(arg, seeds=10)
+    config.data = {"name": "cifar10", "root": "data/cifar10", "swap": True, "folds": 5}
+    config.model = {
+        "name": "convnet",
+        "widths": (32, 64, 128),
+        "windows": (3, 3, 3),
+        "strides": (2, 2, 2),
+    }
+    config.training = {
+        "epochs": 2 if smoke else 30,
+        "batch_size": 64,
+        "eval_epochs": 2 if smoke else 10,
+        "checkpoint_epochs": 2 if smoke else 20,
+        "select": "loss",
+    }
+    config.optimizer = common.sgd(
+        weight_decay=5e-4, schedule={"name": "cosine", "value": 0.05}
+    )
+    config.augment = {
+        "name": "simclr_image",
+        "min_area": 0.5,
+        **dict.fromkeys(("strength", "jitter", "grayscale", "blur"), 0.0),
+    }
+    config.corruptions = {
+        name: {"name": name}
+        for name in ("gaussian_noise", "gaussian_blur", "contrast", "pixelate")
+    }
+    config.reference = {"stage": "votes"}
+    config.soft_labels = "last"
+    votes = {"stage": "votes", "stored": True}
+    config.stages = {
+        "votes": {
+            "task": "votes",
+            "votes": {"path": "data/cifar10h"},
+            "training": {"epochs": 0},
+            **dict.fromkeys(
+                ("losses", "model", "optimizer", "augment", "corruptions", "reference")
+            ),
+            "soft_labels": None,
+        },
+        "hard": {},
+        "label_smoothing": {"losses": {"cross_entropy": {"label_smoothing": 0.1}}},
+        "teacher_free": {
+            "losses": {
+                "cross_entropy": {"weight": 0.5},
+                "teacher_free": {"weight": 0.5},
+            }
+        },
+        "cnn": {"model": {"widths": (64, 128, 256)}},
+        "cnn_taught": {
+            "teacher": {"stage": "cnn", "checkpoint": "last"},
+            "losses": {
+                "cross_entropy": {"weight": 0.5},
+                "kd": {"weight": 0.5, "temperature": 4.0},
+            },
+        },
+        "human": {"teacher": votes, "losses": HALF},
+        **{
+            name: {"teacher": votes | {"control": name}, "losses": HALF}
+            for name in CONTROLS
+        },
+    }
+    students = ("human", *CONTROLS, "label_smoothing", "teacher_free", "cnn_taught")
+    config.report = {
+        "order": ("votes", "cnn", "hard", *students),
+        "checkpoint": "last",
+        "metric": "loss",
+        "confusion": ("votes", "hard", "human"),
+        "comparisons": (
+            *((name, "hard") for name in students),
+            *(("human", name) for name in students[1:]),
+        ),
+    }
+    return config
