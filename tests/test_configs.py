@@ -24,7 +24,7 @@ def test_it_names_only_what_there_is(name, arg):
     stages = plan.resolve(config)
     order = plan.reading_order(stages)
     assert set(order) == set(stages)
-    report_settings(config, order)
+    report_settings(config, order, ALL.metrics)
     for stage, fields in stages.items():
         make = ALL.tasks[fields.pop("task")]
         known = inspect.signature(make).parameters

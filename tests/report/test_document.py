@@ -177,6 +177,7 @@ def test_history_keeps_the_later_of_two_and_drops_a_torn_end(tmp_path):
         ({"confusion": ["eskt"]}, "confusion.*'eskt'"),
         ({"temperature": 0}, "report.temperature: expected a number > 0, found 0"),
         ({"temperature": True}, "temperature: expected a number > 0, found True"),
+        ({"metric": "accurracy"}, r"config\.report\.metric.*'accuracy'"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):

@@ -5,13 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdjax import losses
+from kdjax import data, losses
 from kdjax.data import UNLABELLED
+from kdjax.data.dissimilarities import category_rdm
+from kdjax.data.stored_rdm import FILE, write_rdm
 from kdjax.errors import InputError
 from kdjax.models import Outputs
 from kdjax.stages import batches
 from kdjax.tasks.distillation import distill, terms
-from kdjax.training import loop, parallel
+from kdjax.training import loop, metrics, parallel
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
 from kdjax.training.task import Training
 
@@ -168,6 +170,19 @@ def test_what_no_task_gives_is_said():
         terms.build(spec, teacher=True)
 
 
+def test_the_rdm_of_companions_is_its_loss():
+    own = STUDENT.features["pooled"]
+    rdm = jnp.abs(jnp.arange(5.0)[:, None] - jnp.arange(5.0)[None, :])
+    spec = {"rdm": {"weight": 2.0, "layers": ["pooled"], "distance": "cosine"}}
+    built = terms.build(spec, teacher=False, companions=True)
+    beside = STUDENT, rdm
+    loss, _ = terms.total(built, STUDENT, None, LABELS, jnp.int32(0), beside)
+    expected = losses.rdm_loss(own, rdm, distance="cosine")
+    np.testing.assert_allclose(loss, 2 * expected, rtol=1e-6)
+    with pytest.raises(InputError, match="rdm: needs companions, and this stage has"):
+        terms.build(spec, teacher=True)
+
+
 def test_an_absent_term_is_left_out():
     spec = {"cross_entropy": {"weight": 1.0}, "kd": None, "amd": {"weight": 0}}
     assert set(terms.build(spec, teacher=False)) == {"cross_entropy"}
@@ -227,6 +242,62 @@ def test_an_epoch_is_a_permutation_of_the_training_rows(tmp_path):
     np.testing.assert_array_equal(first, again)
     assert sorted(first) == sorted(second) == list(range(source.size))
     assert first.tolist() != second.tolist()
+
+
+@pytest.fixture(scope="module")
+def companion_stage(tmp_path_factory):
+    """A section that names a stage which left dissimilarities: those of its classes."""
+    folder = tmp_path_factory.mktemp("companions")
+    fields = {"name": "synthetic_wearable", "samples": 32}
+    made = data.load("synthetic_wearable", seed=0, samples=32)
+    parts = made.train, made.validation
+    key, y = (np.concatenate([getattr(p, n) for p in parts]) for n in ("key", "y"))
+    write_rdm(folder / FILE, key=key, rdm=category_rdm(y))
+    config = {"data": fields, "seed": 0}
+    return {"folder": str(folder), "config": config, "examples": 16}
+
+
+def test_companions_become_as_unlike_as_they_are_said_to_be(tmp_path, companion_stage):
+    both = {
+        "cross_entropy": {"weight": 1.0},
+        "rdm": {"weight": 1.0, "layers": ["hidden1"]},
+    }
+    training = Training(epochs=12, batch_size=8)
+    task = wearable(
+        tmp_path, losses=both, companions=companion_stage, training=training
+    )
+    run = {"seed": 0, "devices": parallel.make("pmap", devices=1), "label": "test"}
+    loop.run(task, training, folder=tmp_path, **run)
+    rows = [row for row in metrics.read_log(tmp_path / "metrics.jsonl")]
+    found = [row["rdm"] for row in rows if row["kind"] == "train"]
+    assert found[-1] < 0.6 * found[0]
+
+
+def test_companions_leave_the_running_statistics_as_they_are(tmp_path, companion_stage):
+    """A step with companions of weight all but 0 is the step without."""
+
+    def step(**changes):
+        model = {"name": "convnet", "widths": [4], "windows": [3], "strides": [2]}
+        task = wearable(tmp_path, model=model, **changes)
+        batch = next(iter(task.data["train"].batches(8, epoch=1)))
+        constants = jax.tree.map(jnp.asarray, task.constants())
+        one = jax.tree.map(lambda x: x[None], batch)
+        taken = jax.vmap(
+            lambda b: task.step(
+                task.init(jax.random.key(0)), b, constants, jax.random.key(1)
+            ),
+            axis_name=parallel.AXIS,
+        )
+        state, _ = taken(one)
+        return jax.tree.leaves((state.params, state.model_state))
+
+    both = {
+        "cross_entropy": {"weight": 1.0},
+        "rdm": {"weight": 1e-30, "layers": ["pooled"]},
+    }
+    with_them = step(losses=both, companions=companion_stage)
+    for a, b in zip(with_them, step(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
 def test_a_teacher_from_another_folder(tmp_path):
