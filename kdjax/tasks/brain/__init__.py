@@ -13,5 +13,6 @@ SYSTEM = System(
     predictors={},
     metrics=predicted.METRICS | similarity.METRICS,
     sections=report.SECTIONS,
+    figures=report.FIGURES,
     artefacts=decode.ARTEFACTS | rdm.ARTEFACTS,
 )

@@ -8,6 +8,7 @@ from kdjax import files
 from kdjax.report.runs import Experiment, Run, stage_runs, stages_with
 from kdjax.report.tables import metric_spread, table
 from kdjax.tasks.brain import permutation
+from kdjax.tasks.brain.alike import alike_section, rdm_figure
 from kdjax.tasks.brain.decode import IN_SAMPLE
 from kdjax.tasks.brain.predicted import METRICS
 
@@ -75,4 +76,5 @@ def _p(runs: list[Run]) -> str:
     return f"{worst['p']:.3g} ({worst['permutations']:,})"
 
 
-SECTIONS = (decoding_section,)
+SECTIONS = (decoding_section, alike_section)
+FIGURES = (rdm_figure,)
