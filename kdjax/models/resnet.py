@@ -8,7 +8,8 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.checks import integer, one_of
+from kdjax.checks import number, one_of
+from kdjax.errors import InputError
 from kdjax.models.layers import WHERE, check_rank, pool_over_space
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.convolution import Conv
@@ -79,15 +80,15 @@ class ResNet(nn.Module):
 
     The stem "imagenet" is window 7, stride 2 and a max-pool of 3, stride 2; "cifar" is
     window 3, stride 1, for small images and short windows of time. All channels are
-    `width` times the paper's (SimCLR's 2x, 4x). The scale of each block's last batch
-    norm starts at 0, as SimCLR's (Goyal et al. 2017), so that the blocks start as their
-    shortcuts.
+    `width` times the paper's (SimCLR's 2x, 4x; 0.25 is a quarter of them). The scale of
+    each block's last batch norm starts at 0, as SimCLR's (Goyal et al. 2017), so that
+    the blocks start as their shortcuts.
     Features: `stage1` to `stage4` (64, 128, 256, 512 channels, from depth 50 on 4 times
     as many) and `pooled`.
     """
 
     depth: int = 18
-    width: int = 1
+    width: float | int = 1
     stem: str = "cifar"
     batch_norm: Norm = BatchNorm
 
@@ -96,14 +97,14 @@ class ResNet(nn.Module):
         check_rank(x)
         features: OrderedDict[str, Array] = OrderedDict()
         window, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
-        h = Conv(64 * self.width, window, stride, name="stem")(x)
+        h = Conv(int(64 * self.width), window, stride, name="stem")(x)
         h = self.batch_norm(name="norm")(h, train=train)
         if self.stem == "imagenet":
             space = x.ndim - 2
             h = nn.max_pool(h, (3,) * space, (2,) * space, ((1, 1),) * space)
         block, stages = BLOCKS[self.depth]
         for stage, blocks in enumerate(stages, start=1):
-            channels = 32 * 2**stage * self.width
+            channels = int(32 * 2**stage * self.width)
             for i in range(blocks):
                 stride = 2 if stage > 1 and i == 0 else 1
                 name = f"stage{stage}_block{i + 1}"
@@ -120,8 +121,12 @@ def resnet(
     width: Any = 1,
     stem: Any = "cifar",
 ) -> ResNet:
-    """A ResNet; an InputError for an unknown depth or stem, or no positive `width`."""
+    """A ResNet; an InputError for an unknown depth or stem, or a wrong `width`.
+
+    It is a multiple of 1/64 above 0, for a whole number of channels.
+    """
     one_of(depth, BLOCKS, where=f"{WHERE}.depth")
     one_of(stem, STEMS, where=f"{WHERE}.stem")
-    integer(width, low=1, where=f"{WHERE}.width")
+    if number(width, above=0, where=f"{WHERE}.width") % (1 / 64):
+        raise InputError(f"{WHERE}.width: expected a multiple of 1/64, found {width}")
     return ResNet(depth, width, stem, batch_norm)

@@ -43,6 +43,7 @@ def shapes(model, *shape):
         (IMAGENET | {"depth": 50}, (64, 64, 3), 1000, 25_557_032),
         (IMAGENET | {"depth": 101}, (64, 64, 3), 1000, 44_549_160),
         (IMAGENET | {"depth": 50, "width": 2}, (64, 64, 3), 1000, 98_004_072),
+        (IMAGENET | {"depth": 18, "width": 0.25}, (472, 1), 8, 243_160),
         ({"name": "convnet"}, (320, 2), 5, 149_952 + 960 + 257 * 5),
         ({"name": "mlp", "widths": []}, (8, 4), 3, 33 * 3),
         ({"name": "mlp", "widths": [128, 64]}, (8, 4), 3, 33 * 128 + 129 * 64 + 65 * 3),
@@ -280,7 +281,11 @@ def test_kernels_are_he_normal_by_fan_out():
         ),
         (
             {"name": "resnet", "width": 0},
-            "config.model.width: expected an integer >= 1",
+            "config.model.width: expected a number > 0, found 0",
+        ),
+        (
+            {"name": "resnet", "width": 0.3},
+            "config.model.width: expected a multiple of 1/64, found 0.3",
         ),
         (
             {"name": "convnet", "windows": [3, 3]},
