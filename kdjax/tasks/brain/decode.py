@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from kdjax import files
@@ -56,7 +57,7 @@ def make(
     one_of(protocol, PROTOCOLS, where="config.protocol")
     integer(calibration, low=2, where="config.calibration")
     integer(permutations, low=0, where="config.permutations")
-    fit = decoders.build(decoder)
+    fit = decoders.build(decoder, seed=seed)
     if permutations and (decoder["name"] != "ridge" or decoder.get("voxels")):
         raise InputError(
             "config.permutations: expected 0, for the permutation test is that of the "
@@ -71,11 +72,12 @@ def make(
 
     @functools.cache
     def solve() -> predictions.Predictions:
-        if protocol == IN_SAMPLE:
-            return predictions.in_sample(*responses, fit=fit, classes=classes)
-        return predictions.out_of_fold(
-            *responses, fit=fit, classes=classes, calibration=calibration, seed=seed
-        )
+        with jax.ensure_compile_time_eval():  # `init` is traced first, for its shapes
+            if protocol == IN_SAMPLE:
+                return predictions.in_sample(*responses, fit=fit, classes=classes)
+            return predictions.out_of_fold(
+                *responses, fit=fit, classes=classes, calibration=calibration, seed=seed
+            )
 
     test = None
     if permutations:

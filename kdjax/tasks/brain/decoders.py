@@ -1,4 +1,4 @@
-"""The classical decoders by name: each reads classes from volumes.
+"""The decoders by name: each reads classes from volumes.
 
 config.decoder = {"name": "ridge", "voxels": 500}
 
@@ -11,6 +11,7 @@ out in the place of runs.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ from kdjax.data.fmri.preprocessing import (
     fit_scaling,
     fit_selection,
 )
-from kdjax.errors import InputError, call, lookup, split_name
+from kdjax.errors import InputError, call, look_up_or_import, split_name
 from kdjax.tasks.brain import ridge as algebra
 from kdjax.tasks.brain.folds import leave_one_run_out
 
@@ -40,15 +41,19 @@ Fit: TypeAlias = Callable[[Responses, Labels, NDArray[Any], int], Predict]
 Transform: TypeAlias = Callable[[Responses], Responses]
 
 
-def build(section: Mapping[str, Any]) -> Fit:
+def build(section: Mapping[str, Any], *, seed: int = 0) -> Fit:
     """The decoder that a config's section `decoder` names; InputError if there is none.
 
-    What it gives is fitted by `fit(x, y, run, classes)`, which raises an InputError for
-    labels outside 0 to `classes` - 1, for a class without a volume, and for more
-    `voxels` than there are.
+    `name` is a key of `DECODERS`, or "module:factory" of one's own. `seed` is for a
+    decoder that draws something: a factory with a parameter `seed`. What it gives is
+    fitted by `fit(x, y, run, classes)`, which raises an InputError for labels outside 0
+    to `classes` - 1, for a class without a volume, and for more `voxels` than there
+    are.
     """
     name, fields = split_name(section, where=WHERE)
-    fit: Fit = call(lookup(name, DECODERS, where=f"{WHERE}.name"), fields, where=WHERE)
+    factory = look_up_or_import(name, DECODERS, where=f"{WHERE}.name")
+    draws = "seed" in inspect.signature(factory).parameters
+    fit: Fit = call(factory, fields, where=WHERE, **({"seed": seed} if draws else {}))
     return fit
 
 
@@ -70,12 +75,12 @@ def ridge(
     temperature found with one should serve the next.
     """
     tried = checked_penalties(penalties)
-    _voxels(voxels)
+    check_count(voxels)
 
     def fit(x: Responses, y: Labels, run: NDArray[Any], classes: int) -> Predict:
-        _check(x, y, classes, voxels)
+        check_volumes(x, y, classes, voxels)
         targets = np.eye(classes)[y]
-        features, transform = _prepared(x, y, voxels)
+        features, transform = prepared(x, y, voxels)
         fitted, group = algebra.spectrum(features), _groups(run)
         if voxels is None:
             held_out = algebra.held_out_hat(fitted, group, tried) @ targets
@@ -109,10 +114,10 @@ def logistic(
     weight vector between them.
     """
     tried = checked_penalties(penalties)
-    _voxels(voxels)
+    check_count(voxels)
 
     def fit(x: Responses, y: Labels, run: NDArray[Any], classes: int) -> Predict:
-        _check(x, y, classes, voxels)
+        check_volumes(x, y, classes, voxels)
         penalty = tried[-1]
         if len(tried) > 1 and len(np.unique(run)) > 1:
             likelihood = sum(
@@ -120,7 +125,7 @@ def logistic(
                 for train, test, inner, left_out in _inner(x, y, run, voxels)
             )
             penalty = tried[int(algebra.best(np.asarray(likelihood)))]
-        features, transform = _prepared(x, y, voxels)
+        features, transform = prepared(x, y, voxels)
         axes = algebra.spectrum(features)
         model = _logistic(axes.coordinates, y, penalty)
         return lambda x: _single(_scores(model, algebra.project(axes, transform(x))))
@@ -175,13 +180,13 @@ def lda(*, shrinkage: float | int | str = "auto", voxels: int | None = None) -> 
         if isinstance(shrinkage, str):
             one_of(shrinkage, ["auto"], where=f"{WHERE}.shrinkage")
         number(shrinkage, low=0, high=1, where=f"{WHERE}.shrinkage")
-    _voxels(voxels)
+    check_count(voxels)
 
     def fit(x: Responses, y: Labels, run: NDArray[Any], classes: int) -> Predict:
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-        _check(x, y, classes, voxels, least=2)
-        features, transform = _prepared(x, y, voxels)
+        check_volumes(x, y, classes, voxels, least=2)
+        features, transform = prepared(x, y, voxels)
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
         model.fit(features.astype(np.float64), y)
         return lambda x: _single(_scores(model, transform(x)))
@@ -197,11 +202,11 @@ def class_mean(*, distance: str = "euclidean", voxels: int | None = None) -> Fit
     over the voxels (Haxby et al. 2001), 0 where either is constant.
     """
     one_of(distance, ["euclidean", "correlation"], where=f"{WHERE}.distance")
-    _voxels(voxels)
+    check_count(voxels)
 
     def fit(x: Responses, y: Labels, run: NDArray[Any], classes: int) -> Predict:
-        _check(x, y, classes, voxels)
-        features, transform = _prepared(x, y, voxels)
+        check_volumes(x, y, classes, voxels)
+        features, transform = prepared(x, y, voxels)
         means = np.stack(
             [features[y == k].mean(axis=0, dtype=np.float64) for k in range(classes)]
         )
@@ -239,7 +244,7 @@ def _scores(model: Any, x: NDArray[Any]) -> NDArray[np.float64]:
     return decision
 
 
-def _prepared(
+def prepared(
     x: Responses, y: Labels, voxels: int | None
 ) -> tuple[Responses, Transform]:
     """Training volumes, chosen and scaled, and what does the same to any others."""
@@ -264,7 +269,7 @@ def _inner(
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], Responses, Responses]]:
     """(train rows, test rows, their features) with each group left out of all fits."""
     for fold in leave_one_run_out(group):
-        features, transform = _prepared(x[fold.train], y[fold.train], voxels)
+        features, transform = prepared(x[fold.train], y[fold.train], voxels)
         yield fold.train, fold.test, features, transform(x[fold.test])
 
 
@@ -277,14 +282,16 @@ def checked_penalties(penalties: Sequence[float | int]) -> tuple[float, ...]:
     return tuple(sorted(set(tried)))
 
 
-def _voxels(voxels: int | None) -> None:
+def check_count(voxels: int | None) -> None:
+    """InputError unless `voxels` is None or a number of voxels to choose."""
     if voxels is not None:
         integer(voxels, low=1, where=f"{WHERE}.voxels")
 
 
-def _check(
+def check_volumes(
     x: Responses, y: Labels, classes: int, voxels: int | None, *, least: int = 1
 ) -> None:
+    """InputError unless a decoder of `voxels` can be fitted: `least` of each class."""
     if voxels is not None:
         integer(voxels, low=1, high=x.shape[1], where=f"{WHERE}.voxels")
     if not len(y) or y.min() < 0 or y.max() >= classes:
@@ -298,9 +305,10 @@ def _check(
         )
 
 
-DECODERS: dict[str, Callable[..., Fit]] = {
+DECODERS: dict[str, Callable[..., Fit] | str] = {
     "class_mean": class_mean,
     "lda": lda,
     "logistic": logistic,
+    "network": "kdjax.tasks.brain.neural:network",
     "ridge": ridge,
 }

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +14,11 @@ from kdjax.tasks.brain import decode
 from kdjax.training.task import Training
 
 UNTRAINED = Training(epochs=0, batch_size=16, eval_batch_size=32)
+NETWORK = {
+    "name": "network",
+    "model": {"name": "mlp", "widths": [32]},
+    "epochs": 10,
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +35,7 @@ def make(fields, **changes):
 
 @pytest.fixture(scope="module")
 def run(fields, tmp_path_factory):
-    """Two decoders, one of them in-sample, and a student of each one's soft labels."""
+    """Three decoders, one of them in-sample, and a student of one's soft labels."""
     student = {
         "task": "distill",
         "model": {"name": "mlp", "widths": [8]},
@@ -48,6 +54,7 @@ def run(fields, tmp_path_factory):
         "stages": {
             "ridge": {"decoder": {"name": "ridge"}, "permutations": 50},
             "seen": {"decoder": {"name": "ridge"}, "protocol": "in_sample"},
+            "network": {"decoder": NETWORK, "calibration": 2},
             "student": student | {"teacher": {"stage": "ridge", "stored": True}},
         },
     }
@@ -84,6 +91,27 @@ def test_every_block_is_decoded_out_of_its_run(run, fields):
     p = np.exp(found.logits - found.logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     assert test["entropy"] == pytest.approx(-(p * np.log(p)).sum(1).mean(), rel=1e-4)
+
+
+def test_a_network_is_a_decoder_as_any_other(run, fields):
+    found = read_arrays(stage(run, "network") / FILE, Keyed)
+    assert set(found.fold) == set(range(12))
+    last = last_of(run, "network")
+    right = np.argmax(found.logits, 1) == found.label
+    assert last["test"]["accuracy"] == pytest.approx(right.mean())
+    assert last["test"]["accuracy"] > 0.3
+    again = {
+        seed: decode.make(
+            data=fields, seed=seed, decoder=NETWORK, calibration=2, training=UNTRAINED
+        )
+        for seed in (0, 1)
+    }
+    logits = {
+        seed: np.asarray(task.init(jax.random.key(0)).params["logits"])
+        for seed, task in again.items()
+    }
+    np.testing.assert_array_equal(logits[0], found.logits)
+    assert np.abs(logits[1] - logits[0]).max() > 0.1
 
 
 def test_permuted_labels_are_hardly_decoded(run):
