@@ -95,8 +95,12 @@ def test_chance_is_one_of_the_classes(classes):
     """The mean of one-against-rest accuracies would be .78 of eight."""
     rng = np.random.default_rng(0)
     y = np.tile(np.arange(classes, dtype=np.int32), 2000)
-    found = decoding_metrics(rng.normal(size=(len(y), classes)), y)
+    logits = rng.normal(size=(len(y), classes))
+    found = decoding_metrics(logits, y)
     assert found["accuracy"] == pytest.approx(1 / classes, abs=0.015)
+    guess, every = logits.argmax(axis=1), np.arange(classes)[:, None]
+    against_rest = np.mean((guess == every) == (y == every))
+    assert against_rest == pytest.approx({2: 0.5, 8: 0.78}[classes], abs=0.015)
     sure = decoding_metrics(50.0 * np.eye(classes)[y], y)
     assert (sure["accuracy"], sure["entropy"]) == (1, pytest.approx(0, abs=1e-9))
     even = decoding_metrics(np.zeros((len(y), classes)), y)
