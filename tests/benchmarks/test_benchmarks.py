@@ -10,6 +10,8 @@ import jax
 import numpy as np
 import pytest
 
+from kdjax.data.fmri.volumes import Volumes
+from kdjax.data.fmri.writing import write_bdata
 from kdjax.training import host
 
 # wfdb 4.3 calls what pandas 3 deprecates, when it is imported and when it writes.
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:wfdb")
 
 HERE = Path(__file__).parent
 NUMBER = r"([\d.e+-]+)"
+SHARED = ("stepping", "sklearn_decoders")  # what benchmarks import
 
 
 @pytest.fixture(autouse=True)
@@ -223,7 +226,7 @@ def test_a_peer_keeps_its_memory_as_training_does(peers, tmp_path):
 def test_every_benchmark_is_tested():
     text = Path(__file__).read_text()
     for path in HERE.glob("*.py"):
-        if path.stem not in ("stepping", Path(__file__).stem):
+        if path.stem not in (*SHARED, Path(__file__).stem):
             assert f'run("{path.stem}"' in text
 
 
@@ -234,3 +237,34 @@ def test_ctrnn(run):
     lines = run("ctrnn", "--tiny", "--memory")
     names = [f"9 steps, 8 units, {kept}" for kept in ("everything kept", "stretches")]
     assert_timed(lines, names, rf"(.*): {NUMBER} MiB")
+
+
+def test_decoders(run, tmp_path):
+    pytest.importorskip("bdpy", reason="no release for this Python")
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.tile(np.arange(3, dtype=np.int32), 8), 4)
+    block = np.arange(96, dtype=np.int32) // 4
+    volumes = Volumes(
+        x=rng.normal(100 + 3 * np.eye(3, 8)[y]).astype(np.float32),
+        run=1 + block // 6,
+        block=1 + block,
+        data_type=np.full(96, ""),
+        y=y,
+        stimulus=np.full(96, ""),
+        classes=("cat", "face", "house"),
+        rois={"ROI_ALL": np.ones(8, bool)},
+        position=None,
+        subject="S1",
+    )
+    write_bdata(tmp_path / "small.h5", volumes)
+    given = (f"--path={tmp_path / 'small.h5'}", "--tiny")
+    versions, _, _, *lines = run("decoders", *given, "--seeds=1", "--width=0.03125")
+    assert re.fullmatch(r"kdjax \S+, scikit-learn \S+", versions)
+    rows = [line.strip("| ").split(" | ") for line in lines]
+    assert [row[0] for row in rows] == ["ridge", "class_mean", "mlp", "resnet_1d"]
+    assert [row[3:] == ["-"] * 3 for row in rows] == [False, False, False, True]
+    for _, right, seconds, *_ in rows:
+        assert 0 <= float(right.split()[0]) <= 100
+        assert float(seconds) > 0
+    assert rows[1][5] == "100.0"
+    assert len(run("decoders", *given, "--stages", "ridge", "class_mean")) == 5

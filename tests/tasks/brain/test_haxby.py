@@ -2,22 +2,12 @@
 
 import numpy as np
 import pytest
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
-from sklearn.neighbors import NearestCentroid
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from kdjax.data.fmri.bdata import read_bdata
-from kdjax.data.fmri.preprocessing import block_means, clean
-from kdjax.data.fmri.volumes import check, take
 from kdjax.tasks.brain import decoders
 from kdjax.tasks.brain.calibration import decoding_metrics
 from kdjax.tasks.brain.permutation import permutation_test
 from kdjax.tasks.brain.predictions import out_of_fold
-
-LAG = 2  # volumes of 2.5 s: the haemodynamic delay of some 5 s
+from tests.benchmarks import sklearn_decoders
 
 
 @pytest.fixture(scope="module")
@@ -25,41 +15,29 @@ def blocks(shared_data):
     """96 block means of 12 runs, in each of which every class is shown once."""
     pytest.importorskip("bdpy", reason="no release for this Python")
     path = shared_data / "haxby" / "haxby2001_sub001_slice.h5"
-    volumes = check(read_bdata(path, roi="ROI_ALL"), drop_constant=True)
-    cleaned = volumes._replace(x=clean(volumes.x, volumes.run))
-    means = block_means(cleaned, lag=LAG)
-    return take(means, means.y >= 0)
-
-
-def peer_accuracy(model, blocks):
-    pipeline = make_pipeline(StandardScaler(), model)
-    folds = LeaveOneGroupOut()
-    x, groups = blocks.x.astype(np.float64), blocks.run
-    guess = cross_val_predict(pipeline, x, blocks.y, groups=groups, cv=folds)
-    return np.mean(guess == blocks.y)
+    return sklearn_decoders.blocks(path)
 
 
 @pytest.mark.parametrize(
-    ("section", "peer"),
+    "section",
     [
-        ({"name": "ridge", "penalties": (1,)}, RidgeClassifier()),
-        ({"name": "ridge", "penalties": (1000,)}, RidgeClassifier(alpha=1000)),
-        ({"name": "logistic"}, LogisticRegression(max_iter=9999)),
-        (
-            {"name": "lda"},
-            LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
-        ),
-        ({"name": "class_mean"}, NearestCentroid()),
+        {"name": "ridge", "penalties": (1,)},
+        {"name": "ridge", "penalties": (1000,)},
+        {"name": "logistic"},
+        {"name": "lda"},
+        {"name": "class_mean"},
     ],
-    ids=["ridge-1", "ridge-1000", "logistic", "lda", "class_mean"],
+    ids=lambda section: "-".join(map(str, section.values())),
 )
-def test_accuracy_is_scikit_learn_s_on_the_same_folds(section, peer, blocks):
+def test_accuracy_is_scikit_learn_s_on_the_same_folds(section, blocks):
     fit = decoders.build(section)
     found = out_of_fold(
         blocks.x, blocks.y, blocks.run, fit=fit, classes=8, calibration=None
     )
     accuracy = decoding_metrics(found.logits, blocks.y)["accuracy"]
-    assert accuracy == pytest.approx(peer_accuracy(peer, blocks), abs=1.5 / 96)
+    peer = sklearn_decoders.PEERS[section["name"]](section, 0)
+    expected = np.mean(sklearn_decoders.classes_of(peer, blocks) == blocks.y)
+    assert accuracy == pytest.approx(expected, abs=1.5 / 96)
     assert accuracy > 0.4
 
 
