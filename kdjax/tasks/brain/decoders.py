@@ -68,7 +68,7 @@ def ridge(
     The penalty has the best accuracy over the training runs, each left out in turn;
     ties go to the largest. In closed form, from the eigenvectors of the smaller of
     x x' and x' x; without `voxels` the runs are left out in closed form, too, and share
-    the scale of the voxels (`ridge.held_out_hat`).
+    the scale of the voxels (`ridge.held_out`).
 
     Logits are the predicted targets divided by the root mean square of those of the
     left-out runs, each row less its mean: a penalty shrinks predictions, and a
@@ -83,7 +83,7 @@ def ridge(
         features, transform = prepared(x, y, voxels)
         fitted, group = algebra.spectrum(features), _groups(run)
         if voxels is None:
-            held_out = algebra.held_out_hat(fitted, group, tried) @ targets
+            held_out = algebra.held_out(fitted, group, tried, targets)
         else:
             held_out = np.empty((len(tried), len(x), classes))
             for train, test, inner, left_out in _inner(x, y, group, voxels):

@@ -97,6 +97,27 @@ def held_out_hat(
     return whole
 
 
+def held_out(
+    fitted: Spectrum, group: NDArray[Any], penalties: Sequence[float], targets: Matrix
+) -> Matrix:
+    """`held_out_hat @ targets` of targets [n, outputs]: [penalties, n, outputs].
+
+    Without the hat, whose n^2 numbers a few outputs do not need: of a group B,
+    `(1 - H_BB)^-1 (predictions of B by the fit to all - H_BB targets_B)`.
+    """
+    n = len(targets)
+    spread = fitted.squares + np.asarray(penalties)[:, None]  # [penalties, k]
+    weights = fitted.coordinates.T @ targets / spread[:, :, None]
+    out = fitted.coordinates @ weights + targets.mean(axis=0)
+    for label in np.unique(group):
+        rows = np.flatnonzero(group == label)
+        part = fitted.coordinates[rows]
+        own = (part / spread[:, None]) @ part.T + 1 / n
+        left = out[:, rows] - own @ targets[rows]
+        out[:, rows] = np.linalg.solve(np.eye(len(rows)) - own, left)
+    return out
+
+
 def best(values: NDArray[Any]) -> NDArray[np.intp]:
     """The place of the largest of [penalties, ...]; ties go to the largest penalty.
 

@@ -80,7 +80,10 @@ def test_a_hat_is_the_fit_s_predictions(n, voxels, seed, penalty):
 def test_left_out_groups_are_as_if_they_did_not_exist(voxels):
     x, targets = drawn(23, voxels)
     group = np.random.default_rng(0).permutation(np.arange(23) % 5)
-    found = ridge.held_out_hat(ridge.spectrum(x), group, PENALTIES)
+    fitted = ridge.spectrum(x)
+    found = ridge.held_out_hat(fitted, group, PENALTIES)
+    predicted = ridge.held_out(fitted, group, PENALTIES, targets)
+    np.testing.assert_allclose(predicted, found @ targets, atol=1e-10)
     for label in range(5):
         out = group == label
         assert (found[:, out][:, :, out] == 0).all()
