@@ -196,6 +196,42 @@ def soft_target_loss(
 
 
 @checked
+def marginal_likelihood_loss(
+    student_logits: Float[Array, "batch classes"],
+    teacher_probabilities: Float[Array, "batch classes"],
+    *,
+    where: Shaped[Array, " batch"] | None = None,
+) -> Float[Array, ""]:
+    """How unlikely the student makes what a teacher knows of the class, in nats.
+
+    Mean over examples of `-log sum_c p_c softmax(student)_c`: the teacher's p, times
+    any factor that all classes share, is the likelihood of each class given what the
+    teacher saw, and the class itself is summed out. Where p is one class's alone this
+    is cross-entropy; where p is even it is `log C` whatever the student says: a
+    teacher that knows nothing teaches nothing, whereas `soft_target_loss` pulls the
+    student towards even predictions. The gradient is q less the posterior,
+    `q_c - p_c q_c / sum_k p_k q_k` with `q = softmax(student)`. Meant for classes that
+    are equally frequent. Jin & Ghahramani 2002, "Learning with multiple labels".
+
+    Args:
+        student_logits: [batch, classes]; -inf excludes a class, and gives +inf where p
+            is 0 in all others.
+        teacher_probabilities: p, [batch, classes], detached.
+        where: [batch], 0 or False for examples that do not count, as in
+            `cross_entropy`.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    p = jax.lax.stop_gradient(_kept(where, teacher_probabilities))
+    log_q = _log_softmax(_kept(where, student_logits))
+    joint = jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1.0, p)) + log_q)
+    some = jnp.any(joint != -jnp.inf, axis=-1)
+    found = jax.nn.logsumexp(jnp.where(some[:, None], joint, 0.0), axis=-1)
+    return _reduce(-jnp.where(some, found, -jnp.inf), "mean", where)
+
+
+@checked
 def teacher_free_loss(
     student_logits: Float[Array, "batch classes"],
     labels: Integer[Array, " batch"],

@@ -45,6 +45,10 @@ def reference_soft_target(student, probabilities, temperature):
     return -(temperature**2) * np.sum(probabilities * log_q, axis=1)
 
 
+def reference_marginal_likelihood(student, probabilities):
+    return -np.log(np.sum(probabilities * softmax(student, axis=1), axis=1))
+
+
 def virtual_teacher(labels, classes, correct):
     teacher = np.full((len(labels), classes), (1 - correct) / (classes - 1))
     teacher[np.arange(len(labels)), labels] = correct
@@ -87,6 +91,10 @@ def bound(name):
             lambda s: losses.soft_target_loss(s, probabilities, temperature=2.0),
             lambda s: reference_soft_target(s, probabilities, 2.0).mean(),
         ),
+        "marginal_likelihood_loss": (
+            lambda s: losses.marginal_likelihood_loss(s, probabilities),
+            lambda s: reference_marginal_likelihood(s, probabilities).mean(),
+        ),
         "teacher_free_loss": (
             lambda s: losses.teacher_free_loss(s, LABELS, temperature=3.0, correct=0.9),
             lambda s: reference_teacher_free(s, LABELS, 3.0, 0.9).mean(),
@@ -109,6 +117,7 @@ NAMES = [
     "kd_loss",
     "kd_loss_per_class",
     "soft_target_loss",
+    "marginal_likelihood_loss",
     "teacher_free_loss",
     "eskd_loss",
     "eskd_loss_stopped",
@@ -262,6 +271,7 @@ def test_no_gradient_reaches_the_teacher():
         lambda t: losses.kd_loss(student, t, LABELS),
         lambda t: losses.eskd_loss(student, t, LABELS, step=0, stop_step=1),
         lambda t: losses.soft_target_loss(student, t),
+        lambda t: losses.marginal_likelihood_loss(student, jnp.exp(t)),
     ]
     for function in functions:
         gradient = jax.grad(function)(jnp.asarray(TEACHER, jnp.float32))
@@ -312,6 +322,34 @@ def test_soft_targets_have_the_gradient_of_kl():
     np.testing.assert_allclose(soft(student), kl(student), rtol=1e-5, atol=1e-6)
 
 
+def test_marginal_likelihood_by_hand():
+    """q = (.2, .3, .5) and p = (.5, .5, 0) agree with probability .25."""
+    student = jnp.log(jnp.array([[0.2, 0.3, 0.5]]))
+    p = jnp.array([[0.5, 0.5, 0.0]])
+    value, gradient = jax.value_and_grad(losses.marginal_likelihood_loss)(student, p)
+    np.testing.assert_allclose(value, np.log(4), rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[-0.2, -0.3, 0.5]], rtol=1e-5)
+    half = losses.marginal_likelihood_loss(student.astype(jnp.bfloat16), p)
+    assert half.dtype == jnp.float32
+    np.testing.assert_allclose(half, np.log(4), rtol=1e-2)
+
+
+def test_a_teacher_that_knows_nothing_has_no_gradient_and_a_sure_one_is_a_label():
+    student = jnp.asarray(STUDENT, jnp.float32)
+    loss = jax.value_and_grad(losses.marginal_likelihood_loss)
+    value, gradient = loss(student, jnp.full((3, 4), 0.25))
+    np.testing.assert_allclose(value, np.log(4), rtol=1e-6)
+    np.testing.assert_allclose(gradient, np.zeros((3, 4)), atol=1e-7)
+    value, gradient = loss(student, jax.nn.one_hot(LABELS, 4))
+    hard = jax.value_and_grad(losses.cross_entropy)(student, LABELS)
+    np.testing.assert_allclose(value, hard[0], rtol=1e-6)
+    np.testing.assert_allclose(gradient, hard[1], rtol=1e-5, atol=1e-7)
+    far = jnp.array([[-200.0, 0.0]])  # whose probability is 0 in float32
+    value, gradient = loss(far, jnp.array([[1.0, 0.0]]))
+    assert value == 200
+    np.testing.assert_allclose(gradient, [[-1.0, 1.0]])
+
+
 def test_mean_over_shards_is_the_loss_of_the_whole():
     rng = np.random.default_rng(0)
     student, teacher = rng.normal(size=(2, 8, 5)).astype(np.float32)
@@ -355,6 +393,7 @@ LOGIT_LOSSES = {
     "distillation_kl": losses.distillation_kl,
     "kd_loss": lambda s, t: losses.kd_loss(s, t, LABELS),
     "soft_target_loss": losses.soft_target_loss,
+    "marginal_likelihood_loss": losses.marginal_likelihood_loss,
     "eskd_loss": lambda s, t: losses.eskd_loss(s, t, LABELS, step=0, stop_step=1),
 }
 

@@ -39,6 +39,10 @@ def reference(student, teacher, labels):
     soft_log_q = np.where(p == 0, 0, log_softmax(student / TEMPERATURE, axis=1))
     stored = -(TEMPERATURE**2) * np.sum(p * soft_log_q, axis=1), kl[1]
 
+    agree = p * softmax(student, axis=1)
+    evidence = agree.sum(1)
+    marginal = -np.log(evidence), softmax(student, axis=1) - agree / evidence[:, None]
+
     virtual = np.full(student.shape, -np.inf)
     virtual[possible] = np.repeat(
         (1 - CORRECT) / (possible.sum(1) - 1), possible.sum(1)
@@ -61,6 +65,7 @@ def reference(student, teacher, labels):
         "eskd_loss": kd,
         "eskd_loss_stopped": hard,
         "soft_target_loss": stored,
+        "marginal_likelihood_loss": marginal,
         "teacher_free_loss": free,
     }
 
@@ -87,6 +92,9 @@ def bound(name, teacher, labels, **options):
         "soft_target_loss": lambda s: losses.soft_target_loss(
             s, stored, temperature=TEMPERATURE, **options
         ),
+        "marginal_likelihood_loss": lambda s: losses.marginal_likelihood_loss(
+            s, stored, **options
+        ),
         "teacher_free_loss": lambda s: losses.teacher_free_loss(
             s, labels, temperature=TEMPERATURE, correct=CORRECT, **options
         ),
@@ -94,7 +102,8 @@ def bound(name, teacher, labels, **options):
 
 
 NAMES = list(reference(STUDENT, TEACHER, LABELS))
-MEANS = ("soft_target_loss", "teacher_free_loss")
+OF_STORED = ("soft_target_loss", "marginal_likelihood_loss")
+MEANS = (*OF_STORED, "teacher_free_loss")
 PER_EXAMPLE = [name for name in NAMES if name not in MEANS]
 
 
@@ -157,6 +166,17 @@ def test_mass_on_a_class_that_the_student_excludes_is_infinite():
     np.testing.assert_allclose(gradient, slopes / 5, rtol=1e-5, atol=1e-7)
 
 
+def test_a_teacher_whose_classes_the_student_excludes_is_infinite():
+    student = jnp.array([[-jnp.inf, 0.0, 1.0], [-jnp.inf, 0.0, 1.0]])
+    p = jnp.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]])
+    loss = jax.value_and_grad(losses.marginal_likelihood_loss)
+    value, gradient = loss(student, p)
+    assert value == np.inf
+    assert np.isfinite(gradient).all()
+    value, _ = loss(student[1:], p[1:])
+    np.testing.assert_allclose(value, -np.log(0.5 / (1 + np.e)), rtol=1e-6)
+
+
 def test_a_label_of_an_excluded_class_is_infinite():
     student = excluding(EXCLUDED, STUDENT)
     labels = np.array([0, 0, 3, 1, 5])
@@ -174,7 +194,8 @@ def test_a_row_without_a_class_is_nan():
     assert np.isnan(losses.cross_entropy(none, LABELS, label_smoothing=1.0))
     assert np.isnan(losses.distillation_kl(none, TEACHER))
     assert np.isnan(losses.distillation_kl(STUDENT, none))
-    assert np.isnan(losses.soft_target_loss(none, softmax(TEACHER, axis=1)))
+    for name in OF_STORED:
+        assert np.isnan(getattr(losses, name)(none, softmax(TEACHER, axis=1)))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -183,7 +204,7 @@ def test_nan_and_infinity_give_nan(bad):
     wrong[2, 3] = bad
     for name in NAMES:
         assert np.isnan(bound(name, jnp.asarray(TEACHER), LABELS)(wrong)), name
-    for name in ("distillation_kl", "kd_loss", "eskd_loss", "soft_target_loss"):
+    for name in ("distillation_kl", "kd_loss", "eskd_loss", *OF_STORED):
         assert np.isnan(bound(name, jnp.asarray(wrong), LABELS)(STUDENT)), name
 
 
@@ -193,7 +214,7 @@ def test_a_label_that_is_no_class_is_nan(label):
     labels[1] = label
     each = jax.jit(partial(losses.cross_entropy, reduction="none"))(STUDENT, labels)
     np.testing.assert_array_equal(np.isnan(each), [0, 1, 0, 0, 0])
-    for name in set(NAMES) - {"distillation_kl", "soft_target_loss"}:
+    for name in set(NAMES) - {"distillation_kl", *OF_STORED}:
         loss = bound(name, jnp.asarray(TEACHER), labels)
         value, gradient = jax.jit(jax.value_and_grad(loss))(STUDENT)
         assert np.isnan(value), name

@@ -145,6 +145,7 @@ TERMS: dict[str, Term] = {
     "kd": kd,
     "eskd": eskd,
     "soft_target": soft_target,
+    "marginal_likelihood": losses.marginal_likelihood_loss,
     "teacher_free": teacher_free,
     "attention_transfer": losses.attention_transfer_loss,
     "amd": losses.amd_loss,
