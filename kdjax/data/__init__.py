@@ -22,7 +22,7 @@ from kdjax.data.dataset import (
 from kdjax.data.ecg.mitbih import mitbih
 from kdjax.data.ecg.records import read_beats
 from kdjax.data.ecg.synthetic import synthetic_ecg
-from kdjax.data.fmri.dataset import bdata
+from kdjax.data.fmri.dataset import bdata, synthetic_fmri
 from kdjax.data.human.human92 import human92
 from kdjax.data.images import cifar10, image_folder
 from kdjax.data.mocap import mocap
@@ -44,6 +44,7 @@ LOADERS: dict[str, Callable[..., Dataset] | str] = {
     "mocap": mocap,
     "pamap2": pamap2,
     "synthetic_ecg": synthetic_ecg,
+    "synthetic_fmri": synthetic_fmri,
     "synthetic_wearable": synthetic_wearable,
     "uci_har": uci_har,
 }
@@ -71,6 +72,7 @@ __all__ = [
     "read_ahead",
     "read_beats",
     "synthetic_ecg",
+    "synthetic_fmri",
     "synthetic_wearable",
     "take",
     "uci_har",

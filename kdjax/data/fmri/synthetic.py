@@ -57,6 +57,7 @@ def synthetic_volumes(
     parents: Sequence[int] | NDArray[Any],
     test: NDArray[np.bool_],
     seed: int,
+    session: int = 0,
     scale: float | int = 0.1,
     signal: Sequence[float | int] = (0.03, 0.05),
     images_a_run: int = 50,
@@ -68,7 +69,9 @@ def synthetic_volumes(
 
     `images` [n, h, w, 3] in [0, 1], 32 pixels high are enough; `labels` int [n], places
     in `classes`; `keys` str [n], what an image is called in `stimulus`; `parents`, the
-    super-category of each class; `test` bool [n], the images of the test runs.
+    super-category of each class; `test` bool [n], the images of the test runs. `seed`
+    is the subject, whose voxels see and hold the same in every `session`: order of
+    images, noise and drift are the session's own.
 
     One volume a trial, which is its own block: the response is as if averaged over the
     trial, without a haemodynamic delay. Training runs show each image that is not in
@@ -95,8 +98,9 @@ def synthetic_volumes(
     InputError that names the argument.
     """
     low, high = _check_settings(seed, scale, signal, images_a_run, test_runs, dead)
+    integer(session, low=0, high=2**32 - 1, where="synthetic_volumes.session")
     _check_images(images, labels, keys, classes, parents, test)
-    trials = _trials(test, seed, images_a_run, test_runs)
+    trials = _trials(test, seed, session, images_a_run, test_runs)
     sizes = {name: max(1, round(scale * size)) for name, size in SIZES.items()}
     regions = np.repeat(list(sizes), list(sizes.values()))
     voxels = len(regions)
@@ -109,10 +113,10 @@ def synthetic_volumes(
     response = _standardised(response, ~test)
     share = np.random.default_rng([seed, SHARE]).uniform(low, high, (voxels, 1))
     share[regions == "ROI_NULL"] = 0
-    x = _noise(voxels, len(trials.run), seed)
+    x = _noise(voxels, len(trials.run), seed, session)
     x *= np.sqrt(1 - share).astype(np.float32)
     x += (np.sqrt(share) * response).astype(np.float32)[:, trials.image]
-    _add_drift(x, trials.run, seed)
+    _add_drift(x, trials.run, seed, session)
     x[np.random.default_rng([seed, DEAD]).permutation(voxels)[:dead]] = 0
     rois = {name: regions == name for name in sizes}
     rois |= {name: np.isin(regions, parts) for name, parts in UNIONS.items()}
@@ -199,9 +203,13 @@ def _check_images(
 
 
 def _trials(
-    test: NDArray[np.bool_], seed: int, images_a_run: int, test_runs: int
+    test: NDArray[np.bool_],
+    seed: int,
+    session: int,
+    images_a_run: int,
+    test_runs: int,
 ) -> _Trials:
-    rng = np.random.default_rng([seed, ORDER])
+    rng = np.random.default_rng([seed, ORDER, session])
     order = rng.permutation(np.flatnonzero(~test))
     runs = np.array_split(order, -(-len(order) // images_a_run))
     kinds = ["training"] * len(runs)
@@ -282,9 +290,9 @@ def _standardised(
     return np.where(std > 1e-6, (response - mean) / np.where(std > 1e-6, std, 1), 0)
 
 
-def _noise(voxels: int, volumes: int, seed: int) -> NDArray[np.float32]:
+def _noise(voxels: int, volumes: int, seed: int, session: int) -> NDArray[np.float32]:
     """N(0, 1) [voxels, volumes], each voxel correlated with the one before."""
-    rng = np.random.default_rng([seed, NOISE])
+    rng = np.random.default_rng([seed, NOISE, session])
     noise = rng.standard_normal((voxels, volumes), np.float32)
     fresh = np.float32(np.sqrt(1 - NEIGHBOURS**2))
     for voxel in range(1, voxels):
@@ -293,9 +301,11 @@ def _noise(voxels: int, volumes: int, seed: int) -> NDArray[np.float32]:
     return noise
 
 
-def _add_drift(x: NDArray[np.float32], run: NDArray[np.int32], seed: int) -> None:
+def _add_drift(
+    x: NDArray[np.float32], run: NDArray[np.int32], seed: int, session: int
+) -> None:
     """Adds the baseline, and each run's offset and line, to [voxels, volumes]."""
-    rng = np.random.default_rng([seed, RUNS])
+    rng = np.random.default_rng([seed, RUNS, session])
     for place in np.unique(run):
         rows = np.flatnonzero(run == place)
         level = BASELINE + rng.normal(0, OFFSET, (len(x), 1))

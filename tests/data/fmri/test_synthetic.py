@@ -106,6 +106,24 @@ def test_it_is_a_function_of_the_seed(made, assert_same):
     np.testing.assert_array_equal(louder.stimulus, made.stimulus)
 
 
+def test_another_session_is_of_the_same_voxels(made, assert_same):
+    """Other order, noise and drift; the same images move the voxels as before."""
+    assert_same(make(session=0), made)
+    loud = {"signal": (1, 1), "dead": 0, "test_runs": 1}
+    one, other = make(**loud), make(session=1, **loud)
+    assert not np.array_equal(one.stimulus, other.stimulus)
+    responses = []
+    for session in (one, other):
+        x = clean(session.x, session.run)[:, session.rois["ROI_VC"]]
+        training = session.data_type == "training"
+        order = np.argsort(session.stimulus[training])
+        responses.append(x[training][order])
+    assert np.corrcoef(*(r.ravel() for r in responses))[0, 1] > 0.9
+    noise = [make(session=k, signal=(0, 0)) for k in (0, 1)]
+    x = [alive(session).x[:, :20] - 100 for session in noise]
+    assert abs(np.corrcoef(x[0].ravel(), x[1].ravel())[0, 1]) < 0.2
+
+
 def test_dead_voxels_are_found(made, capsys):
     assert (made.x == 0).all(axis=0).sum() == 3
     with pytest.raises(InputError, match=r"^synthetic: .* found 3 of 553 constant"):
@@ -227,6 +245,7 @@ def test_energy_is_of_an_orientation():
     ("fields", "message"),
     [
         ({"seed": -1}, r"seed: expected an integer in \[0, "),
+        ({"session": -1}, r"session: expected an integer in \[0, "),
         ({"scale": 0}, r"scale: expected a number in \(0, 4\], found 0"),
         ({"images_a_run": 2}, r"images_a_run: expected an integer >= 3, found 2"),
         ({"test_runs": -1}, r"test_runs: expected an integer >= 0, found -1"),
