@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from kdjax import files
-from kdjax.checks import integer, one_of
+from kdjax.checks import boolean, integer, one_of
 from kdjax.data.dataset import as_float
 from kdjax.errors import InputError
 from kdjax.stages import batches
@@ -21,6 +22,8 @@ from kdjax.training.task import Task, Training
 
 OUT_OF_FOLD, IN_SAMPLE = PROTOCOLS = ("leave_one_run_out", "in_sample")
 DECODER = "decoder.json"
+LEARNT = "accuracy_on_learnt_labels"  # of decoder.json
+PERMUTED = 1  # which of a seed's streams permutes the labels
 ARTEFACTS = {
     DECODER: "the protocol, and each fold's temperature",
     permutation.FILE: "accuracy beside that of permuted labels, and its p",
@@ -36,6 +39,7 @@ def make(
     protocol: str = OUT_OF_FOLD,
     calibration: int = predictions.CALIBRATION_FOLDS,
     permutations: int = 0,
+    permuted_labels: bool = False,
 ) -> Task:
     """The task of one stage; nothing is fitted here.
 
@@ -50,6 +54,9 @@ def make(
         only a stage that asks for them.
       calibration: folds of runs that a temperature is fitted on.
       permutations: of the labels within runs, for the p of the ridge's accuracy.
+      permuted_labels: the decoder learns labels permuted among all examples by the
+        seed: a teacher with nothing to teach. It is judged on the true ones, and its
+        soft labels are stored with them.
 
     Raises InputError on anything in the config or the data that does not fit.
     """
@@ -57,6 +64,7 @@ def make(
     one_of(protocol, PROTOCOLS, where="config.protocol")
     integer(calibration, low=2, where="config.calibration")
     integer(permutations, low=0, where="config.permutations")
+    boolean(permuted_labels, where="config.permuted_labels")
     fit = decoders.build(decoder, seed=seed)
     if permutations and (decoder["name"] != "ridge" or decoder.get("voxels")):
         raise InputError(
@@ -67,7 +75,10 @@ def make(
     rows = predicted.rows_in(dataset)
     parts = batches.splits(dataset).values()
     x = np.concatenate([as_float(part.x).reshape(len(part.y), -1) for part in parts])
-    responses = x, rows.y, np.concatenate([part.group for part in parts])
+    learnt = rows.y
+    if permuted_labels:
+        learnt = np.random.default_rng([seed, PERMUTED]).permutation(rows.y)
+    responses = x, learnt, np.concatenate([part.group for part in parts])
     classes = len(dataset.classes)
 
     @functools.cache
@@ -93,19 +104,29 @@ def make(
         dataset,
         rows,
         lambda: predicted.Solved(solve().logits, solve().fold),
-        header={"seed": seed, "protocol": protocol},
-        finish=functools.partial(_finish, solve, test, protocol),
+        header={
+            "seed": seed,
+            "protocol": protocol,
+            "permuted_labels": permuted_labels,
+        },
+        finish=functools.partial(_finish, solve, learnt, test, protocol),
     )
 
 
 def _finish(
     solve: Callable[[], predictions.Predictions],
+    learnt: NDArray[np.int32],
     test: Callable[[], PermutationTest] | None,
     protocol: str,
     folder: Path,
 ) -> None:
-    temperatures = solve().temperatures.tolist()
-    said = {"protocol": protocol, "temperatures": temperatures}
+    found = solve()
+    right = found.logits.argmax(axis=1) == learnt
+    said = {
+        "protocol": protocol,
+        LEARNT: float(right.mean()),
+        "temperatures": found.temperatures.tolist(),
+    }
     files.write_json(folder / DECODER, said)
     if test is not None:
         permutation.write(folder, test())

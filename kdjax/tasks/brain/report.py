@@ -6,10 +6,10 @@ import numpy as np
 
 from kdjax import files
 from kdjax.report.runs import Experiment, Run, stage_runs, stages_with
-from kdjax.report.tables import metric_spread, table
+from kdjax.report.tables import metric_spread, percent, table
 from kdjax.tasks.brain import permutation
 from kdjax.tasks.brain.alike import alike_section, rdm_figure
-from kdjax.tasks.brain.decode import IN_SAMPLE
+from kdjax.tasks.brain.decode import DECODER, IN_SAMPLE, LEARNT
 from kdjax.tasks.brain.predicted import METRICS
 
 HEAD = (
@@ -34,11 +34,12 @@ def decoding_section(experiment: Experiment) -> str:
         "## Decoding",
         "",
         "Every response decoded by what saw nothing of its run, temperature included;"
-        " mean over seeds ± half the 95 % interval (a seed draws the temperature's"
-        " folds, so accuracy hardly differs). Chance: the share of the largest class."
-        " Uniform: the entropy of a decoder that knows nothing. p: how often labels"
-        " permuted within their runs are decoded as well, of the permutations in"
-        " brackets, the largest over seeds; - where none were asked for.",
+        " mean over seeds ± half the 95 % interval (of the same recording a seed draws"
+        " the temperature's folds alone, so that accuracy hardly differs). Chance: the"
+        " share of the largest class. Uniform: the entropy of a decoder that knows"
+        " nothing. p: how often labels permuted within their runs are decoded as well,"
+        " of the permutations in brackets, the largest over seeds; - where none were"
+        " asked for.",
         "",
     ]
     rows = []
@@ -53,18 +54,27 @@ def decoding_section(experiment: Experiment) -> str:
         uniform = f"{np.log(len(counts)):.3f}"
         rows.append([stage, accuracy, chance, *others, uniform, _p(runs)])
     lines += [table(HEAD, rows)]
-    seen = [
-        stage
-        for stage in stages
-        if stage_runs(experiment, stage)[0].record.get("protocol") == IN_SAMPLE
-    ]
-    lines += [""] + [
-        f"> **In-sample**: `{stage}` was fitted to the very responses that it decodes:"
-        " its accuracy says how well it remembers them, and would be as high for labels"
-        " at random."
-        for stage in seen
-    ]
-    return "\n".join(lines).rstrip()
+    warnings = [_warning(stage, stage_runs(experiment, stage)) for stage in stages]
+    return "\n\n".join(["\n".join(lines), *filter(None, warnings)])
+
+
+def _warning(stage: str, runs: list[Run]) -> str:
+    """What may not be believed of a decoder; '' where there is nothing."""
+    warnings = []
+    if runs[0].record.get("protocol") == IN_SAMPLE:
+        warnings.append(
+            f"> **In-sample**: `{stage}` was fitted to the very responses that it"
+            " decodes: its accuracy says how well it remembers them, and would be as"
+            " high for labels at random."
+        )
+    if runs[0].record.get("permuted_labels"):
+        learnt = [files.read_json(run.file(DECODER))[LEARNT] for run in runs]
+        warnings.append(
+            f"> **Permuted labels**: `{stage}` learnt labels permuted among all"
+            f" responses. Of those it gives {percent(learnt)} %; the accuracy above is"
+            " that of the true ones."
+        )
+    return "\n>\n".join(warnings)
 
 
 def _p(runs: list[Run]) -> str:
