@@ -205,8 +205,13 @@ def confusion(run: Run, checkpoint: str) -> np.ndarray | None:
 
 
 def data_names(experiment: Experiment, stages: Sequence[str]) -> str:
-    """The data of these stages, each said to be synthetic where it is."""
-    runs = [run for stage in stages for run in stage_runs(experiment, stage)]
+    """The data of these stages, and of those they read, synthetic ones said to be."""
+    every = list(stages)
+    for stage in every:  # which grows
+        for run in stage_runs(experiment, stage):
+            read = [other["stage"] for other in run.reads.values()]
+            every += [name for name in read if name not in every]
+    runs = [run for stage in every for run in stage_runs(experiment, stage)]
     names = {run.data: run.synthetic for run in runs}
     return ", ".join(
         f"{name} (synthetic)" if synthetic and "synthetic" not in name.lower() else name

@@ -397,6 +397,30 @@ def test_one_seed_of_one_synthetic_stage(tmp_path):
     )
 
 
+def test_what_a_stage_learnt_from_is_among_its_data(tmp_path):
+    """A student of synthetic soft labels says so in its pictures."""
+    fabricate(tmp_path, seeds=(0,))
+    teacher = tmp_path / "seed_0" / "teacher" / "results.json"
+    edit(teacher, data="fMRI", synthetic=True)
+    experiment = runs.read_experiment(tmp_path)
+    names = {stage: runs.data_names(experiment, [stage]) for stage in STAGES}
+    assert names["scratch"] == names["label_smoothing"] == "UCI HAR (rebuilt)"
+    assert names["eskd"] == "UCI HAR (rebuilt), fMRI (synthetic)"
+    assert names["teacher"] == "fMRI (synthetic)"
+
+
+def test_soft_labels_are_drawn_once_at_temperature_1(tmp_path):
+    name, sizes = "soft_labels_teacher.png", []
+    for temperature in (4.0, 1.0):
+        folder = fabricate(
+            tmp_path / f"{temperature}", settings={"temperature": temperature}
+        )
+        write_report(folder)
+        sizes.append(png_size(folder / "figures" / name))
+    assert sizes[1][0] < 0.7 * sizes[0][0]
+    assert sizes[1][1] == sizes[0][1]
+
+
 def test_data_without_classes_have_no_line_of_them(tmp_path):
     """It said "0 classes: ."."""
     fabricate(tmp_path, seeds=(0,), stages={"scratch": 0.9})

@@ -50,8 +50,10 @@ def draw(
     classes = stage_runs(experiment, stage)[0].classes
     split = shown_split(labels)
     size = drawing.heat_size(len(classes))
-    figure, axes = drawing.grid(2, columns=2, width=size + 0.5, height=size - 0.4)
-    temperatures = (1.0, experiment.settings.temperature)
+    temperatures = tuple(dict.fromkeys((1.0, experiment.settings.temperature)))
+    figure, axes = drawing.grid(
+        len(temperatures), columns=2, width=size + 0.5, height=size - 0.4
+    )
     for axis, temperature in zip(axes, temperatures, strict=True):
         means = 100 * class_means(labels, split, temperature)
         off_diagonal = means[~np.eye(len(classes), dtype=bool)]
