@@ -21,6 +21,7 @@ from kdjax.data.dataset import (
 )
 from kdjax.data.fmri import preprocessing, volumes
 from kdjax.data.fmri.bdata import read_bdata
+from kdjax.data.fmri.stimuli import find_images
 from kdjax.data.fmri.synthetic import synthetic_volumes
 from kdjax.data.fmri.volumes import NO_CLASS, Volumes
 from kdjax.data.tables import digits
@@ -41,6 +42,7 @@ def bdata(
     validation: int = 1,
     test: Sequence[int] | None = None,
     series: bool = False,
+    images: str | None = None,
 ) -> Dataset:
     """fMRI of one subject from BData files, a row for each block that has a class.
 
@@ -54,10 +56,14 @@ def bdata(
     paths: a file, or several, a session each. roi: exact names, as "ROI_V1"; several
       are their union; None: all voxels. test: the runs to test on, counted from 1 over
       all sessions; None: those of DataType test. Imagery is left out. validation: how
-      many of the other runs are held out, drawn by `seed`.
+      many of the other runs are held out, drawn by `seed`. images: a folder; rows are
+      then the blocks of DataType training alone, of the classes that these show, and a
+      row's key is the path in that folder of the image that was shown, as the loader
+      `image_folder` has it: soft labels decoded from it join those images.
 
     Keys are SUBJECT/run_01/block_001; a group is a run. The files are read once in a
-    process. Raises InputError that names the file or the field.
+    process. Raises InputError that names the file or the field; with `images` for an
+    image that was shown twice, is not there, or stands in two places.
     """
     names = (paths,) if isinstance(paths, str) else tuple(paths)
     regions = tuple(roi) if isinstance(roi, list | tuple) else roi
@@ -66,8 +72,12 @@ def bdata(
     integer(lag, low=0, where="config.data.lag")
     blocks = _read(tuple(Path(n).expanduser().resolve() for n in names), regions, order)
     means = _with_class(preprocessing.block_means(blocks, lag=lag))
-    pairs = zip(means.run, means.block, strict=True)
-    key = np.array([f"{means.subject}/run_{r:02d}/block_{b:03d}" for r, b in pairs])
+    if images is None:
+        pairs = zip(means.run, means.block, strict=True)
+        key = np.array([f"{means.subject}/run_{r:02d}/block_{b:03d}" for r, b in pairs])
+    else:
+        means = _of_training(means, where=str(names[0]))
+        key = _keys_in(Path(images).expanduser().resolve(), means)
     tested, where = _tested(means, test), str(names[0])
     region = regions if isinstance(regions, str) else ", ".join(regions or ("all",))
     name = f"fMRI of {means.subject} ({region}, {means.x.shape[1]:,} voxels)"
@@ -170,6 +180,30 @@ def _cleaned(found: Volumes, order: int) -> Volumes:
 
 def _with_class(means: Volumes) -> Volumes:
     return volumes.take(means, means.y != NO_CLASS)
+
+
+def _of_training(means: Volumes, *, where: str) -> Volumes:
+    """The rows of DataType training, and the classes that are among them."""
+    means = volumes.take(means, means.data_type == "training")
+    if not len(means.y):
+        raise InputError(
+            f"{where}: DataType: expected training volumes of a class, found none"
+        )
+    there, y = np.unique(means.y, return_inverse=True)
+    classes = tuple(means.classes[label] for label in there)
+    return means._replace(y=y.astype(np.int32), classes=classes)
+
+
+def _keys_in(folder: Path, means: Volumes) -> NDArray[Any]:
+    """The path in a folder of the image that each row showed."""
+    if (means.stimulus == "").any():
+        run = means.run[means.stimulus == ""][0]
+        raise InputError(
+            f"config.data.images: expected an image for every row of {means.subject}, "
+            f"found none for one of run {run}"
+        )
+    found = find_images(means.stimulus.tolist(), folder)
+    return np.array([found[k].relative_to(folder).as_posix() for k in means.stimulus])
 
 
 def _examples(means: Volumes, key: NDArray[Any], series: bool) -> Examples:

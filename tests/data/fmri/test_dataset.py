@@ -80,3 +80,56 @@ def test_fields_that_do_not_fit_are_named(haxby, fields, message):
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.h5: expected this file, found none"):
         load(str(tmp_path / "none.h5"))
+
+
+@pytest.fixture
+def seen(tmp_path, subject):
+    """A subject's file of training and test runs, and the folder of what was shown."""
+    from PIL import Image
+
+    from kdjax.data.fmri.writing import write_bdata
+
+    made = subject(runs=4, blocks=7, length=1)
+    write_bdata(tmp_path / "S1.h5", made)
+    shown = made.data_type == "training"
+    for key in made.stimulus[shown & (made.y >= 0)]:
+        folder = tmp_path / "images" / "train" / str(key).split("_")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (len(key), 0, 0)).save(folder / f"{key}.png")
+    return made, tmp_path
+
+
+def test_rows_are_keyed_by_the_image_that_was_shown(seen):
+    made, folder = seen
+    path, images = str(folder / "S1.h5"), folder / "images"
+    found = load(path, test=[3], lag=0, images=str(images))
+    rows = np.flatnonzero((made.data_type == "training") & (made.y >= 0))
+    keys = np.concatenate([s.key for s in (found.train, found.validation, found.test)])
+    shown = {f"train/{k.split('_')[0]}/{k}.png" for k in made.stimulus[rows]}
+    assert set(keys) == shown
+    assert len(keys) == len(rows) == 18
+    (images / "val").symlink_to(images / "train")
+    student = data.load(
+        "image_folder", root=str(images), size=8, seed=0, validation=0.3
+    )
+    assert set(student.train.key) < shown
+    assert student.classes == found.classes
+
+
+def test_an_image_that_is_not_there_or_was_shown_twice_is_named(seen):
+    from kdjax.data.fmri.writing import write_bdata
+
+    made, folder = seen
+    images = folder / "images"
+    given = {"test": [3], "lag": 0, "images": str(images)}
+    stimulus = made.stimulus.copy()
+    stimulus[2] = stimulus[1]
+    write_bdata(folder / "twice.h5", made._replace(stimulus=stimulus))
+    with pytest.raises(InputError, match=r"unique keys, found 'train/.* 2 times"):
+        load(str(folder / "twice.h5"), **given)
+    gone = str(made.stimulus[1])
+    next(images.rglob(f"{gone}.png")).unlink()
+    with pytest.raises(
+        InputError, match=f"key '{gone}': expected an image, found none"
+    ):
+        load(str(folder / "S1.h5"), **given)
