@@ -10,6 +10,7 @@ from kdjax.report.tables import metric_spread, percent, table
 from kdjax.tasks.brain import permutation
 from kdjax.tasks.brain.alike import alike_section, rdm_figure
 from kdjax.tasks.brain.decode import DECODER, IN_SAMPLE, LEARNT
+from kdjax.tasks.brain.gains import gain_figure
 from kdjax.tasks.brain.predicted import METRICS
 
 HEAD = (
@@ -87,4 +88,4 @@ def _p(runs: list[Run]) -> str:
 
 
 SECTIONS = (decoding_section, alike_section)
-FIGURES = (rdm_figure,)
+FIGURES = (gain_figure, rdm_figure)
