@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from kdjax import files
 from kdjax.checks import boolean, integer, one_of
@@ -23,6 +24,7 @@ from kdjax.training.task import Task, Training
 OUT_OF_FOLD, IN_SAMPLE = PROTOCOLS = ("leave_one_run_out", "in_sample")
 DECODER = "decoder.json"
 LEARNT = "accuracy_on_learnt_labels"  # of decoder.json
+SMALL = 2**20  # numbers; threads cost so small fits 100 x on busy cores
 PERMUTED = 1  # which of a seed's streams permutes the labels
 ARTEFACTS = {
     DECODER: "the protocol, and each fold's temperature",
@@ -83,7 +85,9 @@ def make(
 
     @functools.cache
     def solve() -> predictions.Predictions:
-        with jax.ensure_compile_time_eval():  # `init` is traced first, for its shapes
+        threads = threadpool_limits(1 if x.size < SMALL else None, user_api="blas")
+        # `init` is traced first, for its shapes
+        with threads, jax.ensure_compile_time_eval():
             if protocol == IN_SAMPLE:
                 return predictions.in_sample(*responses, fit=fit, classes=classes)
             return predictions.out_of_fold(
