@@ -23,8 +23,8 @@ from sklearn_decoders import PEERS, blocks, classes_of
 from stepping import parser, print_machine
 
 import kdjax
-from kdjax.tasks.brain import decoders
-from kdjax.tasks.brain.predictions import out_of_fold
+from kdjax.tasks.brain.decoding import decoders
+from kdjax.tasks.brain.decoding.predictions import out_of_fold
 from kdjax.training import host
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from kdjax.data.fmri.bdata import read_bdata
 from kdjax.data.fmri.preprocessing import block_means, clean
 from kdjax.data.fmri.volumes import check, take
-from kdjax.tasks.brain.decoders import RIDGE_PENALTIES
+from kdjax.tasks.brain.decoding.decoders import RIDGE_PENALTIES
 
 LAG = 2  # volumes of 2.5 s: the haemodynamic delay of some 5 s
 

@@ -17,8 +17,9 @@ from kdjax.checks import boolean, integer, one_of
 from kdjax.data.dataset import as_float
 from kdjax.errors import InputError
 from kdjax.stages import batches
-from kdjax.tasks.brain import decoders, permutation, predicted, predictions
-from kdjax.tasks.brain.permutation import PermutationTest, permutation_test
+from kdjax.tasks.brain import predicted
+from kdjax.tasks.brain.decoding import decoders, permutation, predictions
+from kdjax.tasks.brain.decoding.permutation import PermutationTest, permutation_test
 from kdjax.training.task import Task, Training
 
 OUT_OF_FOLD, IN_SAMPLE = PROTOCOLS = ("leave_one_run_out", "in_sample")

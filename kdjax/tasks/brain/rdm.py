@@ -25,7 +25,8 @@ from kdjax.data.human.human92 import SUBJECTS, Human92, read_human92
 from kdjax.data.stored_rdm import FILE, write_rdm
 from kdjax.errors import InputError, call, lookup
 from kdjax.stages import batches
-from kdjax.tasks.brain import permutation, predicted
+from kdjax.tasks.brain import predicted
+from kdjax.tasks.brain.decoding import permutation
 from kdjax.training.task import Task, Training
 
 Rdm = Float[np.ndarray, "n n"]

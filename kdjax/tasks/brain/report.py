@@ -7,9 +7,9 @@ import numpy as np
 from kdjax import files
 from kdjax.report.runs import Experiment, Run, stage_runs, stages_with
 from kdjax.report.tables import metric_spread, percent, table
-from kdjax.tasks.brain import permutation
 from kdjax.tasks.brain.alike import alike_section, rdm_figure
 from kdjax.tasks.brain.decode import DECODER, IN_SAMPLE, LEARNT
+from kdjax.tasks.brain.decoding import permutation
 from kdjax.tasks.brain.gains import gain_figure
 from kdjax.tasks.brain.predicted import METRICS
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from kdjax.tasks.brain import decoders
-from kdjax.tasks.brain.calibration import decoding_metrics
-from kdjax.tasks.brain.permutation import permutation_test
-from kdjax.tasks.brain.predictions import out_of_fold
+from kdjax.tasks.brain.decoding import decoders
+from kdjax.tasks.brain.decoding.calibration import decoding_metrics
+from kdjax.tasks.brain.decoding.permutation import permutation_test
+from kdjax.tasks.brain.decoding.predictions import out_of_fold
 from tests.benchmarks import sklearn_decoders
 
 

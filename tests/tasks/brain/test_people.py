@@ -15,7 +15,8 @@ from kdjax.data.stored_rdm import FILE as RDM
 from kdjax.data.stored_rdm import Stored, read_rdm
 from kdjax.errors import InputError
 from kdjax.files import read_arrays, read_json
-from kdjax.tasks.brain import permutation, rdm, similarity, votes
+from kdjax.tasks.brain import rdm, similarity, votes
+from kdjax.tasks.brain.decoding import permutation
 from kdjax.training.task import Training
 
 UNTRAINED = Training(epochs=0, batch_size=16, eval_batch_size=92)

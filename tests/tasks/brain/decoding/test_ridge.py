@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from kdjax.tasks.brain import ridge
+from kdjax.tasks.brain.decoding import ridge
 
 PENALTIES = (0.1, 10.0, 1000.0)
 

@@ -13,14 +13,14 @@ from kdjax import files
 from kdjax.checks import integer
 from kdjax.data.fmri.preprocessing import apply_scaling, fit_scaling
 from kdjax.data.fmri.volumes import NO_CLASS
-from kdjax.tasks.brain import ridge
-from kdjax.tasks.brain.decoders import (
+from kdjax.tasks.brain.decoding import ridge
+from kdjax.tasks.brain.decoding.decoders import (
     RIDGE_PENALTIES,
     Labels,
     Responses,
     checked_penalties,
 )
-from kdjax.tasks.brain.folds import check_folds, check_rows, leave_one_run_out
+from kdjax.tasks.brain.decoding.folds import check_folds, check_rows, leave_one_run_out
 
 FILE = "permutations.json"
 ELEMENTS = 2**22  # of the targets of permutations that are decoded at once

@@ -5,8 +5,8 @@ import pytest
 from scipy.special import log_softmax
 
 from kdjax.errors import InputError
-from kdjax.tasks.brain import decoders, neural
-from kdjax.tasks.brain.predictions import out_of_fold
+from kdjax.tasks.brain.decoding import decoders, neural
+from kdjax.tasks.brain.decoding.predictions import out_of_fold
 from kdjax.training.loop import Diverged
 
 TINY = {"name": "network", "model": {"name": "mlp", "widths": [8]}, "epochs": 3}

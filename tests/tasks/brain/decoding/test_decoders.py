@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kdjax.errors import InputError
-from kdjax.tasks.brain import decoders
+from kdjax.tasks.brain.decoding import decoders
 
 ALL = [
     {"name": "ridge"},

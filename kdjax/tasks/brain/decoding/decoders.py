@@ -26,8 +26,8 @@ from kdjax.data.fmri.preprocessing import (
     fit_selection,
 )
 from kdjax.errors import InputError, call, look_up_or_import, split_name
-from kdjax.tasks.brain import ridge as algebra
-from kdjax.tasks.brain.folds import leave_one_run_out
+from kdjax.tasks.brain.decoding import ridge as algebra
+from kdjax.tasks.brain.decoding.folds import leave_one_run_out
 
 WHERE = "config.decoder"
 RIDGE_PENALTIES = (1, 10, 100, 1e3, 1e4, 1e5, 1e6)
@@ -309,6 +309,6 @@ DECODERS: dict[str, Callable[..., Fit] | str] = {
     "class_mean": class_mean,
     "lda": lda,
     "logistic": logistic,
-    "network": "kdjax.tasks.brain.neural:network",
+    "network": "kdjax.tasks.brain.decoding.neural:network",
     "ridge": ridge,
 }

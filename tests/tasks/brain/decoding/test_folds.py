@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdjax.errors import InputError
-from kdjax.tasks.brain.folds import (
+from kdjax.tasks.brain.decoding.folds import (
     Fold,
     check_folds,
     check_rows,

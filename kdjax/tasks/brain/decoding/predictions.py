@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from kdjax.checks import integer
 from kdjax.data.fmri.volumes import NO_CLASS
 from kdjax.data.soft_labels import IN_SAMPLE
-from kdjax.tasks.brain.calibration import temperature
-from kdjax.tasks.brain.decoders import Fit, Labels, Predict, Responses
-from kdjax.tasks.brain.folds import (
+from kdjax.tasks.brain.decoding.calibration import temperature
+from kdjax.tasks.brain.decoding.decoders import Fit, Labels, Predict, Responses
+from kdjax.tasks.brain.decoding.folds import (
     Fold,
     check_folds,
     check_rows,

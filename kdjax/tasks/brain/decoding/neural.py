@@ -21,7 +21,7 @@ from kdjax.checks import integer, number
 from kdjax.errors import InputError, split_name
 from kdjax.losses import cross_entropy
 from kdjax.models import Network, Outputs
-from kdjax.tasks.brain.decoders import (
+from kdjax.tasks.brain.decoding.decoders import (
     WHERE,
     Fit,
     Labels,

@@ -8,7 +8,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
 from kdjax.errors import InputError
-from kdjax.tasks.brain.calibration import decoding_metrics, temperature
+from kdjax.tasks.brain.decoding.calibration import decoding_metrics, temperature
 
 
 def drawn(n, classes, *, seed=0, sharpness=1.0):

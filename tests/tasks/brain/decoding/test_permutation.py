@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import kstest
 
 from kdjax.errors import InputError
-from kdjax.tasks.brain import decoders
-from kdjax.tasks.brain.permutation import permutation_test, permuted
-from kdjax.tasks.brain.predictions import out_of_fold
+from kdjax.tasks.brain.decoding import decoders
+from kdjax.tasks.brain.decoding.permutation import permutation_test, permuted
+from kdjax.tasks.brain.decoding.predictions import out_of_fold
 
 
 def accuracy(x, y, run, classes, **fields):
@@ -74,7 +74,7 @@ def test_a_strong_signal_has_the_least_p(responses):
 def test_permutations_are_decoded_in_parts(responses, monkeypatch):
     x, y, run = responses(signal=0.4)
     whole = permutation_test(x, y, run, classes=3, permutations=50)
-    monkeypatch.setattr("kdjax.tasks.brain.permutation.ELEMENTS", 500)
+    monkeypatch.setattr("kdjax.tasks.brain.decoding.permutation.ELEMENTS", 500)
     parts = permutation_test(x, y, run, classes=3, permutations=50)
     np.testing.assert_array_equal(whole.null, parts.null)
     assert (whole.accuracy, whole.p) == (parts.accuracy, parts.p)

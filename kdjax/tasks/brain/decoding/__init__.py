@@ -1,0 +1,1 @@
+"""Decoders, folds of runs, temperatures and permutations: classes from responses."""
