@@ -32,6 +32,8 @@ def alike_section(experiment: Experiment) -> str:
     stages = stages_with(experiment, "it")
     if not stages:
         return ""
+    record = stage_runs(experiment, stages[0])[0].record
+    every = " to ".join(f"{bound:.3f}" for bound in record["noise_ceiling"])
     rows = []
     for stage in stages:
         means = [
@@ -56,8 +58,9 @@ def alike_section(experiment: Experiment) -> str:
         " pairs of test images: neither they nor the subject taught the network. Mean"
         " over seeds ± half the 95 % interval; each seed has its own images and"
         " subject. Noise ceiling: the correlation with the subject of the mean of the"
-        " others, and of the mean of all; means over seeds. Accuracy: the network's, on"
-        f" its own test images.\n\n{table(HEAD, rows, words=2)}"
+        f" others, and of the mean of all; means over seeds; of all images {every}."
+        " Accuracy: the network's, on its own test"
+        f" images.\n\n{table(HEAD, rows, words=2)}"
     )
 
 

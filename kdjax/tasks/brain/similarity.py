@@ -19,7 +19,12 @@ from jax import lax
 from jaxtyping import Float
 
 from kdjax.data.dataset import SPLITS, index_batches
-from kdjax.data.dissimilarities import correlation_rdm, spearman, subject_ceilings
+from kdjax.data.dissimilarities import (
+    correlation_rdm,
+    noise_ceiling,
+    spearman,
+    subject_ceilings,
+)
 from kdjax.data.human.human92 import SUBJECTS, read_human92
 from kdjax.data.stored_rdm import FILE, write_rdm
 from kdjax.errors import InputError
@@ -107,6 +112,7 @@ def make(
 
     sources = {name: _split(place) for place, name in enumerate(SPLITS)}
     about = batches.about(dataset, sources)
+    about |= {"subject": SUBJECTS[held], "noise_ceiling": [*noise_ceiling(subjects)]}
     return Task(
         init=lambda rng: untrained_state({}),
         step=no_step,
@@ -116,7 +122,7 @@ def make(
         data=sources,
         constants=constants,
         finish=finish,
-        about={**about, "subject": SUBJECTS[held]},
+        about=about,
     )
 
 

@@ -91,7 +91,11 @@ def test_a_subject_is_left_out_of_what_teaches(taught, real):
     others = [i for i in range(4) if i != 1]  # seed 1 leaves out the second
     expected = real.human_it[others].mean(axis=(0, 1))
     np.testing.assert_allclose(rdm_of_others, expected, rtol=1e-6)
-    assert read_json(taught / "judged" / "results.json")["subject"] == SUBJECTS[1]
+    record = read_json(taught / "judged" / "results.json")
+    assert record["subject"] == SUBJECTS[1]
+    assert record["noise_ceiling"] == pytest.approx([0.372, 0.666], abs=5e-4)
+    report = (taught.parent / "report.md").read_text()
+    assert "of all images 0.372 to 0.666" in report
 
 
 def test_similarity_is_of_the_images_and_the_subject_left_out(
