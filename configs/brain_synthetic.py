@@ -24,7 +24,10 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-NOT_OF_DECODERS = ("model", "losses", "optimizer", "unlabelled", "soft_labels")
+NOT_OF_DECODERS = (
+    *("model", "losses", "optimizer"),
+    *("unlabelled", "soft_labels", "together"),
+)
 FMRI = {"name": "synthetic_fmri", "images_a_run": 96}  # 10 runs
 DECODERS: dict[str, dict[str, Any]] = {
     "loc": {},
@@ -59,6 +62,7 @@ def get_config(arg: str = "") -> ConfigDict:
         weight_decay=1e-4, schedule={"name": "cosine", "value": 0.1}
     )
     config.soft_labels = "last"  # predictions, to compare students image by image
+    config.together = True
     config.unlabelled = True  # of all students: as many steps, the same batches
     # A term is a mean over the batch, of which 100 in 959 have a label.
     config.losses = {"cross_entropy": {"weight": 9.59}}

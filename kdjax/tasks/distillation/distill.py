@@ -8,6 +8,7 @@ teacher, and where the network starts.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from jaxtyping import Array
 
 from kdjax import augment as augmentations
 from kdjax import files
-from kdjax.checks import one_of
+from kdjax.checks import boolean, one_of
 from kdjax.data.dataset import UNLABELLED, Dataset
 from kdjax.data.soft_labels import FILE, write_soft_labels
 from kdjax.errors import InputError
@@ -60,6 +61,7 @@ def make(
     unlabelled: bool = False,
     augment: Mapping[str, Any] | None = None,
     soft_labels: bool | str = False,
+    together: bool = False,
 ) -> Task:
     """The task of one stage; nothing compiles and no checkpoint is read here.
 
@@ -83,9 +85,14 @@ def make(
       augment: fields of kdjax.augment.build, for training.
       soft_labels: write soft_labels.npz when done, of the checkpoint "best" (or True)
         or "last".
+      together: train in step with the stages, of all seeds, that differ from this one
+        in their data and stored teachers alone, as one program: for networks so small
+        that compiling takes longer than training.
 
     Raises InputError on anything in the config or the data that does not fit.
     """
+    if boolean(together, where="config.together"):
+        _check_together(teacher, companions, reference)
     dataset = batches.load(data, seed)
     module = networks.build(model, dataset.classes)
     rows = None if unlabelled else batches.labelled(dataset)
@@ -114,6 +121,11 @@ def make(
     batches.check_view(view, example, where="config.augment")
     loss_fn = _loss_fn(module, weighted, view, frozen, beside)
     judged = evaluation.build(module, dataset, corruptions, reference)
+    program = None
+    if together:
+        sizes = [*example.shape, len(dataset.classes), sources["train"].size]
+        compiled_in = (model, losses, optimizer, augment, corruptions, frozen is None)
+        program = json.dumps(["distill", sizes, *compiled_in], sort_keys=True)
     return Task(
         init=init,
         step=gradient_step(loss_fn, tx, schedule),
@@ -129,6 +141,7 @@ def make(
         ),
         finish=functools.partial(_finish, module, dataset, seed, _of(soft_labels)),
         about=batches.about(dataset, sources),
+        program=program,
     )
 
 
@@ -141,6 +154,18 @@ def predictor(stage: Stage, checkpoint: str) -> Predictor:
 
     model = networks.model_of_stage(stage, checkpoint, module)
     return predictors.of_stage(stage, "probabilities", model, forward)
+
+
+def _check_together(
+    teacher: Mapping[str, Any] | None, *others: Mapping[str, Any] | None
+) -> None:
+    """InputError where a stage reads what is compiled into its step."""
+    stored = teacher is None or teacher.get("stored")
+    if not stored or any(other is not None for other in others):
+        raise InputError(
+            "config.together: expected a stage with a stored teacher at most, and no "
+            "companions or reference, found others"
+        )
 
 
 def _check_losses(
