@@ -232,12 +232,24 @@ def provenance_section(experiment: Experiment) -> str:
         dates = sorted({run.record["environment"]["date"][:10] for run in runs})
         row = f"- {brief}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}"
         if len(made) > 1:
-            row += f": {', '.join(f'{run.stage} {run.seed}' for run in runs)}"
+            row += f": {_named(experiment, runs)}"
         rows.append(row)
     return (
         "## Made with\n\nThe same bits come from the same versions, processor and"
         " number of threads; elsewhere the figures differ a little.\n\n"
         + "\n".join(rows)
+    )
+
+
+def _named(experiment: Experiment, runs: Sequence[Run]) -> str:
+    """`teacher, eskd 0 2`: stages, with their seeds where these are not all."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.stage, []).append(run.seed)
+    finished = {stage: len(stage_runs(experiment, stage)) for stage in seeds}
+    return ", ".join(
+        stage if len(own) == finished[stage] else f"{stage} {' '.join(map(str, own))}"
+        for stage, own in seeds.items()
     )
 
 

@@ -386,6 +386,20 @@ def test_the_report_says_with_what_it_was_made(tmp_path):
     assert "at 012345678 with changes," in write_report(tmp_path).read_text()
 
 
+def test_it_says_which_stages_were_made_with_what(tmp_path):
+    fabricate(tmp_path, stages={"scratch": 0.9, "eskd": 0.9, "kd": 0.9})
+    changed = ENVIRONMENT | {"threads": 7}
+    for cell in (
+        "seed_0/scratch",
+        "seed_2/scratch",
+        *(f"seed_{s}/kd" for s in range(3)),
+    ):
+        edit(tmp_path / cell / "results.json", environment=changed)
+    text = write_report(tmp_path).read_text()
+    assert "2 threads; 2026-11-24: eskd, scratch 1\n" in text
+    assert "7 threads; 2026-11-24: kd, scratch 0 2\n" in text
+
+
 def test_one_seed_of_one_synthetic_stage(tmp_path):
     fabricate(tmp_path, seeds=(0,), stages={"scratch": 0.9}, synthetic=True)
     text = write_report(tmp_path).read_text()
