@@ -34,7 +34,7 @@ ENLARGED = 4  # times 8 pixels
 
 def bdata(
     *,
-    paths: str | Sequence[str],
+    paths: str | Sequence[str] | None,
     seed: int,
     roi: str | Sequence[str] | None = None,
     order: int = 1,
@@ -65,7 +65,11 @@ def bdata(
     process. Raises InputError that names the file or the field; with `images` for an
     image that was shown twice, is not there, or stands in two places.
     """
-    names = (paths,) if isinstance(paths, str) else tuple(paths)
+    names = (paths,) if isinstance(paths, str) else tuple(paths or ())
+    if not names:
+        raise InputError(
+            f"config.data.paths: expected a BData file or several, found {paths!r}"
+        )
     regions = tuple(roi) if isinstance(roi, list | tuple) else roi
     boolean(series, where="config.data.series")
     integer(order, low=0, where="config.data.order")

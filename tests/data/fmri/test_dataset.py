@@ -133,3 +133,9 @@ def test_an_image_that_is_not_there_or_was_shown_twice_is_named(seen):
         InputError, match=f"key '{gone}': expected an image, found none"
     ):
         load(str(folder / "S1.h5"), **given)
+
+
+@pytest.mark.parametrize("paths", [None, []])
+def test_no_file_is_said(paths):
+    with pytest.raises(InputError, match=r"config\.data\.paths: expected a BData file"):
+        load(paths)
