@@ -25,7 +25,7 @@ from kdjax.training.task import Task, Training
 OUT_OF_FOLD, IN_SAMPLE = PROTOCOLS = ("leave_one_run_out", "in_sample")
 DECODER = "decoder.json"
 LEARNT = "accuracy_on_learnt_labels"  # of decoder.json
-SMALL = 2**20  # numbers; threads cost so small fits 100 x on busy cores
+SMALL = 2**22  # numbers; threads cost so small fits 100 x on busy cores
 PERMUTED = 1  # which of a seed's streams permutes the labels
 ARTEFACTS = {
     DECODER: "the protocol, and each fold's temperature",
