@@ -34,13 +34,15 @@ def decoding_section(experiment: Experiment) -> str:
     lines = [
         "## Decoding",
         "",
-        "Every response decoded by what saw nothing of its run, temperature included;"
-        " mean over seeds ± half the 95 % interval (of the same recording a seed draws"
-        " the temperature's folds alone, so that accuracy hardly differs). Chance: the"
+        "Responses: each decoded by what saw nothing of its run, temperature included;"
+        " dissimilarities: each image from the others; votes: as they are. Mean over"
+        " seeds ± half the 95 % interval; of one recording, seeds draw the temperature's"
+        " folds and, of networks, the first parameters and the order of examples: the"
+        " interval then says nothing of other people, runs or examples. Chance: the"
         " share of the largest class. Uniform: the entropy of a decoder that knows"
-        " nothing. p: how often labels permuted within their runs are decoded as well,"
-        " of the permutations in brackets, the largest over seeds; - where none were"
-        " asked for.",
+        " nothing. p: how often labels permuted (within their runs, where there are"
+        " some) are decoded as well, of the permutations in brackets, the largest over"
+        " seeds; - where none were asked for.",
         "",
     ]
     rows = []
