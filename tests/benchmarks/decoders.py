@@ -5,10 +5,10 @@
 
 FILE is a BData file. Both decode the same block means, each run by what was fitted to
 the others, without a temperature. Printed: the per cent of blocks whose class is right,
-the mean over seeds and, where they differ, in brackets each seed's; the seconds of all
-folds, their median over seeds, compilation among them; and in how many per cent of the
-blocks both say the same. `--width` is that of residual networks, in the place of the
-config's. `--tiny` is what the tests run: the config's smoke size.
+the mean over seeds and, where they differ, in brackets each seed's; the CPU seconds of
+all folds, their median over seeds, compilation among them; and in how many per cent of
+the blocks both say the same. `--width` is that of residual networks, in the place of
+the config's. `--tiny` is what the tests run: the config's smoke size.
 """
 
 import importlib
@@ -48,22 +48,22 @@ def sections(*, tiny, width):
 
 
 def ours(section, responses, seed):
-    """(class of each block, seconds)"""
+    """(class of each block, CPU seconds)"""
     fit = decoders.build(section, seed=seed)
     classes = len(responses.classes)
     rows = responses.x, responses.y, responses.run
-    start = time.perf_counter()
+    start = time.process_time()
     found = out_of_fold(*rows, fit=fit, classes=classes, calibration=None)
-    return found.logits.argmax(axis=1), time.perf_counter() - start
+    return found.logits.argmax(axis=1), time.process_time() - start
 
 
 def theirs(section, responses, seed):
-    """(class of each block, seconds), or None"""
+    """(class of each block, CPU seconds), or None"""
     model = PEERS[section["name"]](section, seed)
     if model is None:
         return None
-    start = time.perf_counter()
-    return classes_of(model, responses), time.perf_counter() - start
+    start = time.process_time()
+    return classes_of(model, responses), time.process_time() - start
 
 
 def cells(runs, y):
@@ -100,7 +100,9 @@ def main(arguments):
     print_machine()
     print(f"kdjax {kdjax.__version__}, scikit-learn {sklearn.__version__}")
     responses = blocks(given.path)
-    print("| decoder | right (%) | s | scikit-learn's (%) | s | same class (%) |")
+    print(
+        "| decoder | right (%) | CPU s | scikit-learn's (%) | CPU s | same class (%) |"
+    )
     print("|---|--:|--:|--:|--:|--:|")
     for name, section in sections(tiny=given.tiny, width=given.width).items():
         if not given.stages or name in given.stages:
