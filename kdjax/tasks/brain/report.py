@@ -36,7 +36,7 @@ def decoding_section(experiment: Experiment) -> str:
         "",
         "Responses: each decoded by what saw nothing of its run, temperature included;"
         " dissimilarities: each image from the others; votes: as they are. Mean over"
-        " seeds ± half the 95 % interval; of one recording, seeds draw the temperature's"
+        " seeds ± half the 95 % interval; of one recording seeds draw the temperature's"
         " folds and, of networks, the first parameters and the order of examples: the"
         " interval then says nothing of other people, runs or examples. Chance: the"
         " share of the largest class. Uniform: the entropy of a decoder that knows"
