@@ -213,13 +213,30 @@ def comparison_section(
 def selection_section(experiment: Experiment) -> str:
     """How `best` was chosen, and on what."""
     rules = {run.selection["rule"] for run in experiment.runs.values()}
+    flattered = [s for s in experiment.stages if _validated_on_test(experiment, s)]
+    exception = "no checkpoint was chosen on the test split"
+    if flattered:
+        exception = (
+            f"but for {', '.join(f'`{stage}`' for stage in flattered)}, **which chose"
+            " `best` on the test examples**, no checkpoint was chosen on the test split"
+        )
     return (
         "## How checkpoints were chosen\n\n"
         f"`last` is the end of training. `best` is the epoch with the"
         f" {' or the '.join(sorted(rules))}. The validation examples are"
-        " held out from training; no checkpoint was chosen on the test split. The"
+        f" held out from training; {exception}. The"
         f" headline is `{experiment.settings.checkpoint}`."
     )
+
+
+def _validated_on_test(experiment: Experiment, stage: str) -> bool:
+    """Whether a trained stage's validation examples are its test examples."""
+    for run in stage_runs(experiment, stage):
+        split = run.record.get("split", {})
+        keys = [split.get(name, {}).get("keys") for name in ("validation", "test")]
+        if run.checkpoints["last"]["epoch"] and keys[0] and keys[0] == keys[1]:
+            return True
+    return False
 
 
 def provenance_section(experiment: Experiment) -> str:

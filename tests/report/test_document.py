@@ -423,6 +423,21 @@ def test_what_a_stage_learnt_from_is_among_its_data(tmp_path):
     assert names["teacher"] == "fMRI (synthetic)"
 
 
+def test_a_checkpoint_that_was_chosen_on_the_test_examples_is_said(tmp_path):
+    fabricate(tmp_path, seeds=(0,))
+    held = {"validation": {"keys": "a"}, "test": {"keys": "b"}}
+    same = {"validation": {"keys": "a"}, "test": {"keys": "a"}}
+    for stage, split in (("teacher", held), ("scratch", same), ("eskd", same)):
+        edit(tmp_path / "seed_0" / stage / "results.json", split=split)
+    text = document.selection_section(runs.read_experiment(tmp_path))
+    found = "but for `eskd`, `scratch`, **which chose `best` on the test examples**, no"
+    assert found in text
+    edit(tmp_path / "seed_0" / "eskd" / "results.json", split=held)
+    edit(tmp_path / "seed_0" / "scratch" / "results.json", split={})
+    text = document.selection_section(runs.read_experiment(tmp_path))
+    assert "held out from training; no checkpoint was chosen on the test split." in text
+
+
 def test_soft_labels_are_drawn_once_at_temperature_1(tmp_path):
     name, sizes = "soft_labels_teacher.png", []
     for temperature in (4.0, 1.0):

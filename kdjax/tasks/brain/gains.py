@@ -42,7 +42,7 @@ def gain_figure(experiment: Experiment, place: Place) -> None:
     axis.set_xlabel("accuracy of the teacher (%)")
     axis.set_ylabel(f"{metric.label} less that of {reference}{metric.unit}")
     axis.grid(alpha=0.25)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
     stages = [found.stage for _, found in points]
     what = f"Difference from {reference} by the teacher's accuracy"
     drawing.experiment_title(figure, what, experiment, stages)
