@@ -1,14 +1,14 @@
 """Losses that distil, contrast, oppose and cost: pure functions of arrays.
 
 Logits, labels and stored probabilities
-    cross_entropy             a network and its labels
-    distillation_kl           a student and its teacher's logits
-    kd_loss                   both of these
-    eskd_loss                 the same, without the teacher from some step on
-    soft_target_loss          a student and stored probabilities
-    marginal_likelihood_loss  the same, where even ones say nothing
-    teacher_free_loss         a student and a teacher made of the labels
-    bernoulli_kl              a student and its teacher, of one logit each
+    cross_entropy              a network and its labels
+    distillation_kl            a student and its teacher's logits
+    kd_loss                    both of these
+    eskd_loss                  the same, without the teacher from some step on
+    soft_target_loss           a student and stored probabilities
+    marginal_likelihood_loss   the same, where even ones say nothing
+    teacher_free_loss          a student and a teacher made of the labels
+    bernoulli_kl               a student and its teacher, of one logit each
 
 Feature maps
     attention_transfer_loss   where the energy of two maps is
