@@ -107,7 +107,7 @@ def get_config(arg: str = "") -> ConfigDict:
             ("in_sample", "honest"),
             ("permuted", "hard"),
             ("row_order", "hard"),
-            ("row_order", "label_smoothing"),
+            ("in_sample", "hard"),
             ("position", "honest"),
             ("second_softmax", "honest"),
             ("second_softmax", "hard"),

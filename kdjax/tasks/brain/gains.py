@@ -38,7 +38,9 @@ def gain_figure(experiment: Experiment, place: Place) -> None:
         mean, low, high = (metric.scale * np.array(found.difference[:3])).tolist()
         colour = drawing.PALETTE[at % len(drawing.PALETTE)]
         axis.plot([100 * accuracy] * 2, [low, high], color=colour, linewidth=1.6)
-        axis.plot(100 * accuracy, mean, "o", color=colour, label=found.stage)
+        (mark,) = axis.plot(100 * accuracy, mean, "o", color=colour, label=found.stage)
+        mark.set_fillstyle("none")  # two may lie in one place
+        mark.set_markeredgewidth(1.8)
     axis.set_xlabel("accuracy of the teacher (%)")
     axis.set_ylabel(f"{metric.label} less that of {reference}{metric.unit}")
     axis.grid(alpha=0.25)
