@@ -4,8 +4,8 @@
     bash launch/local.sh configs/brain_original.py:smoke
 
 Needs no file: the synthetic subject and the digits of brain_synthetic.py, so that the
-truth is known; 10 labels a class, as many as the study had images, and soft labels of
-those 100. Each stage departs from `honest` or from `hard` in one thing alone, and
+truth is known; 10 images a class to learn from, some more than the study's 7, and soft
+labels of those 100. Each stage departs from `honest` or from `hard` in one thing alone, and
 `all_faults` has them all. kdjax does none of these by itself: what it lacks is below.
 
     stage                 what the study did
@@ -20,7 +20,8 @@ those 100. Each stage departs from `honest` or from `hard` in one thing alone, a
     random                compared with softmax(u / 0.01), surely wrong
 
 Not shown: a student that had learnt the stimuli in ImageNet before. Digits have no such
-network, and a stage that starts from one which saw its test images is refused.
+network, and a stage that starts from one which saw its test images is refused. 10 seeds
+of 18 stages: 160 s on two idle CPU cores.
 """
 
 from collections.abc import Sequence
