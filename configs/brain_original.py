@@ -4,9 +4,9 @@
     bash launch/local.sh configs/brain_original.py:smoke
 
 Needs no file: the synthetic subject and the digits of brain_synthetic.py, so that the
-truth is known; 10 images a class to learn from, some more than the study's 7, and soft
-labels of those 100. Each stage departs from `honest` or from `hard` in one thing alone, and
-`all_faults` has them all. kdjax does none of these by itself: what it lacks is below.
+truth is known; 10 images a class to learn from, all labelled, and soft labels of those
+100. Each stage departs from `honest` or `hard` in one thing, `all_faults` in all.
+kdjax does none of these by itself: what it lacks is below.
 
     stage                 what the study did
     decode_in_sample      decoded the responses that the decoder had learnt
