@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-HALF = {"cross_entropy": {"weight": 0.5}, "soft_target": {"weight": 0.5}}
 CONTROLS = (
     "matched_smoothing",
     "class_mean",
@@ -28,12 +27,7 @@ CONTROLS = (
 def get_config(arg: str = "") -> ConfigDict:
     config, smoke = common.start(arg, seeds=10)
     config.data = {"name": "cifar10", "root": "data/cifar10", "swap": True, "folds": 5}
-    config.model = {
-        "name": "convnet",
-        "widths": (32, 64, 128),
-        "windows": (3, 3, 3),
-        "strides": (2, 2, 2),
-    }
+    config.model = common.CONVNET
     config.training = {
         "epochs": 2 if smoke else 30,
         "batch_size": 64,
@@ -44,11 +38,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer = common.sgd(
         weight_decay=5e-4, schedule={"name": "cosine", "value": 0.05}
     )
-    config.augment = {
-        "name": "simclr_image",
-        "min_area": 0.5,
-        **dict.fromkeys(("strength", "jitter", "grayscale", "blur"), 0.0),
-    }
+    config.augment = common.CROP_AND_FLIP
     config.corruptions = {
         name: {"name": name}
         for name in ("gaussian_noise", "gaussian_blur", "contrast", "pixelate")
@@ -67,13 +57,8 @@ def get_config(arg: str = "") -> ConfigDict:
             "soft_labels": None,
         },
         "hard": {},
-        "label_smoothing": {"losses": {"cross_entropy": {"label_smoothing": 0.1}}},
-        "teacher_free": {
-            "losses": {
-                "cross_entropy": {"weight": 0.5},
-                "teacher_free": {"weight": 0.5},
-            }
-        },
+        "label_smoothing": {"losses": common.SMOOTHED},
+        "teacher_free": {"losses": common.TEACHER_FREE},
         "cnn": {"model": {"widths": (64, 128, 256)}},
         "cnn_taught": {
             "teacher": {"stage": "cnn", "checkpoint": "last"},
@@ -82,9 +67,9 @@ def get_config(arg: str = "") -> ConfigDict:
                 "kd": {"weight": 0.5, "temperature": 4.0},
             },
         },
-        "human": {"teacher": votes, "losses": HALF},
+        "human": {"teacher": votes, "losses": common.SOFT_TARGET},
         **{
-            name: {"teacher": votes | {"control": name}, "losses": HALF}
+            name: {"teacher": votes | {"control": name}, "losses": common.SOFT_TARGET}
             for name in CONTROLS
         },
     }

@@ -17,7 +17,6 @@ from ml_collections import ConfigDict, FieldReference
 from configs import common
 
 REGIONS = ("VC", "V1", "V2", "V3", "V4", "LOC", "FFA", "PPA")
-HALF = {"cross_entropy": {"weight": 0.5}, "soft_target": {"weight": 0.5}}
 CONTROLS = (
     *("matched_smoothing", "class_mean", "within_class_shuffle"),
     *("matched_random", "across_class_shuffle", "random"),
@@ -38,11 +37,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer = common.sgd(
         weight_decay=5e-4, schedule={"name": "cosine", "value": 0.05}
     )
-    config.augment = {
-        "name": "simclr_image",
-        "min_area": 0.5,
-        **dict.fromkeys(("strength", "jitter", "grayscale", "blur"), 0.0),
-    }
+    config.augment = common.CROP_AND_FLIP
     config.soft_labels = "last"
     responses = {
         "name": "bdata",
@@ -68,19 +63,17 @@ def get_config(arg: str = "") -> ConfigDict:
     config.stages = {
         **decoders,
         "hard": {},
-        "label_smoothing": {"losses": {"cross_entropy": {"label_smoothing": 0.1}}},
-        "teacher_free": {
-            "losses": {
-                "cross_entropy": {"weight": 0.5},
-                "teacher_free": {"weight": 0.5},
-            }
-        },
+        "label_smoothing": {"losses": common.SMOOTHED},
+        "teacher_free": {"losses": common.TEACHER_FREE},
         **{
-            name: {"teacher": {"stage": decoder, "stored": True}, "losses": HALF}
+            name: {
+                "teacher": {"stage": decoder, "stored": True},
+                "losses": common.SOFT_TARGET,
+            }
             for name, decoder in teachers.items()
         },
         **{
-            name: {"teacher": of_vc | {"control": name}, "losses": HALF}
+            name: {"teacher": of_vc | {"control": name}, "losses": common.SOFT_TARGET}
             for name in CONTROLS
         },
     }

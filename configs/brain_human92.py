@@ -43,12 +43,7 @@ DECODED = {
 def get_config(arg: str = "") -> ConfigDict:
     config, smoke = common.start(arg, seeds=5)
     config.data = {"name": "cifar10", "root": "data/cifar10"}
-    config.model = {
-        "name": "convnet",
-        "widths": (32, 64, 128),
-        "windows": (3, 3, 3),
-        "strides": (2, 2, 2),
-    }
+    config.model = common.CONVNET
     config.training = {
         "epochs": 1 if smoke else 10,
         "batch_size": 64,
@@ -57,11 +52,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optimizer = common.sgd(
         weight_decay=5e-4, schedule={"name": "cosine", "value": 0.05}
     )
-    config.augment = {
-        "name": "simclr_image",
-        "min_area": 0.5,
-        **dict.fromkeys(("strength", "jitter", "grayscale", "blur"), 0.0),
-    }
+    config.augment = common.CROP_AND_FLIP
     root = FieldReference("data/human92")
     photographs = {"name": "human92", "root": root, "folds": 5}
     untrained = {

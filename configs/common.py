@@ -14,6 +14,20 @@ COMPARISONS = (
     ("eskd", "full_kd"),
 )
 
+# Of simclr_image no more than its crop and its flip: supervised training's.
+CROP_AND_FLIP: dict[str, Any] = {
+    "name": "simclr_image",
+    "min_area": 0.5,
+    **dict.fromkeys(("strength", "jitter", "grayscale", "blur"), 0.0),
+}
+# Small enough for a CPU.
+CONVNET: dict[str, Any] = {
+    "name": "convnet",
+    "widths": (32, 64, 128),
+    "windows": (3, 3, 3),
+    "strides": (2, 2, 2),
+}
+
 
 def start(arg: str, *, seeds: int) -> tuple[ConfigDict, bool]:
     """(a config with the fields of every experiment, whether it is a smoke run)."""
@@ -136,6 +150,14 @@ def distill(
             },
         },
     }
+
+
+# --- brains and people as teachers ---------------------------------------------------
+
+# Half from the labels, half from a teacher's stored soft labels, or from no teacher.
+SOFT_TARGET = {"cross_entropy": {"weight": 0.5}, "soft_target": {"weight": 0.5}}
+TEACHER_FREE = {"cross_entropy": {"weight": 0.5}, "teacher_free": {"weight": 0.5}}
+SMOOTHED = {"cross_entropy": {"label_smoothing": 0.1}}
 
 
 # --- anomaly detection ---------------------------------------------------------------

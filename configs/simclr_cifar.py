@@ -44,14 +44,7 @@ def get_config(arg: str = "") -> ConfigDict:
         ),
         "supervised": {
             "model": {"projection": {"keep": 0}},
-            "augment": {
-                "name": "simclr_image",
-                "min_area": 0.5,
-                "strength": 0.0,
-                "jitter": 0.0,
-                "grayscale": 0.0,
-                "blur": 0.0,
-            },
+            "augment": common.CROP_AND_FLIP,
         },
         **common.probes("pretrain", names=PROBES),
         **common.probes(None, "random_", names=PROBES),

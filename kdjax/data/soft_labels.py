@@ -108,7 +108,27 @@ def read_for(path: Path, examples: Examples, classes: int) -> Keyed:
     InputError if the file is absent or damaged, has other classes, a key twice, none
     for one of the examples, or another label for it where both have one.
     """
+    return _of(path, _read(path, classes), examples)
+
+
+def read_where_there(
+    path: Path, examples: Examples, classes: int
+) -> NDArray[np.float32]:
+    """The logits [n, classes] of `examples`, NaN for those that have none.
+
+    InputError as `read_for`, but for an example that is not there.
+    """
     stored = _read(path, classes)
+    there = np.isin(examples.key, stored.key)
+    logits = np.full((len(examples.key), classes), np.nan, np.float32)
+    if there.any():
+        some = take(examples, np.flatnonzero(there))
+        logits[there] = _of(path, stored, some).logits
+    return logits
+
+
+def _of(path: Path, stored: Keyed, examples: Examples) -> Keyed:
+    """The rows of `examples` among those that the file holds: see `read_for`."""
     rows = rows_of(stored.key, examples.key, where=f"{path}: key")
     own, label = examples.y, stored.label[rows]
     other = (own != label) & (own != UNLABELLED) & (label != UNLABELLED)
@@ -119,21 +139,6 @@ def read_for(path: Path, examples: Examples, classes: int) -> Keyed:
             f"found {label[row]}"
         )
     return Keyed(examples.key, label, stored.fold[rows], stored.logits[rows])
-
-
-def read_where_there(
-    path: Path, examples: Examples, classes: int
-) -> NDArray[np.float32]:
-    """The logits [n, classes] of `examples`, NaN for those that have none.
-
-    InputError as `read_for`, but for an example that is not there.
-    """
-    there = np.isin(examples.key, _read(path, classes).key)
-    logits = np.full((len(examples.key), classes), np.nan, np.float32)
-    if there.any():
-        some = take(examples, np.flatnonzero(there))
-        logits[there] = read_for(path, some, classes).logits
-    return logits
 
 
 def _read(path: Path, classes: int) -> Keyed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 
 from kdjax import files
@@ -109,8 +110,7 @@ def _ranked(run: Run) -> np.ndarray:
     stored = files.read_arrays(run.file(FILE), Stored)
     order = np.argsort(stored.key)
     rdm = stored.rdm[np.ix_(order, order)]
-    ranked = np.full(rdm.shape, np.nan)
-    upper = np.triu_indices(len(rdm), 1)
     ranks = rankdata(pairs(rdm), nan_policy="omit")
-    ranked[upper] = (ranks - 1) / max(np.nanmax(ranks) - 1, 1)
-    return np.fmax(ranked, ranked.T)
+    ranked = squareform((ranks - 1) / max(np.nanmax(ranks) - 1, 1))
+    np.fill_diagonal(ranked, np.nan)
+    return ranked

@@ -58,9 +58,8 @@ def make(
     """
     training.check_untrained("an RDM")
     integer(permutations, low=0, where="config.permutations")
-    check_data(data)
     dataset = batches.load(data, seed)
-    found = read_human92(Path(str(data["root"])).expanduser().resolve())
+    found = photographs(data)
     matrix = call(source_rdm, rdm, where="config.rdm", found=found, seed=seed)
     rows = predicted.rows_in(dataset)
     places = np.searchsorted(found.key, rows.key)
@@ -87,13 +86,14 @@ def make(
     return predicted.task(dataset, rows, solve, header=header, finish=finish)
 
 
-def check_data(data: Mapping[str, Any]) -> None:
-    """InputError unless the data are the images whose dissimilarities are known."""
+def photographs(data: Mapping[str, Any]) -> Human92:
+    """What a config's data hold beside images; InputError unless they are human92."""
     if data.get("name") != "human92":
         raise InputError(
             "config.data.name: expected 'human92', whose dissimilarities are known, "
             f"found {data.get('name')!r}"
         )
+    return read_human92(Path(str(data["root"])).expanduser().resolve())
 
 
 def source_rdm(

@@ -25,12 +25,12 @@ from kdjax.data.dissimilarities import (
     spearman,
     subject_ceilings,
 )
-from kdjax.data.human.human92 import SUBJECTS, read_human92
+from kdjax.data.human.human92 import SUBJECTS
 from kdjax.data.stored_rdm import FILE, write_rdm
 from kdjax.errors import InputError
 from kdjax.stages import batches, representations
 from kdjax.tasks.brain import predicted
-from kdjax.tasks.brain.rdm import check_data, left_out
+from kdjax.tasks.brain.rdm import left_out, photographs
 from kdjax.training.metrics import Metric, Sums, by_name
 from kdjax.training.parallel import AXIS
 from kdjax.training.state import no_step, untrained_state
@@ -78,11 +78,10 @@ def make(
     InputError on what does not fit.
     """
     training.check_untrained("a similarity")
-    check_data(data)
     dataset = batches.load(data, seed)
+    found = photographs(data)
     frozen = representations.frozen(encoder, model, dataset, seed)
     rows = predicted.rows_in(dataset)
-    found = read_human92(Path(str(data["root"])).expanduser().resolve())
     subjects = found.human_it.mean(axis=1)
     held = left_out(seed)
 

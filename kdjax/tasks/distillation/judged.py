@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,10 +69,11 @@ def by_example_section(experiment: Experiment) -> str:
 
     '' where no pair's predictions of the test split are stored.
     """
+    right = functools.cache(functools.partial(_right, experiment))
     pairs = [
         (stage, reference, by_seed)
         for stage, reference in planned_pairs(experiment)
-        if (by_seed := _differences(experiment, stage, reference))
+        if (by_seed := _differences(experiment.seeds, right, stage, reference))
     ]
     if not pairs:
         return ""
@@ -116,12 +119,15 @@ def _reference(experiment: Experiment, stage: str) -> dict[int, float]:
 
 
 def _differences(
-    experiment: Experiment, stage: str, reference: str
+    seeds: Sequence[int],
+    right: Callable[[str, int], dict[str, bool] | None],
+    stage: str,
+    reference: str,
 ) -> list[np.ndarray]:
     """Of each common seed [n]: 1, or -1, where only the one, or the other, is right."""
     found = []
-    for seed in experiment.seeds:
-        a, b = (_right(experiment, name, seed) for name in (stage, reference))
+    for seed in seeds:
+        a, b = (right(name, seed) for name in (stage, reference))
         if a is None or b is None:
             continue
         if a.keys() != b.keys():
