@@ -65,7 +65,7 @@ def test_every_name_in_its_tables_exists():
     from kdjax.tasks.anomaly import detectors
     from kdjax.tasks.cognitive import trials
     from kdjax.tasks.contrastive import readouts
-    from kdjax.tasks.distillation import terms
+    from kdjax.stages import terms
     from kdjax.training import optim
 
     tables = {
@@ -84,7 +84,7 @@ def test_every_name_in_its_tables_exists():
         assert names == set(table), f"{module}: {HINT}"
     (row,) = re.findall(r"\| `task` \| (.*): `make`", TEXT)
     assert set(re.findall(r"`(\w+)`", row)) == set(ALL.tasks), HINT
-    (row,) = re.findall(r"`kdjax.tasks.distillation.terms`: (.*), or any", TEXT)
+    (row,) = re.findall(r"`kdjax.stages.terms`: (.*), or any", TEXT)
     assert set(re.findall(r"`(\w+)`", row)) == set(terms.TERMS), HINT
     for name in losses.__all__:
         assert f"`{name}`" in TEXT, HINT

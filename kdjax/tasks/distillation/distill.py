@@ -27,13 +27,13 @@ from kdjax.data.dataset import UNLABELLED, Dataset
 from kdjax.data.soft_labels import FILE, write_soft_labels
 from kdjax.errors import InputError
 from kdjax.models import Outputs
-from kdjax.stages import batches, networks, taught
+from kdjax.stages import batches, networks, taught, terms
 from kdjax.stages import companions as companion
 from kdjax.stages import predictor as predictors
 from kdjax.stages.companions import Companions
 from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
-from kdjax.tasks.distillation import evaluation, terms
+from kdjax.tasks.distillation import evaluation
 from kdjax.training import optim
 from kdjax.training.checkpoint import KINDS
 from kdjax.training.cost import forward_cost

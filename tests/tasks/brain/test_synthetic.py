@@ -15,7 +15,7 @@ from kdjax.data.soft_labels import FILE, Keyed, read_for
 from kdjax.files import read_arrays, read_json
 from kdjax.report.statistics import mean_interval
 from kdjax.tasks.brain import decode
-from kdjax.tasks.distillation import terms
+from kdjax.stages import terms
 from kdjax.training.task import Training
 
 SEEDS = range(5)

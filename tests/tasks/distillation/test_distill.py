@@ -12,7 +12,8 @@ from kdjax.data.stored_rdm import FILE, write_rdm
 from kdjax.errors import InputError
 from kdjax.models import Outputs
 from kdjax.stages import batches
-from kdjax.tasks.distillation import distill, terms
+from kdjax.stages import terms
+from kdjax.tasks.distillation import distill
 from kdjax.training import loop, metrics, parallel
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
 from kdjax.training.task import Training
