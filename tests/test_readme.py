@@ -60,12 +60,11 @@ def test_tables_between_marks_say_with_what_they_were_made():
 
 def test_every_name_in_its_tables_exists():
     from kdjax import augment, data, losses, models
-    from kdjax.stages import controls
+    from kdjax.stages import controls, terms
     from kdjax.tasks import ALL
     from kdjax.tasks.anomaly import detectors
     from kdjax.tasks.cognitive import trials
     from kdjax.tasks.contrastive import readouts
-    from kdjax.stages import terms
     from kdjax.training import optim
 
     tables = {

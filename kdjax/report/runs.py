@@ -154,11 +154,16 @@ def headline(experiment: Experiment) -> Metric:
     the first if none has."""
     chosen = experiment.settings.metric
     if chosen is not None:
-        runs = experiment.runs.values()
-        labels = {run.labels[chosen] for run in runs if chosen in run.labels}
-        metric = experiment.metrics[chosen]
-        # each task has its own `loss`
-        return metric._replace(label=labels.pop()) if len(labels) == 1 else metric
+        # each task has its own `loss`: whose it is the stages say that are compared
+        pairs = experiment.settings.comparisons or ()
+        compared = {name for pair in pairs for name in pair} or set(experiment.stages)
+        labels = {
+            run.labels[chosen]
+            for run in experiment.runs.values()
+            if run.stage in compared and chosen in run.labels
+        }
+        label = labels.pop() if len(labels) == 1 else chosen
+        return experiment.metrics[chosen]._replace(label=label)
 
     def stages(candidate: Metric) -> int:
         return len(stages_with(experiment, candidate.name))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
 
 from kdjax import files
-from kdjax.data.dataset import UNLABELLED, Dataset
+from kdjax.data.dataset import UNLABELLED, Dataset, Examples
 from kdjax.errors import InputError
 from kdjax.stages import batches, networks
 from kdjax.training.host import compile_once
@@ -102,6 +102,15 @@ def encode(
         labelled=np.flatnonzero(y[:train] != UNLABELLED),
         validation=slice(train, train + sources["validation"].size),
     )
+
+
+def as_examples(features: Features, dataset: Dataset) -> dict[str, Examples]:
+    """The splits of a dataset, with representations in the place of their `x`."""
+    found, start = {}, 0
+    for name, split in batches.splits(dataset).items():
+        end = start + len(split.y)
+        found[name], start = split._replace(x=features.x[start:end]), end
+    return found
 
 
 def write_frozen(folder: Path, encoder: Tree, solved: Solved) -> None:

@@ -1,4 +1,7 @@
-"""A frozen teacher: an earlier stage's network, or the soft labels that it left."""
+"""A frozen teacher: an earlier stage's network, or the soft labels that it left.
+
+And how a stage leaves some.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from kdjax import augment as augmentations
-from kdjax.checks import boolean
-from kdjax.data.dataset import UNLABELLED, Dataset
-from kdjax.data.soft_labels import FILE, IN_SAMPLE, read_for
+from kdjax.checks import boolean, one_of
+from kdjax.data.dataset import UNLABELLED, Dataset, Examples
+from kdjax.data.soft_labels import FILE, IN_SAMPLE, read_for, write_soft_labels
 from kdjax.errors import InputError, lookup, section
 from kdjax.models import Outputs
 from kdjax.stages import controls, networks
+from kdjax.training.checkpoint import KINDS
 
 Tree = Any
 WHERE = "config.teacher"
@@ -121,3 +126,30 @@ def _stored(spec: Mapping[str, Any], dataset: Dataset, seed: int) -> Teacher:
         return Outputs(jnp.zeros((2, classes)), OrderedDict())
 
     return Teacher(load, outputs, like)
+
+
+def checkpoint_of(soft_labels: bool | str) -> str | None:
+    """The checkpoint whose soft labels a stage leaves, "best" for True; None: none.
+
+    InputError for any other than "best" and "last".
+    """
+    if isinstance(soft_labels, bool):
+        return "best" if soft_labels else None
+    return one_of(soft_labels, KINDS, where="config.soft_labels")
+
+
+def leave(
+    folder: Path,
+    forward: Callable[[Tree, Array], Array],
+    model: Tree,
+    splits: Mapping[str, Examples],
+    *,
+    seed: int,
+    checkpoint: str,
+) -> None:
+    """Writes the soft labels of a stage done: `forward(model, x) -> logits`."""
+    predict, resident = jax.jit(forward), jax.device_put(model)
+    header = {"stage": folder.name, "seed": seed, "checkpoint": checkpoint}
+    write_soft_labels(
+        folder / FILE, lambda x: np.asarray(predict(resident, x)), splits, header
+    )

@@ -21,6 +21,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -30,6 +31,7 @@ from kdjax.checks import number
 from kdjax.data.dataset import UNLABELLED
 from kdjax.errors import InputError, check_fields, look_up_or_import, lookup, section
 from kdjax.models import Outputs
+from kdjax.stages import networks, taught
 
 Term = Callable[..., Array]
 
@@ -217,6 +219,40 @@ def _weighted(function: Term, fields: dict[str, Any], where: str) -> Weighted:
     weight, layers = fields.pop("weight"), fields.pop("layers", None)
     number(weight, low=0, where=f"{where}.weight")
     return Weighted(weight, functools.partial(function, **fields), given, layers)
+
+
+def check(
+    terms: Mapping[str, Weighted],
+    module: nn.Module,
+    example: Array,
+    *,
+    teacher: taught.Teacher | None,
+    companions: bool = False,
+) -> None:
+    """Traces each term on shapes alone, so that what does not fit is said at once.
+
+    `example` [1, ...] is what `module`, the student, takes. InputError.
+    """
+
+    def trace(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return jax.eval_shape(function, *arguments)
+        except InputError:
+            raise
+        except (ValueError, TypeError) as error:
+            line = str(error).splitlines()[0]
+            raise InputError(f"{where}: {line}") from error
+
+    def one(student: Outputs, theirs: Outputs | None, name: str) -> Array:
+        labels, step = jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32)
+        seen = (student, jnp.zeros((2, 2))) if companions else None
+        return total({name: terms[name]}, student, theirs, labels, step, seen)[0]
+
+    student = trace("config.model", networks.outputs_like(module), example)
+    theirs = teacher and trace(taught.WHERE, teacher.like, example)
+    for name in terms:
+        where = f"config.losses.{name}"
+        trace(where, functools.partial(one, name=name), student, theirs)
 
 
 def total(

@@ -152,6 +152,23 @@ def test_scores_are_those_of_the_checkpoint_asked_for(tmp_path):
     assert last == {0: at["last"]["test"]["ece"]}
 
 
+def test_a_chosen_metric_is_called_as_the_compared_stages_call_it(tmp_path):
+    """Another stage of the run, whose `loss` is another thing, has no say."""
+    fabricate(
+        tmp_path,
+        seeds=(0,),
+        settings={"metric": "loss", "comparisons": [["eskd", "scratch"]]},
+    )
+    names = CLASSIFICATION["loss"].label, "NT-Xent"
+    teacher = tmp_path / "seed_0" / "teacher" / "results.json"
+    edit(teacher, metrics={"loss": names[1]})
+    experiment = runs.read_experiment(tmp_path, ALL.metrics)
+    assert runs.headline(experiment).label == names[0]
+    edit(tmp_path / "seed_0/eskd/results.json", metrics={"loss": names[1]})
+    experiment = runs.read_experiment(tmp_path, ALL.metrics)
+    assert runs.headline(experiment).label == "loss"
+
+
 def test_history_keeps_the_later_of_two_and_drops_a_torn_end(tmp_path):
     fabricate(tmp_path, seeds=(0,))
     log = tmp_path / "seed_0" / "scratch" / "metrics.jsonl"

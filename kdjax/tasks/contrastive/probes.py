@@ -2,12 +2,14 @@
 
 The representations of all examples are computed once, without augmentation; then one of
 `readouts.PROBES` reads them: a linear classifier is trained on them, or a ridge
-regression solved, or the nearest labelled neighbours vote.
+regression solved, or the nearest labelled neighbours vote. The linear classifier may be
+a student: of labels, of stored soft labels, or of both.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from kdjax import losses
-from kdjax.stages import batches, networks, representations
+from kdjax.data.dataset import Dataset
+from kdjax.errors import InputError
+from kdjax.models import Outputs
+from kdjax.stages import batches, networks, representations, taught, terms
 from kdjax.stages.predictor import Predictor, of_stage
 from kdjax.stages.record import Stage
 from kdjax.stages.representations import FROZEN, Features, Solved
@@ -32,6 +36,7 @@ from kdjax.training.state import TrainState, create_state, gradient_step
 from kdjax.training.task import Task, Training
 
 Tree = Any
+_LABELS = {"cross_entropy": {"weight": 1.0}}
 ARTEFACTS = {
     FROZEN: "the network that a probe reads, and what the probe solved at once",
     EMBEDDINGS: "the test examples in two principal components of the representations",
@@ -47,6 +52,9 @@ def make(
     encoder: Mapping[str, Any] | None = None,
     model: Mapping[str, Any] | None = None,
     optimizer: Mapping[str, Any] | None = None,
+    losses: Mapping[str, Mapping[str, Any] | None] | None = None,
+    teacher: Mapping[str, Any] | None = None,
+    soft_labels: bool | str = False,
     embeddings: bool = False,
 ) -> Task:
     """The task of one stage; nothing compiles and no checkpoint is read here.
@@ -57,6 +65,12 @@ def make(
       encoder: {"folder", "checkpoint"} of the stage whose network is frozen. Without
         it: `model` as it is initialised by `seed`, the control.
       optimizer: fields of kdjax.training.optim.build, for what is trained.
+      losses: {term of kdjax.stages.terms.TERMS: {"weight": ..., **fields}}, of what is
+        trained. None: the cross-entropy.
+      teacher: fields of kdjax.stages.taught.build of stored soft labels: what is
+        trained is their student.
+      soft_labels: write soft_labels.npz when done, of the checkpoint "best" (or True)
+        or "last".
       embeddings: write embeddings.npz, the test split in its first two principal
         components, when done.
 
@@ -66,6 +80,8 @@ def make(
     chosen = readouts.build(probe, dataset.classes)
     if chosen.module is None:
         training.check_untrained(f"the probe {probe['name']!r}")
+        _check_not_taught(probe["name"], losses, teacher)
+    stored = taught.checkpoint_of(soft_labels)
     frozen = representations.frozen(encoder, model, dataset, seed)
     sources, _ = batches.inputs(
         dataset,
@@ -81,6 +97,10 @@ def make(
             total_steps=training.total_steps(sources["train"].size),
             batch_size=training.batch_size,
         )
+    example = batches.first(dataset)
+    weighted, teaching = _learning(
+        chosen, frozen.module, example, dataset, losses, teacher, seed
+    )
 
     @functools.cache
     def encode() -> Features:
@@ -94,16 +114,29 @@ def make(
         representations.write_frozen(folder, frozen.load(), solve())
         if embeddings:
             write_embeddings(folder, dataset.test, encode())
+        if stored is not None:
+            taught.leave(
+                folder,
+                lambda model, x: chosen.logits(model[0], model[1], x),
+                (models[stored], solve()),
+                representations.as_examples(encode(), dataset),
+                seed=seed,
+                checkpoint=stored,
+            )
 
-    example = batches.first(dataset)
     return Task(
         init=functools.partial(_init, chosen, frozen.module, example, tx),
-        step=gradient_step(_loss_fn(chosen), tx, schedule),
+        step=gradient_step(_loss_fn(chosen, weighted, teaching), tx, schedule),
         evaluate=functools.partial(_evaluate, chosen),
         summarize=metrics.classification_metrics,
         metrics=metrics.CLASSIFICATION,
         data=sources,
-        constants=lambda: {"x": encode().x, "y": encode().y, "solved": solve()},
+        constants=lambda: {
+            "x": encode().x,
+            "y": encode().y,
+            "solved": solve(),
+            "teacher": teaching.load() if teaching else {},
+        },
         finish=finish,
         about=batches.about(dataset, sources)
         | {"encoder": {"model": frozen.spec, "classes": frozen.classes}},
@@ -152,18 +185,56 @@ def _init(
     return create_state(probe.module.init(rng, seen, train=False), tx)
 
 
-def _loss_fn(probe: Probe) -> Callable[..., Any]:
+def _check_not_taught(name: str, *sections: Mapping[str, Any] | None) -> None:
+    """InputError where there is a section of what only a trained probe can learn."""
+    if any(section is not None for section in sections):
+        raise InputError(
+            f'config.probe: expected "linear" beside losses or a teacher, for only it '
+            f"is trained by a loss; found {name!r}"
+        )
+
+
+def _learning(
+    probe: Probe,
+    encoder: nn.Module,
+    example: Array,
+    dataset: Dataset,
+    losses: Mapping[str, Any] | None,
+    teacher: Mapping[str, Any] | None,
+    seed: int,
+) -> tuple[dict[str, terms.Weighted], taught.Teacher | None]:
+    """The terms that a probe is trained by, none if it is not, and its teacher."""
+    if probe.module is None:
+        return {}, None
+    weighted = terms.build(losses or _LABELS, teacher=teacher is not None)
+    teaching = None
+    if teacher is not None:
+        if not teacher.get("stored"):
+            raise InputError(
+                "config.teacher.stored: expected True, for a probe sees "
+                "representations, and no examples that a network could be shown"
+            )
+        teaching = taught.build(teacher, dataset, seed=seed)
+    seen = jnp.zeros(representations.shape(encoder, example))
+    terms.check(weighted, probe.module, seen, teacher=teaching)
+    return weighted, teaching
+
+
+def _loss_fn(
+    probe: Probe,
+    weighted: Mapping[str, terms.Weighted],
+    teacher: taught.Teacher | None,
+) -> Callable[..., Any]:
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
         model = {"params": params, "model_state": state.model_state}
         x, labels = constants["x"][batch["index"]], constants["y"][batch["index"]]
-        logits = probe.logits(model, constants["solved"], x)
-        hits = jnp.mean(jnp.argmax(logits, axis=-1) == labels)
-        return losses.cross_entropy(logits, labels), (
-            state.model_state,
-            {"accuracy": hits},
-        )
+        own = Outputs(probe.logits(model, constants["solved"], x), OrderedDict())
+        theirs = teacher and teacher.outputs(constants["teacher"], batch, x, x, rng)
+        loss, parts = terms.total(weighted, own, theirs, labels, state.step)
+        hits = jnp.mean(jnp.argmax(own.logits, axis=-1) == labels)
+        return loss, (state.model_state, parts | {"accuracy": hits})
 
     return loss_fn
 

@@ -22,11 +22,9 @@ from jaxtyping import Array
 
 from kdjax import augment as augmentations
 from kdjax import files
-from kdjax.checks import boolean, one_of
+from kdjax.checks import boolean
 from kdjax.data.dataset import UNLABELLED, Dataset
-from kdjax.data.soft_labels import FILE, write_soft_labels
 from kdjax.errors import InputError
-from kdjax.models import Outputs
 from kdjax.stages import batches, networks, taught, terms
 from kdjax.stages import companions as companion
 from kdjax.stages import predictor as predictors
@@ -35,7 +33,6 @@ from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
 from kdjax.tasks.distillation import evaluation
 from kdjax.training import optim
-from kdjax.training.checkpoint import KINDS
 from kdjax.training.cost import forward_cost
 from kdjax.training.parallel import AXIS
 from kdjax.training.state import TrainState, gradient_step
@@ -112,7 +109,9 @@ def make(
     if teacher is not None:
         frozen = taught.build(teacher, dataset, seed=seed)
     example = batches.first(dataset)
-    _check_losses(weighted, module, frozen, beside, example)
+    terms.check(
+        weighted, module, example, teacher=frozen, companions=beside is not None
+    )
     init = networks.fresh(module, example, tx)
     if start is not None:
         begin = networks.read(start, dataset, where="config.start")
@@ -120,6 +119,7 @@ def make(
     view = augmentations.build(augment)
     batches.check_view(view, example, where="config.augment")
     loss_fn = _loss_fn(module, weighted, view, frozen, beside)
+    stored = taught.checkpoint_of(soft_labels)
     judged = evaluation.build(module, dataset, corruptions, reference)
     program = None
     if together:
@@ -139,7 +139,7 @@ def make(
             | {"teacher": frozen.load() if frozen else {}}
             | {"companions": beside.load() if beside else {}}
         ),
-        finish=functools.partial(_finish, module, dataset, seed, _of(soft_labels)),
+        finish=functools.partial(_finish, module, dataset, seed, stored),
         about=batches.about(dataset, sources),
         program=program,
     )
@@ -166,39 +166,6 @@ def _check_together(
             "config.together: expected a stage with a stored teacher at most, and no "
             "companions or reference, found others"
         )
-
-
-def _check_losses(
-    weighted: Mapping[str, terms.Weighted],
-    module: nn.Module,
-    teacher: taught.Teacher | None,
-    companions: Companions | None,
-    example: Array,
-) -> None:
-    """Traces the loss on shapes alone, so that what does not fit is said at once."""
-
-    def trace(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return jax.eval_shape(function, *arguments)
-        except InputError:
-            raise
-        except (ValueError, TypeError) as error:
-            line = str(error).splitlines()[0]
-            raise InputError(f"{where}: {line}") from error
-
-    def total(student: Outputs, theirs: Outputs | None, name: str) -> Array:
-        labels, step = jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32)
-        one = {name: weighted[name]}
-        seen = None
-        if companions is not None:
-            seen = student, jnp.zeros((2, 2))
-        return terms.total(one, student, theirs, labels, step, seen)[0]
-
-    student = trace("config.model", networks.outputs_like(module), example)
-    theirs = teacher and trace(taught.WHERE, teacher.like, example)
-    for name in weighted:
-        where = f"config.losses.{name}"
-        trace(where, functools.partial(total, name=name), student, theirs)
 
 
 def _loss_fn(
@@ -242,13 +209,6 @@ def _loss_fn(
     return loss_fn
 
 
-def _of(soft_labels: bool | str) -> str | None:
-    """The checkpoint whose soft labels are written, None for none."""
-    if isinstance(soft_labels, bool):
-        return "best" if soft_labels else None
-    return one_of(soft_labels, KINDS, where="config.soft_labels")
-
-
 def _finish(
     module: nn.Module,
     dataset: Dataset,
@@ -264,11 +224,5 @@ def _finish(
     cost = forward_cost(forward, reached["last"], example)
     files.write_json(folder / "cost.json", cost)
     if soft_labels is not None:
-        predict, model = jax.jit(forward), jax.device_put(reached[soft_labels])
-        header = {"stage": folder.name, "seed": seed, "checkpoint": soft_labels}
-        write_soft_labels(
-            folder / FILE,
-            lambda x: np.asarray(predict(model, x)),
-            batches.splits(dataset),
-            header,
-        )
+        model, splits = reached[soft_labels], batches.splits(dataset)
+        taught.leave(folder, forward, model, splits, seed=seed, checkpoint=soft_labels)

@@ -14,8 +14,8 @@ from kdjax import data, losses
 from kdjax.data.soft_labels import FILE, Keyed, read_for
 from kdjax.files import read_arrays, read_json
 from kdjax.report.statistics import mean_interval
-from kdjax.tasks.brain import decode
 from kdjax.stages import terms
+from kdjax.tasks.brain import decode
 from kdjax.training.task import Training
 
 SEEDS = range(5)

@@ -7,6 +7,8 @@ import optax
 import pytest
 
 from kdjax import data
+from kdjax.data.dataset import SPLITS
+from kdjax.data.soft_labels import FILE, write_rows
 from kdjax.errors import InputError
 from kdjax.stages import networks, representations
 from kdjax.tasks.contrastive import probes, readouts
@@ -185,6 +187,45 @@ def test_a_linear_probe_of_a_random_network_learns(tmp_path):
     assert not (tmp_path / "embeddings.npz").exists()
 
 
+def test_a_linear_probe_is_the_student_of_stored_soft_labels(tmp_path, digits):
+    """Of a teacher that names the next digit: by its word alone, the labels unread."""
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    train = digits.train
+    order = np.random.default_rng(0).permutation(len(train.y))  # joined by key
+    write_rows(
+        teacher / FILE,
+        key=train.key[order],
+        label=train.y[order],
+        split=np.full(len(order), "train"),
+        fold=np.zeros(len(order)),
+        logits=5 * np.eye(10)[(train.y[order] + 1) % 10],
+        header={},
+    )
+    training = Training(epochs=3, batch_size=32, eval_epochs=3)
+    task = make(
+        "linear",
+        training=training,
+        optimizer=SGD,
+        teacher={"folder": str(teacher), "stored": True},
+        losses={"soft_target": {"weight": 1.0}},
+        soft_labels="last",
+    )
+    reached = run(task, training, student)["last"]["test"]
+    assert reached["accuracy"] < 0.1
+    with np.load(student / FILE, allow_pickle=False) as stored:
+        left = dict(stored)
+    parts = [getattr(digits, name) for name in SPLITS]
+    np.testing.assert_array_equal(left["key"], np.concatenate([p.key for p in parts]))
+    np.testing.assert_array_equal(left["label"], np.concatenate([p.y for p in parts]))
+    tested = left["split"] == "test"
+    said = left["logits"][tested].argmax(axis=1)
+    np.testing.assert_allclose(
+        np.mean(said == digits.test.y), reached["accuracy"], rtol=1e-6
+    )
+    assert np.mean(said == (digits.test.y + 1) % 10) > 0.7
+    assert set(left["fold"][left["split"] == "train"]) == {-1}
+
+
 @pytest.mark.parametrize("name", ["knn", "linear", "ridge"])
 def test_only_labelled_rows_are_used(name):
     training = Training(epochs=1 if name == "linear" else 0, batch_size=16)
@@ -228,6 +269,9 @@ WAVES = {"name": "synthetic_wearable", "samples": 32, "windows": 8}
 OTHER = {"folder": "w/pretrain", "config": {"data": WAVES, "model": MODEL, "seed": 0}}
 
 
+LINEAR = {"name": "linear", "optimizer": SGD}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -257,6 +301,22 @@ OTHER = {"folder": "w/pretrain", "config": {"data": WAVES, "model": MODEL, "seed
         ({"encoder": {"folder": "none"}}, "none: no stage here"),
         ({"name": "linear"}, "config.optimizer.name: missing"),
         ({"model": {}}, "config.model.name: missing"),
+        (
+            {"losses": {"cross_entropy": {"weight": 1.0}}},
+            r"""config.probe: expected "linear" beside losses .*; found 'knn'""",
+        ),
+        (
+            LINEAR | {"teacher": {"folder": "w/pretrain"}},
+            "config.teacher.stored: expected True, for a probe sees",
+        ),
+        (
+            LINEAR | {"losses": {"kd": {"weight": 1.0}}},
+            "config.losses.kd: needs a teacher, and this stage has none",
+        ),
+        (
+            LINEAR | {"soft_labels": "lst"},
+            "config.soft_labels: .*'lst'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(changes, message):

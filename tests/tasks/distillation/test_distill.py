@@ -11,8 +11,7 @@ from kdjax.data.dissimilarities import category_rdm
 from kdjax.data.stored_rdm import FILE, write_rdm
 from kdjax.errors import InputError
 from kdjax.models import Outputs
-from kdjax.stages import batches
-from kdjax.stages import terms
+from kdjax.stages import batches, terms
 from kdjax.tasks.distillation import distill
 from kdjax.training import loop, metrics, parallel
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
