@@ -9,8 +9,9 @@ source launch/setup.sh # fail
 log=runs/worker.log
 pid_file=runs/worker.pid
 
+# Not by the number alone: after a reboot it may be another program's.
 running() {
-  [ -s "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null
+  [ -s "$pid_file" ] && grep -qs until_done "/proc/$(cat "$pid_file")/cmdline"
 }
 
 start() {

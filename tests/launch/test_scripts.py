@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tpu_vm
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,6 +129,29 @@ def test_a_worker_says_in_one_line_what_is_wrong(checkout, words, said):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert said in line
+
+
+def test_the_last_commit_of_a_checkout_arrives_on_a_worker(checkout, tmp_path):
+    ours, bundle = tmp_path / "ours", tmp_path / "kdjax.bundle"
+    script = ours / "launch" / "setup_tpu.sh"
+    script.parent.mkdir(parents=True)
+
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=b@c"]
+        subprocess.run(["git", *who, *words], cwd=ours, check=True, capture_output=True)
+
+    git("init")
+    for text in ("echo first", 'echo second "$@"'):
+        script.write_text(text)
+        git("add", "launch")
+        git("commit", "-m", text)
+        script.write_text("echo not committed")
+        git("bundle", "create", str(bundle), "HEAD")
+        done = checkout("-c", f"{tpu_vm.UNPACK} --free_chips")
+        assert done.returncode == 0, done.stderr
+        # what somebody changed there is put back by the next setup
+        (tmp_path / "kdjax" / "launch" / "setup_tpu.sh").write_text("echo changed")
+    assert done.stdout == "second --free_chips\n"
 
 
 # A Python that makes no environment and installs nothing, but says what it is asked.
