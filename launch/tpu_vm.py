@@ -232,5 +232,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head -1` is no error
+    for usual in (signal.SIGPIPE, signal.SIGINT):  # `| head -1`, Ctrl-C: no traceback
+        signal.signal(usual, signal.SIG_DFL)
     main(sys.argv[1:])
