@@ -101,7 +101,7 @@ def main(argv: list[str]) -> int:
     flags = {
         "first_wait": (seconds, 10, "seconds before the first restart"),
         "longest_wait": (seconds, 600, "no wait is longer, in seconds"),
-        "restarts": (number(int, low=0), 50, "in a row; then its code is given up to"),
+        "restarts": (number(int, low=0), 50, "in a row, and no more"),
         "long_run": (seconds, 1800, "seconds after which the count starts anew"),
     }
     for name, (kind, default, text) in flags.items():

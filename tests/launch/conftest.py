@@ -1,6 +1,7 @@
 """The launchers are scripts: their folder is where they find each other."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,6 @@ def child(tmp_path):
 @pytest.fixture
 def wait_for():
     """Waits until there is a file with this in it, ten seconds at most."""
-    import time
 
     def wait(path, text=""):
         end = time.monotonic() + 10

@@ -1,5 +1,6 @@
 """tpu_vm.py: every argument list, as Google's pages have it."""
 
+import ast
 import json
 import math
 import os
@@ -383,8 +384,6 @@ def test_gcloud_itself_takes_what_creates(tmp_path):
 
 
 def test_the_launchers_are_python_3_10_and_need_nothing_else():
-    import ast
-
     own = {path.stem for path in (ROOT / "launch").glob("*.py")}
     for path in (ROOT / "launch").glob("*.py"):
         tree = ast.parse(path.read_text(), feature_version=(3, 10))
