@@ -49,7 +49,9 @@ class Checkpoints:
     def __init__(self, folder: Path):
         self._root = folder.resolve() / "checkpoints"
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=2, enable_async_checkpointing=False
+            max_to_keep=2,
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=True,
         )
         self._managers = {
             kind: ocp.CheckpointManager(self._root / kind, options=options)
@@ -82,9 +84,12 @@ class Checkpoints:
         digests = {name: digest(tree) for name, tree in trees.items()}
         known = progress._asdict()
         meta = {"progress": known, "digests": digests | {"progress": _sha(known)}}
-        self._managers[kind].save(
-            step, args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items)
-        )
+        args = ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items)
+        try:
+            self._managers[kind].save(step, args=args)
+        except OSError as error:
+            error.filename = error.filename or str(self._root / kind / str(step))
+            raise
 
     def resume(
         self, template: TrainState, *, at_most: int | None = None

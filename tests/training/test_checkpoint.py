@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kdjax.command import machine_fault
 from kdjax.errors import InputError
 from kdjax.training import checkpoint
 from kdjax.training.checkpoint import (
@@ -17,6 +18,7 @@ from kdjax.training.checkpoint import (
     model_of,
 )
 from kdjax.training.state import TrainState, untrained_state
+from tests.disk import full_disk
 
 
 def state(value):
@@ -120,7 +122,20 @@ def test_a_damaged_last_is_named_set_aside_and_the_one_before_used(saved, capsys
 
 
 def test_a_checkpoint_cut_short_by_a_kill_is_not_taken_for_one(saved):
-    (saved / "checkpoints" / "last" / "30.orbax-checkpoint-tmp").mkdir()
+    left = saved / "checkpoints" / "last" / "30.orbax-checkpoint-tmp"
+    left.mkdir()
+    assert resume(saved)[1].step == 20
+    assert not left.exists()
+
+
+@damaging
+@pytest.mark.parametrize("size", [0, 100, 500])
+def test_a_full_disk_is_one_line_and_loses_no_checkpoint(saved, size):
+    checkpoints = Checkpoints(saved)
+    with full_disk(size), pytest.raises((OSError, ValueError)) as raised:
+        checkpoints.save_last(state(30), progress(30, 10), model_of(state(10)))
+    folder = saved.resolve() / "checkpoints" / "last" / "30"
+    assert machine_fault(raised.value) == f"{folder}: File too large"
     assert resume(saved)[1].step == 20
 
 
