@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kdjax import files, plan
+from kdjax import files, lock, plan
 from kdjax.checks import integer
+from kdjax.console import say
 from kdjax.errors import (
     InputError,
     Settings,
@@ -55,7 +56,14 @@ def run(
 
     Raises InputError before anything compiles where the config or the data are wrong; a
     fault in the data that another seed draws is said before that seed's first stage.
+    MachineError if another run writes into the workdir; OSError where one cannot write.
     """
+    workdir = files.local(workdir, where="--workdir")
+    with lock.held(workdir):  # of a distributed run, by process 0 alone
+        _run(config, workdir, only=only, rerun_stale=rerun_stale)
+
+
+def _run(config: Fields, workdir: Path, *, only: str | None, rerun_stale: bool) -> None:
     stages = plan.resolve(config)
     order = plan.reading_order(stages)
     report_settings(config, order, ALL.metrics)
@@ -81,7 +89,7 @@ def run(
         path = write_report(
             workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
         )
-        print(f"report: {path}", flush=True)
+        say(f"report: {path}")
 
 
 class _Seed(NamedTuple):
@@ -217,7 +225,7 @@ def _is_done(this: _Seed, name: str) -> bool:
                 "choose another --workdir, or remove that folder"
             )
         record.read_record(folder)
-    return (folder / record.RESULTS).exists()
+    return record.is_whole(folder)
 
 
 def _why_stale(this: _Seed, name: str) -> str | None:
@@ -432,7 +440,4 @@ def _end(
         for kind, reached in checkpoints.items()
     )
     together = f" ({members} together)" if members > 1 else ""
-    print(
-        f"{cell.label}: test {shown.label} {values}; {seconds:.1f} s{together}",
-        flush=True,
-    )
+    say(f"{cell.label}: test {shown.label} {values}; {seconds:.1f} s{together}")

@@ -3,8 +3,10 @@
     python -m kdjax --config=FILE[:arg] --workdir=DIR [--stage=NAME] [--rerun_stale]
         [--config.x.y=...]
 
-Exit codes: 0 done; 1 the training diverged; 2 the input is wrong, said in one line;
-130 interrupted. After any of them the same command goes on where the last one stopped.
+Exit codes: 0 done; 1 the training diverged; 2 the input is wrong; 3 the machine does
+not give what the run needs (disk full, workdir read-only or in use, out of memory); 130
+interrupted; 143 preempted. Why is said in one line. After any of them the same command
+goes on where the last one stopped. DIR is a folder of this machine: gs:// is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from kdjax import command
+from kdjax import command, files
+from kdjax.command import Exit
 from kdjax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config: FILE[:arg].")
@@ -49,7 +52,7 @@ def _experiment() -> None:
             config, workdir, only=_STAGE.value, rerun_stale=_RERUN_STALE.value
         )
     except Diverged as error:
-        command.stop(f"stopped: {error}", 1)
+        command.stop(f"stopped: {error}", Exit.DIVERGED)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -59,10 +62,13 @@ def _parse(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # ml_collections, for a field that is not in the config or of another type
         what = "unknown field " if isinstance(error, KeyError) else ""
-        command.stop(f"error: --config: {what}{command.one_line(error)}", 2)
+        command.stop(
+            f"error: --config: {what}{command.one_line(error)}", Exit.WRONG_INPUT
+        )
     except (OSError, SyntaxError, ImportError) as error:
         reason = command.one_line(error)
-        command.stop(f"error: the config file cannot be read: {reason}", 2)
+        message = f"error: the config file cannot be read: {reason}"
+        command.stop(message, Exit.WRONG_INPUT)
 
 
 def _read_config() -> dict[str, Any]:
@@ -77,7 +83,7 @@ def _read_config() -> dict[str, Any]:
 
 def _workdir() -> Path:
     if _WORKDIR.value is not None:
-        return Path(_WORKDIR.value)
+        return files.local(_WORKDIR.value, where="--workdir")
     name, _, argument = config_flags.get_config_filename(
         flags.FLAGS["config"]
     ).partition(":")

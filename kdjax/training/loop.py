@@ -203,7 +203,7 @@ def _train(this: _Run, members: list[_Member]) -> None:
                 _validate(this, member)
         for member in members if saves else ():
             member.checkpoints.save_best(member.best, member.progress)
-            member.checkpoints.save_last(member.state, member.progress)
+            member.checkpoints.save_last(member.state, member.progress, member.best)
 
 
 def _keep_start(member: _Member) -> None:
@@ -212,7 +212,7 @@ def _keep_start(member: _Member) -> None:
         member.best = to_host(model_of(member.state))
         if jax.tree.leaves(member.best):
             member.checkpoints.save_best(member.best, member.progress)
-            member.checkpoints.save_last(member.state, member.progress)
+            member.checkpoints.save_last(member.state, member.progress, member.best)
 
 
 def _validate(this: _Run, member: _Member) -> None:
