@@ -50,9 +50,11 @@ def _main(work: Callable[[], None], interrupted: str, argv: list[str]) -> None:
 
 
 def stop(message: str, code: int) -> NoReturn:
-    """Says why on stderr, and exits."""
+    """Says why on stderr, and exits; the exit carries its reason as a note."""
     print(f"kdjax: {message}", file=sys.stderr)
-    sys.exit(code)
+    reason = SystemExit(code)
+    reason.add_note(message)
+    raise reason
 
 
 def one_line(error: BaseException) -> str:

@@ -7,6 +7,8 @@
 `model` is {"params", "model_state"} apart from the optimiser, so that a teacher loads
 without it. Orbax writes aside and renames; `meta` holds a digest of the arrays, since
 a flipped bit in a compressed chunk can still decompress.
+
+Of several processes the first alone saves, goes on and sets aside; it waits for none.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ import orbax.checkpoint as ocp
 
 from kdjax.errors import InputError, lookup
 from kdjax.files import read_json
+from kdjax.training import processes
+from kdjax.training.parallel import to_host
 from kdjax.training.state import TrainState
 
 Tree = Any
@@ -46,13 +50,20 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self._root = folder.resolve() / "checkpoints"
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        if not processes.is_first():
+            return
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=2, enable_async_checkpointing=False
+            max_to_keep=2,
+            enable_async_checkpointing=False,
+            create=False,
+            multiprocessing_options=_alone(),
         )
-        self._managers = {
-            kind: ocp.CheckpointManager(self._root / kind, options=options)
-            for kind in KINDS
-        }
+        for kind in KINDS:
+            (self._root / kind).mkdir(parents=True, exist_ok=True)
+            self._managers[kind] = ocp.CheckpointManager(
+                self._root / kind, options=options
+            )
 
     def close(self) -> None:
         for manager in self._managers.values():
@@ -60,16 +71,21 @@ class Checkpoints:
 
     def latest(self) -> str:
         """The newest `last` for a message: its folder, or "none yet"."""
+        if not self._managers:
+            return str(self._root / "last")
         step = self._managers["last"].latest_step()
         return "none yet" if step is None else str(self._root / "last" / str(step))
 
     def save_best(self, model: Tree, progress: Progress) -> None:
         """Writes `best` of `progress.best_step`; before the `save_last` naming it."""
+        if not self._managers:
+            return
         if progress.best_step not in self._managers["best"].all_steps():
             self._save("best", progress.best_step, progress, {"model": model})
 
     def save_last(self, state: TrainState, progress: Progress) -> None:
-        self._save("last", progress.step, progress, _trees(state))
+        if self._managers:
+            self._save("last", progress.step, progress, _trees(to_host(state)))
 
     def _save(
         self, kind: str, step: int, progress: Progress, trees: Mapping[str, Tree]
@@ -88,8 +104,19 @@ class Checkpoints:
 
         A `last` is usable only with the `best` it names. What cannot be read is moved
         to `checkpoints/damaged` and said on stderr, and the one before it is tried.
-        What was saved after the step `at_most` is forgotten.
+        What was saved after the step `at_most` is forgotten. In other processes than
+        the first, zeros in the place of its arrays.
         """
+        found = self._resume(template, at_most) if self._managers else None
+        progress = processes.first_says(lambda: found and found[1])
+        if found is not None or progress is None:
+            return found
+        zeros = jax.tree.map(_zeros, template)
+        return zeros, Progress(*progress), model_of(zeros)
+
+    def _resume(
+        self, template: TrainState, at_most: int | None
+    ) -> tuple[TrainState, Progress, Tree] | None:
         if at_most is not None:
             self._drop_after(Progress(step=at_most, best_step=at_most))
         for step in sorted(self._managers["last"].all_steps(), reverse=True):
@@ -194,8 +221,12 @@ def _read(
         for name, tree in template.items()
     }
     args = ocp.args.Composite(meta=ocp.args.JsonRestore(), **items)
+    alone = _alone()
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone)
+    )
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             read = checkpointer.restore(folder, args=args)
     except Exception as error:  # orbax and tensorstore raise many kinds
         text = str(error).strip()
@@ -220,8 +251,20 @@ def _check_shapes(folder: Path, expected: Tree, found: Tree) -> None:
             )
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """This process reads or writes by itself, whatever the others do."""
+    own = processes.index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"kdjax{own}"
+    )
+
+
 def _empty(leaf: Any) -> np.ndarray:
     return np.empty(leaf.shape, leaf.dtype)
+
+
+def _zeros(leaf: Any) -> np.ndarray:
+    return np.zeros(leaf.shape, leaf.dtype)
 
 
 def model_of(state: TrainState) -> Tree:
