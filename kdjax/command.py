@@ -133,7 +133,9 @@ def stop(message: str, code: Exit) -> NoReturn:
     """Says why on stderr, in one line, and exits."""
     with contextlib.suppress(OSError):  # stderr is closed: the code is all there is
         print(f"kdjax: {' '.join(message.splitlines())}", file=sys.stderr)
-    sys.exit(int(code))
+    reason = SystemExit(int(code))
+    reason.add_note(message)  # for the other processes of the run
+    raise reason
 
 
 def one_line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """The main job: one config file, one folder.
 
     python -m kdjax --config=FILE[:arg] --workdir=DIR [--stage=NAME] [--rerun_stale]
-        [--config.x.y=...]
+        [--distributed=auto|off|HOST:PORT,N,I] [--config.x.y=...]
 
 Exit codes: 0 done; 1 the training diverged; 2 the input is wrong; 3 the machine does
 not give what the run needs (disk full, workdir read-only or in use, out of memory); 130
@@ -11,6 +11,7 @@ goes on where the last one stopped. DIR is a folder of this machine: gs:// is re
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ml_collections import config_flags
 from kdjax import command, files
 from kdjax.command import Exit
 from kdjax.errors import InputError
+from kdjax.training import processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config: FILE[:arg].")
 _WORKDIR = flags.DEFINE_string(
@@ -30,15 +32,23 @@ _STAGE = flags.DEFINE_string("stage", None, "Only this stage and those it reads.
 _RERUN_STALE = flags.DEFINE_bool(
     "rerun_stale", False, "Train anew what was made of data or stages that changed."
 )
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    "auto",
+    "Several processes: HOST:PORT,N,I (this is I of N, which meet at process 0's "
+    "port), off, or auto: as a TPU slice or a step of SLURM says.",
+)
 
 
 def run() -> None:
     """Parses the command line and exits with the code of the run."""
     how = "the same command goes on from the last checkpoint"
-    command.run(_experiment, interrupted=how, flags_parser=_parse)
+    with processes.ending():
+        command.run(_experiment, interrupted=how, flags_parser=_parse)
 
 
 def _experiment() -> None:
+    processes.meet(_DISTRIBUTED.value)
     config, workdir = _read_config(), _workdir()
     # Late, so that a wrong flag is answered before jax has loaded.
     from kdjax import experiment
@@ -57,6 +67,17 @@ def _experiment() -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     """absl's parser, with a wrong flag or config field as one line and exit code 2."""
+    try:
+        return _parsed(argv)
+    except SystemExit as wrong:
+        if wrong.code == 2:  # those who wait for this process must be told
+            asked = (a.partition("--distributed=")[2] for a in argv)
+            with contextlib.suppress(InputError):
+                processes.meet(next(filter(None, asked), "auto"))
+        raise
+
+
+def _parsed(argv: list[str]) -> list[str]:
     try:
         return command.parse(argv)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -8,6 +8,8 @@
 without it. A `last` has a copy of the best model so far, unless it is that itself: one
 good `last` is enough to go on. Orbax writes aside and renames; `meta` holds digests of
 the arrays and of the progress, since what has a flipped bit can often still be read.
+
+Of several processes the first alone saves, goes on and sets aside; it waits for none.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ import orbax.checkpoint as ocp
 
 from kdjax.errors import InputError, lookup
 from kdjax.files import read_json
+from kdjax.training import processes
+from kdjax.training.parallel import to_host
 from kdjax.training.state import TrainState
 
 Tree = Any
@@ -48,15 +52,21 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self._root = folder.resolve() / "checkpoints"
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        if not processes.is_first():
+            return
         options = ocp.CheckpointManagerOptions(
             max_to_keep=2,
             enable_async_checkpointing=False,
+            create=False,
             cleanup_tmp_directories=True,
+            multiprocessing_options=_alone(),
         )
-        self._managers = {
-            kind: ocp.CheckpointManager(self._root / kind, options=options)
-            for kind in KINDS
-        }
+        for kind in KINDS:
+            (self._root / kind).mkdir(parents=True, exist_ok=True)
+            self._managers[kind] = ocp.CheckpointManager(
+                self._root / kind, options=options
+            )
 
     def close(self) -> None:
         for manager in self._managers.values():
@@ -64,18 +74,24 @@ class Checkpoints:
 
     def latest(self) -> str:
         """The newest `last` for a message: its folder, or "none yet"."""
+        if not self._managers:
+            return str(self._root / "last")
         step = self._managers["last"].latest_step()
         return "none yet" if step is None else str(self._root / "last" / str(step))
 
     def save_best(self, model: Tree, progress: Progress) -> None:
         """Writes `best` of `progress.best_step`; before the `save_last` naming it."""
+        if not self._managers:
+            return
         if progress.best_step not in self._managers["best"].all_steps():
             self._save("best", progress.best_step, progress, {"model": model})
 
     def save_last(self, state: TrainState, progress: Progress, best: Tree) -> None:
         """Writes `last`, with a copy of the `best` of `progress.best_step`."""
-        copy = {} if progress.best_step == progress.step else {"best": best}
-        self._save("last", progress.step, progress, _trees(state) | copy)
+        if self._managers:
+            copy = {} if progress.best_step == progress.step else {"best": best}
+            trees = _trees(to_host(state)) | copy
+            self._save("last", progress.step, progress, trees)
 
     def _save(
         self, kind: str, step: int, progress: Progress, trees: Mapping[str, Tree]
@@ -99,8 +115,19 @@ class Checkpoints:
         What cannot be read is moved to `checkpoints/damaged` and said on stderr. A
         `best` is then written again of the copy in the `last` that names it; where
         neither can be read, the `last` before that one is tried. What was saved after
-        the step `at_most` is forgotten.
+        the step `at_most` is forgotten. In other processes than the first, zeros in the
+        place of its arrays.
         """
+        found = self._resume(template, at_most) if self._managers else None
+        progress = processes.first_says(lambda: found and found[1])
+        if found is not None or progress is None:
+            return found
+        zeros = jax.tree.map(_zeros, template)
+        return zeros, Progress(*progress), model_of(zeros)
+
+    def _resume(
+        self, template: TrainState, at_most: int | None
+    ) -> tuple[TrainState, Progress, Tree] | None:
         if at_most is not None:
             self._drop_after(Progress(step=at_most, best_step=at_most))
         for step in sorted(self._managers["last"].all_steps(), reverse=True):
@@ -226,8 +253,12 @@ def _read(
         for name, tree in template.items()
     }
     args = ocp.args.Composite(meta=ocp.args.JsonRestore(), **items)
+    alone = _alone()
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone)
+    )
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             read = checkpointer.restore(folder, args=args)
         trees = {name: read[name] for name in template}
         known = read["meta"]["progress"]
@@ -258,8 +289,20 @@ def _check_shapes(folder: Path, expected: Tree, found: Tree) -> None:
             )
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """This process reads or writes by itself, whatever the others do."""
+    own = processes.index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"kdjax{own}"
+    )
+
+
 def _empty(leaf: Any) -> np.ndarray:
     return np.empty(leaf.shape, leaf.dtype)
+
+
+def _zeros(leaf: Any) -> np.ndarray:
+    return np.zeros(leaf.shape, leaf.dtype)
 
 
 def model_of(state: TrainState) -> Tree:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from kdjax.errors import InputError
 from kdjax.files import write_text
+from kdjax.training import processes
 from kdjax.training.parallel import AXIS
 
 Sums = dict[str, tuple[Any, Any]]
@@ -150,10 +151,16 @@ def effective_rank(moments: np.ndarray) -> float:
 
 
 class MetricsLog:
-    """`metrics.jsonl`, one JSON object a line, and TensorBoard events if asked for."""
+    """`metrics.jsonl`, one JSON object a line, and TensorBoard events if asked for.
+
+    The first of several processes writes them; the others' are nowhere.
+    """
 
     def __init__(self, folder: Path, *, after_step: int, tensorboard: bool = False):
         """Opens the log, dropping the lines a killed run wrote past `after_step`."""
+        self._file, self._events = None, None
+        if not processes.is_first():
+            return
         self._path = folder / "metrics.jsonl"
         kept = [row for row in read_log(self._path) if row["step"] <= after_step]
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
@@ -165,6 +172,8 @@ class MetricsLog:
     ) -> None:
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         row = {"kind": kind, "epoch": epoch, "step": step} | numbers
+        if self._file is None:
+            return
         rest = (json.dumps(row) + "\n").encode()
         try:
             while rest:  # a disk that is nearly full takes a part
@@ -177,7 +186,8 @@ class MetricsLog:
                 self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
         if self._events:
             self._events.close()
 
