@@ -33,7 +33,7 @@ from kdjax.report.document import write_report
 from kdjax.report.runs import report_settings
 from kdjax.stages import batches, record
 from kdjax.tasks import ALL
-from kdjax.training import environment, loop, parallel, processes
+from kdjax.training import environment, loop, parallel, preemption, processes
 from kdjax.training.task import Task, Training
 
 Fields = dict[str, Any]
@@ -378,6 +378,7 @@ def _run_together(cells: Sequence[_Cell]) -> None:
     """Trains stages of one program, and writes their results: they are done."""
     if not cells:
         return
+    preemption.check()
     known = processes.first_says(lambda: [_begin(cell) for cell in cells])
     first = cells[0]
     members = [

@@ -22,7 +22,7 @@ from ml_collections import config_flags
 from kdjax import command, files
 from kdjax.command import Exit
 from kdjax.errors import InputError
-from kdjax.training import processes
+from kdjax.training import preemption, processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config: FILE[:arg].")
 _WORKDIR = flags.DEFINE_string(
@@ -49,6 +49,16 @@ def run() -> None:
 
 def _experiment() -> None:
     processes.meet(_DISTRIBUTED.value)
+    preemption.listen()
+    try:
+        _train()
+    except preemption.Preempted as where:
+        command.stop(
+            f"preempted: {where}; the same command goes on from there", Exit.PREEMPTED
+        )
+
+
+def _train() -> None:
     config, workdir = _read_config(), _workdir()
     # Late, so that a wrong flag is answered before jax has loaded.
     from kdjax import experiment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -151,6 +152,7 @@ def _batches(
     *,
     epoch: int | None,
     rows: slice = WHOLE,
+    skip: int = 0,
 ) -> Iterator[Batch]:
     order = examples
     if epoch is not None:
@@ -159,6 +161,7 @@ def _batches(
     batches = index_batches(
         len(examples), batch_size, order=order, drop_remainder=epoch is not None
     )
+    batches = itertools.islice(batches, skip, None)
     if rows != WHOLE:
         batches = ({name: x[rows] for name, x in b.items()} for b in batches)
     if files is not None:

@@ -1,24 +1,27 @@
 """Checkpoints of a stage: `last`, to go on from, and `best`, for those who read it.
 
-    checkpoints/last/<step>/{model,optimizer,best,meta}     the two latest
+    checkpoints/last/<step>/{model,optimizer,best,meta}     the two latest, or more
     checkpoints/best/<step>/{model,meta}                    the two best
+    checkpoints/within/<step>/...                           as `last`, inside an epoch
     checkpoints/damaged/...                                 what could not be read
 
 `model` is {"params", "model_state"} apart from the optimiser, so that a teacher loads
 without it. A `last` has a copy of the best model so far, unless it is that itself: one
-good `last` is enough to go on. Orbax writes aside and renames; `meta` holds digests of
-the arrays and of the progress, since what has a flipped bit can often still be read.
+good `last` is enough to go on. A `within` stays until the next `last`. Orbax writes
+aside and renames; `meta` holds digests of the arrays and of the progress, since what
+has a flipped bit can often still be read.
 
 Of several processes the first alone saves, goes on and sets aside; it waits for none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy as preservation
 
 from kdjax.errors import InputError, lookup
 from kdjax.files import read_json
@@ -35,34 +39,44 @@ from kdjax.training.state import TrainState
 
 Tree = Any
 KINDS = ("last", "best")
+WITHIN = "within"
 
 
 class Progress(NamedTuple):
-    """Where a run stands: epochs done, and the best validation score so far."""
+    """Where a run stands: epochs and steps done, and the best validation score so far.
+
+    unlogged: the metrics {name: values} of each of the last calls, whose mean is not
+    yet written.
+    """
 
     epoch: int = 0
     step: int = 0
     best_score: float | None = None
     best_epoch: int = 0
     best_step: int = 0
+    unlogged: Sequence[Mapping[str, Sequence[float]]] = ()
 
 
 class Checkpoints:
     """The checkpoints in one stage's folder, open for writing."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, keep: int = 2, keep_every: int | None = None):
+        """Keeps the `keep` latest `last`, and those of every `keep_every` steps."""
         self._root = folder.resolve() / "checkpoints"
         self._managers: dict[str, ocp.CheckpointManager] = {}
         if not processes.is_first():
             return
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=2,
-            enable_async_checkpointing=False,
-            create=False,
-            cleanup_tmp_directories=True,
-            multiprocessing_options=_alone(),
-        )
-        for kind in KINDS:
+        for kind in (*KINDS, WITHIN):
+            policies = [preservation.LatestN(keep if kind == "last" else 2)]
+            if kind == "last" and keep_every is not None:
+                policies.append(preservation.EveryNSteps(keep_every))
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=preservation.AnyPreservationPolicy(policies),
+                enable_async_checkpointing=False,
+                create=False,
+                cleanup_tmp_directories=True,
+                multiprocessing_options=_alone(),
+            )
             (self._root / kind).mkdir(parents=True, exist_ok=True)
             self._managers[kind] = ocp.CheckpointManager(
                 self._root / kind, options=options
@@ -71,13 +85,23 @@ class Checkpoints:
     def close(self) -> None:
         for manager in self._managers.values():
             manager.close()
+        if self._managers:
+            with contextlib.suppress(OSError):  # it is not empty: the run goes on
+                (self._root / WITHIN).rmdir()
 
     def latest(self) -> str:
-        """The newest `last` for a message: its folder, or "none yet"."""
+        """The newest that the run could go on from: its folder, or "none yet"."""
         if not self._managers:
             return str(self._root / "last")
-        step = self._managers["last"].latest_step()
-        return "none yet" if step is None else str(self._root / "last" / str(step))
+        steps = [
+            (step, kind)
+            for kind, manager in self._managers.items()
+            if kind != "best" and (step := manager.latest_step()) is not None
+        ]
+        if not steps:
+            return "none yet"
+        step, kind = max(steps)
+        return str(self._root / kind / str(step))
 
     def save_best(self, model: Tree, progress: Progress) -> None:
         """Writes `best` of `progress.best_step`; before the `save_last` naming it."""
@@ -89,9 +113,19 @@ class Checkpoints:
     def save_last(self, state: TrainState, progress: Progress, best: Tree) -> None:
         """Writes `last`, with a copy of the `best` of `progress.best_step`."""
         if self._managers:
-            copy = {} if progress.best_step == progress.step else {"best": best}
-            trees = _trees(to_host(state)) | copy
-            self._save("last", progress.step, progress, trees)
+            self._save(
+                "last", progress.step, progress, _going_on(state, progress, best)
+            )
+            self._drop_within(keep=None)
+
+    def save_within(
+        self, state: TrainState, progress: Progress, best: Tree | None
+    ) -> None:
+        """Writes `within`, to go on from inside an epoch; `best` is None before any."""
+        if self._managers and progress.step not in self._managers[WITHIN].all_steps():
+            self._save(
+                WITHIN, progress.step, progress, _going_on(state, progress, best)
+            )
 
     def _save(
         self, kind: str, step: int, progress: Progress, trees: Mapping[str, Tree]
@@ -109,8 +143,10 @@ class Checkpoints:
 
     def resume(
         self, template: TrainState, *, at_most: int | None = None
-    ) -> tuple[TrainState, Progress, Tree] | None:
-        """(state, progress, best model) of the latest undamaged `last`, or None.
+    ) -> tuple[TrainState, Progress, Tree | None] | None:
+        """(state, progress, best model) of the latest that is undamaged, or None.
+
+        The best model is None before the first validation.
 
         What cannot be read is moved to `checkpoints/damaged` and said on stderr. A
         `best` is then written again of the copy in the `last` that names it; where
@@ -122,24 +158,34 @@ class Checkpoints:
         progress = processes.first_says(lambda: found and found[1])
         if found is not None or progress is None:
             return found
-        zeros = jax.tree.map(_zeros, template)
-        return zeros, Progress(*progress), model_of(zeros)
+        zeros, begun = jax.tree.map(_zeros, template), Progress(*progress)
+        return zeros, begun, model_of(zeros) if _has_best(begun) else None
 
     def _resume(
         self, template: TrainState, at_most: int | None
-    ) -> tuple[TrainState, Progress, Tree] | None:
+    ) -> tuple[TrainState, Progress, Tree | None] | None:
         if at_most is not None:
             self._drop_after(Progress(step=at_most, best_step=at_most))
-        for step in sorted(self._managers["last"].all_steps(), reverse=True):
-            read = self._read_or_set_aside("last", step, _trees(template))
+        steps = [
+            (step, kind)
+            for kind in (WITHIN, "last")
+            for step in self._managers[kind].all_steps()
+        ]
+        # the latest first, and of one step the `last`, after the epoch's validation
+        for step, kind in sorted(steps, key=lambda at: (-at[0], at[1])):
+            read = self._read_or_set_aside(kind, step, _trees(template))
             if read is None:
                 continue
             trees, progress = read
-            best = self._best_of(trees, progress, model_of(template))
-            if best is None:
-                continue
+            best = None
+            if _has_best(progress):
+                best = self._best_of(kind, trees, progress, model_of(template))
+                if best is None:
+                    continue
             self._drop_after(progress)
-            self.save_best(best, progress)
+            self._drop_within(keep=step if kind == WITHIN else None)
+            if best is not None:
+                self.save_best(best, progress)
             state = TrainState(
                 step=jnp.int32(progress.step),
                 opt_state=trees.get("optimizer", template.opt_state),
@@ -149,25 +195,34 @@ class Checkpoints:
         return None
 
     def _best_of(
-        self, trees: Mapping[str, Tree], progress: Progress, template: Tree
+        self, kind: str, trees: Mapping[str, Tree], progress: Progress, template: Tree
     ) -> Tree | None:
-        """The best model that a `last` of these trees names, or the copy it has."""
+        """The best model that a checkpoint of these trees names, or the copy it has."""
         step = progress.best_step
         read = self._read_or_set_aside("best", step, {"model": template})
         if read is not None:
             return read[0]["model"]
         if step == progress.step:
             return trees["model"]
-        read = self._read_or_set_aside("last", progress.step, {"best": template})
+        read = self._read_or_set_aside(kind, progress.step, {"best": template})
         return None if read is None else read[0]["best"]
 
     def _drop_after(self, progress: Progress) -> None:
         """Forgets what was saved past the point that the run goes on from."""
-        limits = {"last": progress.step, "best": progress.best_step}
+        limits = {
+            "last": progress.step,
+            "best": progress.best_step,
+            WITHIN: progress.step,
+        }
         for kind, manager in self._managers.items():
             for step in manager.all_steps():
                 if step > limits[kind]:
                     manager.delete(step)
+
+    def _drop_within(self, *, keep: int | None) -> None:
+        for step in self._managers[WITHIN].all_steps():
+            if step != keep:
+                self._managers[WITHIN].delete(step)
 
     def _read_or_set_aside(
         self, kind: str, step: int, template: Mapping[str, Tree]
@@ -188,6 +243,19 @@ class Checkpoints:
                 folder.rename(aside)
             self._managers[kind].reload()
             return None
+
+
+def _has_best(progress: Progress) -> bool:
+    """Whether there is a best model so far; one that is not trained is its own."""
+    return progress.best_score is not None or progress.step == 0
+
+
+def _going_on(
+    state: TrainState, progress: Progress, best: Tree | None
+) -> dict[str, Tree]:
+    """What a run goes on from: the state, the best model if it is another's."""
+    copied = best is not None and progress.best_step != progress.step
+    return _trees(to_host(state)) | ({"best": best} if copied else {})
 
 
 def _trees(state: TrainState) -> dict[str, Tree]:

@@ -1,11 +1,13 @@
 """The training loop: one task, one folder, resumable to the bit; or several together.
 
 The order of examples is a function of (seed, epoch), the randomness of (seed, step,
-example), so a run that was killed and goes on from `last` is the run.
+example), so a run that was killed and goes on from `last`, or from within an epoch, is
+the run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -17,10 +19,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from kdjax.training import processes, programs
+from kdjax.training import preemption, processes, programs, within
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
 from kdjax.training.metrics import Metric, MetricsLog
 from kdjax.training.parallel import Parallel, to_host
+from kdjax.training.preemption import Preempted
 from kdjax.training.state import TrainState
 from kdjax.training.task import Task, Training
 
@@ -76,7 +79,8 @@ def run(
     """Trains (or goes on) in `folder`, then evaluates both checkpoints.
 
     Returns {"last" | "best": {"epoch", "step", "validation": metrics, "test": ...}}.
-    Raises Diverged, with nothing written over the last good checkpoint.
+    Raises Diverged, with nothing written over the last good checkpoint, and Preempted,
+    when all that was trained is saved.
     """
     member = Member(task, folder, seed, label)
     return run_together([member], training, devices=devices)[0]
@@ -107,7 +111,8 @@ def run_together(
     this = _Run(training, devices, advance(first, training, devices), scores, metric)
     trained = _begin(members, this)
     try:
-        _train(this, trained)
+        with preemption.deferred() if training.epochs else contextlib.nullcontext():
+            _train(this, trained)
     finally:
         for member in trained:
             member.log.close()
@@ -130,7 +135,14 @@ def _begin(members: Sequence[Member], this: _Run) -> list[_Member]:
     ]
     for member in members if processes.is_first() else ():
         member.folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = [Checkpoints(member.folder) for member in members]
+    every = this.training.keep_every_epochs
+    size = members[0].task.data["train"].size
+    if every is not None:
+        every *= this.training.steps_per_epoch(size)
+    checkpoints = [
+        Checkpoints(member.folder, keep=this.training.keep_last, keep_every=every)
+        for member in members
+    ]
     begun = [c.resume(t) for c, t in zip(checkpoints, templates, strict=True)]
     while True:
         steps = [at[1].step if at else 0 for at in begun]
@@ -151,6 +163,7 @@ def _begin(members: Sequence[Member], this: _Run) -> list[_Member]:
         log = MetricsLog(
             member.folder,
             after_step=progress.step,
+            after_epoch=progress.epoch,
             tensorboard=this.training.tensorboard,
         )
         state = this.devices.replicate(state)
@@ -198,13 +211,47 @@ def _train(this: _Run, members: list[_Member]) -> None:
         _epoch(this, members, epoch, steps)
         end = epoch == training.epochs
         saves = end or epoch % training.checkpoint_epochs == 0
-        for member in members:
-            member.progress = member.progress._replace(epoch=epoch, step=epoch * steps)
-            if saves or epoch % training.eval_epochs == 0:
-                _validate(this, member)
+        trained = [_within(member, epoch * steps) for member in members]
+        try:
+            for member in members:
+                member.progress = member.progress._replace(
+                    epoch=epoch, step=epoch * steps, unlogged=()
+                )
+                if saves or epoch % training.eval_epochs == 0:
+                    _validate(this, member)
+        except Preempted as asked:  # they are validated again
+            _save_within(members, trained)
+            raise Preempted(_where(members, epoch * steps)) from asked
         for member in members if saves else ():
             member.checkpoints.save_best(member.best, member.progress)
             member.checkpoints.save_last(member.state, member.progress, member.best)
+
+
+class _Within(NamedTuple):
+    """What a member's checkpoint within an epoch holds."""
+
+    state: TrainState
+    progress: Progress
+    best: Tree
+
+
+def _within(member: _Member, step: int) -> _Within:
+    return _Within(member.state, member.progress._replace(step=step), member.best)
+
+
+def _save_within(members: list[_Member], found: list[_Within]) -> None:
+    for member, at in zip(members, found, strict=True):
+        member.checkpoints.save_within(*at)
+    processes.all_say("saved")
+
+
+def _where(members: list[_Member], step: int) -> str:
+    return f"{_label(members)}, saved at step {step}"
+
+
+def _label(members: list[_Member]) -> str:
+    more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+    return members[0].label + more
 
 
 def _keep_start(member: _Member) -> None:
@@ -234,30 +281,23 @@ def _validate(this: _Run, member: _Member) -> None:
         )
 
 
-class _Logged(NamedTuple):
-    """Metrics of a call, of each member, that are not yet read from the device."""
-
-    metrics: list[dict[str, jax.Array]]
-    steps: int
-
-
 def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
-    """One pass over the training split; epochs count from 1."""
+    """The rest of a pass over the training split; epochs count from 1."""
     training = this.training
-    done = (epoch - 1) * steps
-    pending: list[_Logged] = []
+    done = members[0].progress.step
+    begun = done - (epoch - 1) * steps
+    pending = within.restored([member.progress for member in members])
     sources = [
-        member.task.data["train"].own(training.batch_size, epoch=epoch)
+        member.task.data["train"].own(training.batch_size, epoch=epoch, skip=begun)
         for member in members
     ]
-    label = members[0].label
-    if len(members) > 1:
-        label = f"{label} and {len(members) - 1} more"
+    saving = within.Saving(training, done)
     constants = [member.constants for member in members]
     states = [member.state for member in members]
     with tqdm(
         total=steps,
-        desc=f"{label} {epoch}/{training.epochs}",
+        initial=begun,
+        desc=f"{_label(members)} {epoch}/{training.epochs}",
         # off where stderr is not a terminal
         disable=None if processes.is_first() else True,
         leave=False,
@@ -268,7 +308,7 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
                 for own in zip(*calls, strict=True)
             ]
             states, metrics = this.advance(states, constants, batches)
-            pending.append(_Logged(metrics, len(calls)))
+            pending.append(within.Logged(metrics, len(calls)))
             done += len(calls)
             bar.update(len(calls))
             if len(pending) > 1:  # more than two queued deadlock host devices
@@ -277,9 +317,33 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
             if before >= training.log_steps:
                 _log_means(members, pending[:-1], done - len(calls), steps)
                 del pending[:-1]
-        _log_means(members, pending, done, steps)
+            try:
+                preemption.check()
+            except Preempted as asked:
+                _save_within(members, _inside(members, states, done, pending))
+                raise Preempted(_where(members, done)) from asked
+            if saving.is_due(done) and done % steps:
+                inside = _inside(members, states, done, pending)
+                for member, at in zip(members, inside, strict=True):
+                    member.checkpoints.save_within(*at)
+        if pending:  # a run that was stopped at the epoch's validation has none
+            _log_means(members, pending, done, steps)
     for member, state in zip(members, states, strict=True):
         member.state = state
+
+
+def _inside(
+    members: list[_Member],
+    states: list[TrainState],
+    step: int,
+    pending: list[within.Logged],
+) -> list[_Within]:
+    """What is saved of each member after so many steps, in the midst of an epoch."""
+    unlogged = within.unlogged(pending, len(members))
+    return [
+        _Within(state, member.progress._replace(step=step, unlogged=calls), member.best)
+        for member, state, calls in zip(members, states, unlogged, strict=True)
+    ]
 
 
 def _calls(batches: Iterator[Any], steps: int) -> Iterator[list[Any]]:
@@ -289,7 +353,7 @@ def _calls(batches: Iterator[Any], steps: int) -> Iterator[list[Any]]:
 
 
 def _log_means(
-    members: list[_Member], pending: list[_Logged], step: int, steps: int
+    members: list[_Member], pending: list[within.Logged], step: int, steps: int
 ) -> None:
     """Logs the mean of the metrics of the steps that end at `step`."""
     read = jax.device_get([call.metrics for call in pending])

@@ -156,13 +156,32 @@ class MetricsLog:
     The first of several processes writes them; the others' are nowhere.
     """
 
-    def __init__(self, folder: Path, *, after_step: int, tensorboard: bool = False):
-        """Opens the log, dropping the lines a killed run wrote past `after_step`."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        after_step: int,
+        after_epoch: int | None = None,
+        tensorboard: bool = False,
+    ):
+        """Opens the log, dropping the lines that a killed run wrote past the step.
+
+        And past the epoch: one that was stopped in its validation is validated again.
+        """
         self._file, self._events = None, None
         if not processes.is_first():
             return
         self._path = folder / "metrics.jsonl"
-        kept = [row for row in read_log(self._path) if row["step"] <= after_step]
+        kept = [
+            row
+            for row in read_log(self._path)
+            if row["step"] <= after_step
+            and (
+                after_epoch is None
+                or row["kind"] == "train"
+                or row["epoch"] <= after_epoch
+            )
+        ]
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self._path.open("ab", buffering=0)  # a failed write leaves nothing
         self._events = _event_writer(folder, after_step) if tensorboard else None

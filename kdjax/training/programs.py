@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from kdjax.training import preemption
 from kdjax.training.environment import threads
 from kdjax.training.metrics import add_sums
 from kdjax.training.parallel import Parallel
@@ -126,6 +127,7 @@ def compiled_scores(
         for batch in task.data[split].own(training.eval_batch_size, epoch=None):
             sums = compiled(model, constants, devices.shard(batch))
             total = add_sums(total, jax.device_get(sums))
+            preemption.check()
         return task.summarize(total or {})
 
     return scores

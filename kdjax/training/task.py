@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from kdjax.checks import boolean, integer
+from kdjax.checks import boolean, integer, number
 from kdjax.errors import InputError, lookup
 from kdjax.training import processes
 from kdjax.training.metrics import Metric
@@ -29,23 +30,29 @@ class Source(NamedTuple):
       batch padded, and "mask" 0 on the padding.
     streamed: whether a batch holds the examples, not indices or the numbers of keys:
       the batches of several steps would take as many times the memory. Its `batches`
-      takes `rows`, the slice of every batch that is wanted: no other is read.
+      takes `rows`, the slice of every batch that is wanted, and `skip`, how many
+      batches are not: no other is read.
     """
 
     size: int
     batches: Callable[..., Iterator[Batch]]
     streamed: bool = False
 
-    def own(self, batch_size: int, *, epoch: int | None) -> Iterator[Batch]:
-        """This process's part of every batch: of one process, the whole."""
-        if processes.count() == 1:
-            return self.batches(batch_size, epoch=epoch)
-        part = batch_size // processes.count()
-        rows = slice(part * processes.index(), part * (processes.index() + 1))
+    def own(
+        self, batch_size: int, *, epoch: int | None, skip: int = 0
+    ) -> Iterator[Batch]:
+        """This process's part (of one: the whole) of all but the first batches."""
+        rows = slice(None)
+        if processes.count() > 1:
+            part = batch_size // processes.count()
+            rows = slice(part * processes.index(), part * (processes.index() + 1))
         if self.streamed:
-            return self.batches(batch_size, epoch=epoch, rows=rows)
+            return self.batches(batch_size, epoch=epoch, rows=rows, skip=skip)
         every = self.batches(batch_size, epoch=epoch)
-        return ({name: x[rows] for name, x in batch.items()} for batch in every)
+        return (
+            {name: x[rows] for name, x in batch.items()}
+            for batch in itertools.islice(every, skip, None)
+        )
 
 
 class Task(NamedTuple):
@@ -92,6 +99,10 @@ class Training:
     epochs: passes over the training split; 0 evaluates the network as it starts.
     batch_size, eval_batch_size: over all devices together.
     checkpoint_epochs: validate and save every so many epochs, and at the end.
+    checkpoint_steps, checkpoint_minutes: save inside an epoch, too, every so many steps
+      of the run, or when so many minutes have passed; None: at SIGTERM alone.
+    keep_last, keep_every_epochs: which checkpoints at the end of epochs stay: so many
+      of the latest, and of every so many epochs.
     eval_epochs: validate every so many epochs as well.
     log_steps: one row of means in metrics.jsonl every so many steps.
     steps_per_call: how many steps a call of the compiled program takes, one after the
@@ -117,6 +128,10 @@ class Training:
     select: str = "accuracy"
     tensorboard: bool = False
     stream: int | None = None
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: int | float | None = None
+    keep_last: int = 2
+    keep_every_epochs: int | None = None
 
     def __post_init__(self) -> None:
         where = "config.training"
@@ -132,6 +147,12 @@ class Training:
         boolean(self.tensorboard, where=f"{where}.tensorboard")
         if self.stream is not None:
             integer(self.stream, low=0, where=f"{where}.stream")
+        for name in ("checkpoint_steps", "keep_every_epochs"):
+            if getattr(self, name) is not None:
+                integer(getattr(self, name), low=1, where=f"{where}.{name}")
+        if self.checkpoint_minutes is not None:
+            minutes = f"{where}.checkpoint_minutes"
+            number(self.checkpoint_minutes, above=0, where=minutes)
 
     def total_steps(self, examples: int) -> int:
         return self.epochs * self.steps_per_epoch(examples)

@@ -5,6 +5,7 @@ As a program, for test_together.py: eight members on one host device and on two.
 
 import sys
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import jax
@@ -31,13 +32,15 @@ def settings(**changes):
 def tiny(seed=0, *, bad=-1, rate=0.1, best_at=100, streamed=False):
     """Three numbers that come near others, best at one step, NaN at another."""
 
-    def batches(size, start, batch_size, *, epoch):
+    def batches(size, start, batch_size, *, epoch, rows=slice(None), skip=0):
         order = np.arange(size)
         if epoch is not None:
             order = epoch_order(size, seed=seed, epoch=epoch)
-        return index_batches(
+        every = index_batches(
             size, batch_size, order=order + start, drop_remainder=epoch is not None
         )
+        for batch in islice(every, skip, None):
+            yield {name: x[rows] for name, x in batch.items()}
 
     def init(rng):
         w = jax.random.normal(rng, (3,))

@@ -1,0 +1,62 @@
+"""Preemption: SIGTERM asks a run to save what it has, and to end.
+
+A run of one process notes the signal while it trains, looks between two steps, and
+saves; anywhere else it ends at once, as by Ctrl-C, for what is not yet complete is not
+yet written. Of several processes, jax tells all of them, and when: they stop at the
+same step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from kdjax.training import processes
+
+
+class Preempted(BaseException):
+    """The run was asked to end (SIGTERM); no error, as KeyboardInterrupt is none."""
+
+
+_asked = False
+_deferring = False
+_points = itertools.count()  # over the whole program: all processes count alike
+
+
+def listen() -> None:
+    """Heeds SIGTERM from here on. Of several processes jax does, since they met."""
+    if processes.count() == 1:
+        signal.signal(signal.SIGTERM, _note)
+
+
+def check() -> None:
+    """Raises Preempted if the run was asked to end; all processes call it alike."""
+    asked = _asked
+    if processes.count() > 1:
+        from jax.experimental import multihost_utils
+
+        asked = multihost_utils.reached_preemption_sync_point(next(_points))
+    if asked:
+        raise Preempted("between two stages")
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Notes a signal for the next `check`, instead of ending at once."""
+    global _deferring
+    before, _deferring = _deferring, True
+    try:
+        yield
+    finally:
+        _deferring = before
+
+
+def _note(number: int, frame: Any) -> None:
+    global _asked
+    del number, frame
+    _asked = True
+    if not _deferring:
+        raise Preempted("outside of training")
