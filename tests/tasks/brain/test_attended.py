@@ -135,7 +135,7 @@ def test_a_decoder_that_is_not_affine_is_named():
 
 
 def test_a_student_is_drawn_to_where_the_decoder_looked(tmp_path, monkeypatch):
-    """Some steps of training bring its map nearer; the record says what it read."""
+    """Some steps bring its map nearer; what it read is drawn, and kept track of."""
     look = {"stage": "look", "stored": True, "attention": True}
     drawn = {
         "stored_attention": {"weight": 10.0, "layers": ["layer2"]},
@@ -178,6 +178,8 @@ def test_a_student_is_drawn_to_where_the_decoder_looked(tmp_path, monkeypatch):
     assert losses[-1] < 0.9 * losses[0]
     record = read_json(folder / "record.json")
     assert record["reads"]["teacher"]["stage"] == "look"
+    assert (tmp_path / "figures" / "attention.png").stat().st_size > 10_000
+    assert "attention.png" in (tmp_path / "report.md").read_text()
     stages = config["stages"] | {"look": config["stages"]["look"] | {"attention": None}}
     with pytest.raises(InputError, match=r"attention: expected a stage that leaves"):
         experiment.run(
