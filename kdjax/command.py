@@ -1,18 +1,37 @@
 """Commands: how each parses flags, prints an error in one line, and exits.
 
-Exit codes: 0 done; 2 the input is wrong, said in one line; 130 interrupted.
+Every way to end that is foreseen has an exit code of its own (`Exit`); only a fault of
+kdjax's own is a traceback.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import enum
+import os
+import re
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from kdjax.errors import InputError
+from kdjax import console
+from kdjax.errors import InputError, MachineError
+
+
+class Exit(enum.IntEnum):
+    """What a command's exit code says. After any but 0 and 2 the same command goes on.
+
+    (1 is also Python's own for a traceback.)
+    """
+
+    DONE = 0
+    DIVERGED = 1  # a loss, gradient or score is not finite
+    WRONG_INPUT = 2  # a flag, a field of the config or a file
+    ENVIRONMENT = 3  # disk full, folder read-only or in use, out of memory
+    INTERRUPTED = 130  # Ctrl-C
+    PREEMPTED = 143  # SIGTERM
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -20,7 +39,7 @@ def parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        stop(f"error: {one_line(error)}", 2)
+        stop(f"error: {one_line(error)}", Exit.WRONG_INPUT)
 
 
 def run(
@@ -33,26 +52,90 @@ def run(
 
     `interrupted` is what an interrupted user is told.
     """
-    app.run(functools.partial(_main, work, interrupted), flags_parser=flags_parser)
+    _open_standard_files()
+    sys.unraisablehook = _report_unraisable
+    with _ending(interrupted):
+        app.run(lambda argv: _main(work, argv), flags_parser=flags_parser)
 
 
-def _main(work: Callable[[], None], interrupted: str, argv: list[str]) -> None:
+def _main(work: Callable[[], None], argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}; flags start with --")
+    if not flags.FLAGS["verbosity"].present:
+        # orbax narrates every save, and has a page on each that fails
+        logging.set_verbosity(logging.FATAL)
+    work()
+
+
+@contextlib.contextmanager
+def _ending(interrupted: str) -> Iterator[None]:
+    """One line and the exit code of what was raised."""
     try:
-        if len(argv) > 1:
-            raise InputError(f"unexpected argument {argv[1]!r}; flags start with --")
-        if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # orbax narrates every save
-        work()
+        yield
     except InputError as error:
-        stop(f"error: {error}", 2)
+        stop(f"error: {error}", Exit.WRONG_INPUT)
     except KeyboardInterrupt:
-        stop(f"interrupted; {interrupted}", 130)
+        stop(f"interrupted; {interrupted}", Exit.INTERRUPTED)
+    except Exception as error:
+        reason = machine_fault(error)
+        if reason is None:
+            raise
+        stop(f"stopped: {reason}", Exit.ENVIRONMENT)
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was said, or could not be
+            console.lead_nowhere()
 
 
-def stop(message: str, code: int) -> NoReturn:
-    """Says why on stderr, and exits."""
-    print(f"kdjax: {message}", file=sys.stderr)
-    sys.exit(code)
+def machine_fault(error: BaseException) -> str | None:
+    """In one line what the machine does not give; None for any other error."""
+    text = one_line(error)
+    system = re.search(r"\[os_error_code='(\d+)'\]", text)  # tensorstore's
+    if isinstance(error, MachineError):
+        return text
+    if isinstance(error, OSError):
+        reason = error.strerror or text
+        return f"{error.filename}: {reason}" if error.filename else reason
+    if system:
+        path = re.search(r'"(/.*?)(\.orbax-checkpoint-tmp|")', text)
+        reason = os.strerror(int(system[1]))
+        return f"{path[1]}: {reason}" if path else reason
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return f"out of memory: {text}" if text else "out of memory"
+    return None if error.__cause__ is None else machine_fault(error.__cause__)
+
+
+def _report_unraisable(fault: Any) -> None:
+    """Leaves out what tensorstore's threads say after a failed read or write of orbax:
+    the failure itself was raised."""
+    if str(fault.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(fault)
+
+
+def _open_standard_files() -> None:
+    """Opens stdin, stdout or stderr where it is closed, lest a file get its number.
+
+    Paths may have characters that the terminal has not: they are escaped.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def stop(message: str, code: Exit) -> NoReturn:
+    """Says why on stderr, in one line, and exits."""
+    with contextlib.suppress(OSError):  # stderr is closed: the code is all there is
+        print(f"kdjax: {' '.join(message.splitlines())}", file=sys.stderr)
+    reason = SystemExit(int(code))
+    reason.add_note(message)  # for the other processes of the run
+    raise reason
 
 
 def one_line(error: BaseException) -> str:

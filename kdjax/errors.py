@@ -27,6 +27,14 @@ class InputError(ValueError):
     """
 
 
+class MachineError(RuntimeError):
+    """The machine does not give what the run needs: a folder of its own, memory, disk.
+
+    The message is one line. The commands print it and exit with code 3, as they do for
+    an OSError; the same command goes on when there is what was missing.
+    """
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """' (did you mean 'x'?)' for the closest known name, else all the names."""
     names = sorted(known)

@@ -7,16 +7,19 @@ a section with a `stage` field (`teacher = {"stage": "teacher", "checkpoint": "b
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kdjax import files, plan
+from kdjax import __version__, files, lock, plan
 from kdjax.checks import integer
+from kdjax.console import say
 from kdjax.errors import (
     InputError,
     Settings,
@@ -30,7 +33,7 @@ from kdjax.report.document import write_report
 from kdjax.report.runs import report_settings
 from kdjax.stages import batches, record
 from kdjax.tasks import ALL
-from kdjax.training import loop, parallel
+from kdjax.training import environment, loop, parallel, processes
 from kdjax.training.task import Task, Training
 
 Fields = dict[str, Any]
@@ -55,7 +58,17 @@ def run(
 
     Raises InputError before anything compiles where the config or the data are wrong; a
     fault in the data that another seed draws is said before that seed's first stage.
+    MachineError if another run writes into the workdir; OSError where one cannot write.
     """
+    flags = {"--stage": only, "--rerun_stale": rerun_stale}
+    processes.agree(config=config, kdjax=__version__, **environment.commit(), **flags)
+    workdir = files.local(workdir, where="--workdir")
+    # of several processes the first writes
+    with lock.held(workdir) if processes.is_first() else contextlib.nullcontext():
+        _run(config, workdir, only=only, rerun_stale=rerun_stale)
+
+
+def _run(config: Fields, workdir: Path, *, only: str | None, rerun_stale: bool) -> None:
     stages = plan.resolve(config)
     order = plan.reading_order(stages)
     report_settings(config, order, ALL.metrics)
@@ -66,22 +79,23 @@ def run(
     devices = parallel.make(
         config.get("parallel", "pmap"), devices=config.get("devices")
     )
+    processes.check_shared(workdir)
     batches.forget()  # files may have changed since the last run of this process
     every = [
         _Seed(stages, seed, workdir, devices, rerun_stale)
         for seed in plan.seeds(config)
     ]
     # of all seeds: what was done otherwise is said before anything trains
-    todo = [_to_do(this, order) for this in every]
+    todo = processes.first_says(lambda: [_to_do(this, order) for this in every])
     if any(todo):
         _check_populations(every[0], config)
     for i in range(len(every)):
         _run_seed(every[i:], order, config)
-    if only is None:
+    if only is None and processes.is_first():
         path = write_report(
             workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
         )
-        print(f"report: {path}", flush=True)
+        say(f"report: {path}")
 
 
 class _Seed(NamedTuple):
@@ -136,9 +150,10 @@ def _run_seed(every: Sequence[_Seed], order: Sequence[str], config: Fields) -> N
     Together with a stage those are trained that have its program, of all the seeds.
     """
     this = every[0]
-    to_do = _to_do(this, order)
+    to_do = processes.first_says(lambda: _to_do(this, order))
     left = {name: _build(this, name) for name in order if name in to_do}
-    files.write_json(this.workdir / "config.json", config)
+    if processes.is_first():
+        files.write_json(this.workdir / "config.json", config)
     while left:
         name = next(iter(left))
         names = [name]
@@ -152,9 +167,11 @@ def _run_seed(every: Sequence[_Seed], order: Sequence[str], config: Fields) -> N
                 n for n in order if this.stages[n]["task"] == this.stages[name]["task"]
             ]
             for other in every[1:]:
-                more = [_Cell(other, n, _build(other, n)) for n in _ready(other, alike)]
+                ready = processes.first_says(partial(_ready, other, alike))
+                more = [_Cell(other, n, _build(other, n)) for n in ready]
                 cells += [cell for cell in more if cell.built.program == program]
-        _run_together([cell for cell in cells if _to_be_run(cell)])
+        run = processes.first_says(partial(_to_be_run, cells))
+        _run_together([cells[i] for i in run])
 
 
 def _ready(this: _Seed, names: Sequence[str]) -> list[str]:
@@ -167,12 +184,13 @@ def _ready(this: _Seed, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _to_be_run(cell: _Cell) -> bool:
-    """Whether a stage is not done; one that is stale is cleared, and is not."""
-    if _why_stale(cell.this, cell.name) is not None:
-        record.clear(cell.folder, ALL.artefacts)
-    # what it reads may have come out the same
-    return not _is_done(cell.this, cell.name)
+def _to_be_run(cells: Sequence[_Cell]) -> list[int]:
+    """Which of the stages are not done; one that is stale is cleared, and is not."""
+    for cell in cells:
+        if _why_stale(cell.this, cell.name) is not None:
+            record.clear(cell.folder, ALL.artefacts)
+    # what they read may have come out the same
+    return [i for i, cell in enumerate(cells) if not _is_done(cell.this, cell.name)]
 
 
 def _check_populations(this: _Seed, config: Fields) -> None:
@@ -195,13 +213,13 @@ def _check_populations(this: _Seed, config: Fields) -> None:
                 )
 
 
-def _to_do(this: _Seed, order: Sequence[str]) -> set[str]:
+def _to_do(this: _Seed, order: Sequence[str]) -> list[str]:
     """The stages of a seed that are not done, stale, or read one that is either."""
-    todo: set[str] = set()
+    todo: list[str] = []
     for name in order:  # in which what is read comes first
         anew = not _is_done(this, name) or _why_stale(this, name) is not None
-        if anew or todo.intersection(plan.reads(this.stages[name])):
-            todo.add(name)
+        if anew or not set(todo).isdisjoint(plan.reads(this.stages[name])):
+            todo.append(name)
     return todo
 
 
@@ -217,7 +235,7 @@ def _is_done(this: _Seed, name: str) -> bool:
                 "choose another --workdir, or remove that folder"
             )
         record.read_record(folder)
-    return (folder / record.RESULTS).exists()
+    return record.is_whole(folder)
 
 
 def _why_stale(this: _Seed, name: str) -> str | None:
@@ -329,6 +347,7 @@ def _build(this: _Seed, name: str) -> _Built:
         training.check_source(task.data["train"])
         training.check_devices(devices, microbatches=task.microbatches)
         _check_norm_devices(fields.get("model") or {}, devices)
+        processes.agree(**{key: task.about.get(key) for key in ("data", "split")})
     except InputError as error:
         raise InputError(f"stage {name!r}: {error}") from error
     return _Built(task, training, _resolved(settings, this.stages[name], "config"))
@@ -365,7 +384,7 @@ def _run_together(cells: Sequence[_Cell]) -> None:
     """Trains stages of one program, and writes their results: they are done."""
     if not cells:
         return
-    known = [_begin(cell) for cell in cells]
+    known = processes.first_says(lambda: [_begin(cell) for cell in cells])
     first = cells[0]
     members = [
         loop.Member(cell.built.task, cell.folder, cell.this.seed, cell.label)
@@ -376,6 +395,8 @@ def _run_together(cells: Sequence[_Cell]) -> None:
         members, first.built.training, devices=first.this.devices
     )
     seconds = time.monotonic() - start
+    if not processes.is_first():
+        return
     for cell, begun, checkpoints in zip(cells, known, reached, strict=True):
         _end(cell, begun, checkpoints, seconds, members=len(cells))
 
@@ -438,7 +459,4 @@ def _end(
         for kind, reached in checkpoints.items()
     )
     together = f" ({members} together)" if members > 1 else ""
-    print(
-        f"{cell.label}: test {shown.label} {values}; {seconds:.1f} s{together}",
-        flush=True,
-    )
+    say(f"{cell.label}: test {shown.label} {values}; {seconds:.1f} s{together}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from kdjax import files
 from kdjax.errors import InputError, lookup
 from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import RESULTS, read_record, read_stage
@@ -23,7 +23,7 @@ def load(folder: str | os.PathLike[str], checkpoint: str = "best") -> Predictor:
     if the folder is no finished stage, or is damaged, of kdjax 0.1, or of a task whose
     stages are not kept.
     """
-    stage = read_stage(Path(folder).expanduser())
+    stage = read_stage(files.local(folder, where="folder"))
     if not (stage.folder / RESULTS).exists():
         raise InputError(f"{stage.folder}: expected a finished stage; is it done?")
     read_record(stage.folder, RESULTS)

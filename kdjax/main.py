@@ -1,14 +1,17 @@
 """The main job: one config file, one folder.
 
     python -m kdjax --config=FILE[:arg] --workdir=DIR [--stage=NAME] [--rerun_stale]
-        [--config.x.y=...]
+        [--distributed=auto|off|HOST:PORT,N,I] [--config.x.y=...]
 
-Exit codes: 0 done; 1 the training diverged; 2 the input is wrong, said in one line;
-130 interrupted. After any of them the same command goes on where the last one stopped.
+Exit codes: 0 done; 1 the training diverged; 2 the input is wrong; 3 the machine does
+not give what the run needs (disk full, workdir read-only or in use, out of memory); 130
+interrupted; 143 preempted. Why is said in one line. After any of them the same command
+goes on where the last one stopped. DIR is a folder of this machine: gs:// is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,10 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from kdjax import command
+from kdjax import command, files
+from kdjax.command import Exit
 from kdjax.errors import InputError
+from kdjax.training import processes
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Config: FILE[:arg].")
 _WORKDIR = flags.DEFINE_string(
@@ -27,15 +32,23 @@ _STAGE = flags.DEFINE_string("stage", None, "Only this stage and those it reads.
 _RERUN_STALE = flags.DEFINE_bool(
     "rerun_stale", False, "Train anew what was made of data or stages that changed."
 )
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    "auto",
+    "Several processes: HOST:PORT,N,I (this is I of N, which meet at process 0's "
+    "port), off, or auto: as a TPU slice or a step of SLURM says.",
+)
 
 
 def run() -> None:
     """Parses the command line and exits with the code of the run."""
     how = "the same command goes on from the last checkpoint"
-    command.run(_experiment, interrupted=how, flags_parser=_parse)
+    with processes.ending():
+        command.run(_experiment, interrupted=how, flags_parser=_parse)
 
 
 def _experiment() -> None:
+    processes.meet(_DISTRIBUTED.value)
     config, workdir = _read_config(), _workdir()
     # Late, so that a wrong flag is answered before jax has loaded.
     from kdjax import experiment
@@ -49,20 +62,34 @@ def _experiment() -> None:
             config, workdir, only=_STAGE.value, rerun_stale=_RERUN_STALE.value
         )
     except Diverged as error:
-        command.stop(f"stopped: {error}", 1)
+        command.stop(f"stopped: {error}", Exit.DIVERGED)
 
 
 def _parse(argv: list[str]) -> list[str]:
     """absl's parser, with a wrong flag or config field as one line and exit code 2."""
     try:
+        return _parsed(argv)
+    except SystemExit as wrong:
+        if wrong.code == 2:  # those who wait for this process must be told
+            asked = (a.partition("--distributed=")[2] for a in argv)
+            with contextlib.suppress(InputError):
+                processes.meet(next(filter(None, asked), "auto"))
+        raise
+
+
+def _parsed(argv: list[str]) -> list[str]:
+    try:
         return command.parse(argv)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # ml_collections, for a field that is not in the config or of another type
         what = "unknown field " if isinstance(error, KeyError) else ""
-        command.stop(f"error: --config: {what}{command.one_line(error)}", 2)
+        command.stop(
+            f"error: --config: {what}{command.one_line(error)}", Exit.WRONG_INPUT
+        )
     except (OSError, SyntaxError, ImportError) as error:
         reason = command.one_line(error)
-        command.stop(f"error: the config file cannot be read: {reason}", 2)
+        message = f"error: the config file cannot be read: {reason}"
+        command.stop(message, Exit.WRONG_INPUT)
 
 
 def _read_config() -> dict[str, Any]:
@@ -77,7 +104,7 @@ def _read_config() -> dict[str, Any]:
 
 def _workdir() -> Path:
     if _WORKDIR.value is not None:
-        return Path(_WORKDIR.value)
+        return files.local(_WORKDIR.value, where="--workdir")
     name, _, argument = config_flags.get_config_filename(
         flags.FLAGS["config"]
     ).partition(":")

@@ -10,8 +10,7 @@ one that the fraction `false_alarms` of the stage's normal validation beats exce
 `--relative` a score is divided by the first quartile of its recording's, as those of
 the validation beats are by their patient's: for recordings that are mostly normal.
 
-Exit codes: 0 done; 2 the input is wrong, said in one line; 130 interrupted. There is
-either the whole output or none.
+Exit codes: those of `kdjax.command.Exit`. There is either the whole output or none.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from kdjax import command
+from kdjax import command, files
 from kdjax.errors import InputError
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The folder of a trained stage.")
@@ -45,7 +44,7 @@ def run() -> None:
 
 def _score() -> None:
     folder, source, output = map(_path, (_CHECKPOINT, _INPUT, _OUTPUT))
-    figures = None if _FIGURES.value is None else Path(_FIGURES.value)
+    figures = None if _FIGURES.value is None else _path(_FIGURES)
     # jax and wfdb take seconds: they are imported after the flags have been checked.
     from kdjax.loading import load
     from kdjax.tasks.anomaly import recordings
@@ -70,7 +69,7 @@ def _score() -> None:
 def _path(flag: flags.FlagHolder) -> Path:
     if flag.value is None:
         raise InputError(f"--{flag.name}: missing, and it has no default")
-    return Path(flag.value)
+    return files.local(flag.value, where=f"--{flag.name}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ With --into the text between the lines `<!-- table NAME -->` and `<!-- end -->` 
 Markdown file is replaced; NAME is the last part of RUN unless it is given. So what a
 document says of a run is always what a command made of its records.
 
-Exit codes: 0 done; 2 the input is wrong, said in one line.
+Exit codes: those of `kdjax.command.Exit`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from kdjax import command, files
+from kdjax import command, console, files
 from kdjax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run.")
@@ -38,8 +38,8 @@ def put(text: str, path: Path, name: str) -> None:
     """
     begin, end = f"<!-- table {name} -->\n", "<!-- end -->\n"
     try:
-        whole = path.read_text()
-    except OSError as error:
+        whole = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
         raise InputError(f"--into: {path}: cannot be read ({error})") from error
     before, found, rest = whole.partition(begin)
     _, ended, after = rest.partition(end)
@@ -58,12 +58,13 @@ def run() -> None:
 def _table() -> None:
     if _WORKDIR.value is None:
         raise InputError("--workdir: missing, and it has no default")
-    workdir = Path(_WORKDIR.value)
+    workdir = files.local(_WORKDIR.value, where="--workdir")
     text = tables(workdir)
     if _INTO.value is None:
-        print(text)
+        console.write(text)
     else:
-        put(text, Path(_INTO.value), _NAME.value or workdir.resolve().name)
+        into = files.local(_INTO.value, where="--into")
+        put(text, into, _NAME.value or workdir.resolve().name)
 
 
 if __name__ == "__main__":

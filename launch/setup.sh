@@ -1,5 +1,6 @@
-# Sourced by local.sh and test.sh: `setup EXTRAS` makes .venv on first use, and is instant
-# when neither pyproject.toml nor launch/constraints.txt has changed since.
+# shellcheck shell=bash
+# Sourced by the scripts beside it: `setup EXTRAS` makes .venv on first use, and is
+# instant when neither pyproject.toml nor launch/constraints.txt has changed since.
 
 fail() {
   echo "kdjax: error: $1" >&2

@@ -216,6 +216,22 @@ def test_a_finished_run_is_reported_without_its_data(tmp_path, capsys):
         experiment.run(config, tmp_path / "other")
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_damaged_results_are_set_aside_and_the_stage_goes_on(tmp_path, capsys, content):
+    config = small(stages={"scratch": {}}, report={})
+    config["training"] |= {"epochs": 1}
+    experiment.run(config, tmp_path)
+    folder = tmp_path / "seed_0" / "scratch"
+    whole = files.read_json(folder / "results.json")
+    (folder / "results.json").write_text(content)
+    experiment.run(config, tmp_path)
+    assert f"damaged {folder / 'results.json'}" in capsys.readouterr().err
+    assert (folder / record.DAMAGED).read_text() == content
+    again = files.read_json(folder / "results.json")
+    assert again["checkpoints"] == whole["checkpoints"]
+    assert len(again["resumed"]) == 1
+
+
 def test_a_run_of_kdjax_0_1_is_refused(tmp_path):
     config = small(stages={"scratch": {}}, report={})
     folder = tmp_path / "seed_0" / "scratch"

@@ -9,9 +9,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "kdjax"
 FLOORS = {
     "__version__": 0,
+    "annotations": 0,
     "checks": 0,
+    "console": 0,
     "errors": 0,
     "files": 0,
+    "lock": 0,
     "losses": 0,
     "models": 1,
     "data": 1,

@@ -228,6 +228,27 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert said.strip().splitlines()[-1].startswith("kdjax: interrupted")
 
 
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+    python, finished, tmp_path
+):
+    command = f"{sys.executable} -m kdjax {SMALL} --workdir={tmp_path} --stage=scratch"
+    full = subprocess.run(
+        ["bash", "-c", f"ulimit -f 2; {command}"],  # no file above 2 KiB
+        cwd=ROOT,
+        env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert full.returncode == 3, full.stderr
+    (line,) = full.stderr.splitlines()
+    assert line.startswith(f"kdjax: stopped: {tmp_path}/seed_0/scratch/")
+    assert line.endswith(": File too large")
+    python("-m", "kdjax", SMALL, f"--workdir={tmp_path}", "--stage=scratch")
+    assert results(tmp_path)["scratch"] == results(finished[0])["scratch"]
+    assert not list(tmp_path.rglob("*tmp*"))
+
+
 def test_one_stage_with_those_it_reads(python, finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "w")
     for stage in ("teacher", "scratch", "eskd"):

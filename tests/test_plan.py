@@ -280,8 +280,8 @@ def test_killed_at_any_save_it_ends_as_unbroken(trained, tmp_path, monkeypatch, 
 
     done, save_last = [], Checkpoints.save_last
 
-    def killing(self, state, progress):
-        save_last(self, state, progress)
+    def killing(self, state, progress, best):
+        save_last(self, state, progress, best)
         done.append(progress.step)
         if len(done) == saves:
             raise KeyboardInterrupt

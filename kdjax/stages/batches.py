@@ -35,6 +35,7 @@ from kdjax.errors import (
 from kdjax.training.task import Batch, Source
 
 Tree = Any
+WHOLE = slice(None)  # of a batch
 
 
 class Inputs(NamedTuple):
@@ -142,20 +143,24 @@ def inputs(
 
 def _batches(
     files: ImageFiles | None,
-    rows: np.ndarray,
+    examples: np.ndarray,
     start: int,
     seed: int,
     stream: int,
     batch_size: int,
     *,
     epoch: int | None,
+    rows: slice = WHOLE,
 ) -> Iterator[Batch]:
-    order = rows
+    order = examples
     if epoch is not None:
-        order = rows[epoch_order(len(rows), seed=seed, epoch=epoch, stream=stream)]
+        own = epoch_order(len(examples), seed=seed, epoch=epoch, stream=stream)
+        order = examples[own]
     batches = index_batches(
-        len(rows), batch_size, order=order, drop_remainder=epoch is not None
+        len(examples), batch_size, order=order, drop_remainder=epoch is not None
     )
+    if rows != WHOLE:
+        batches = ({name: x[rows] for name, x in b.items()} for b in batches)
     if files is not None:
         batches = read_ahead(batches, files)
     for batch in batches:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +22,13 @@ from kdjax.training.parallel import Parallel
 
 FORMAT = 2  # 1 had no record: kdjax 0.1
 CONFIG, RECORD, RESULTS = "config.json", "record.json", "results.json"
+DAMAGED = "damaged_results.json"
 # What every stage may leave in its folder; a system's own are its artefacts.
 ALL_LEAVE = {
     CONFIG: "the stage's whole config, with its seed",
     RECORD: "what the stage is: data, split, settings, versions, what it read",
     RESULTS: "the record, and the metrics: the stage is done",
+    DAMAGED: "results that could not be read",
     "metrics.jsonl": "training and validation metrics, a line each",
     "cost.json": "parameters, multiply-accumulates, size and time of the network",
     "checkpoints": "`last`, to go on from, and `best`",
@@ -82,6 +85,27 @@ def read_record(folder: Path, name: str = RECORD) -> dict[str, Any]:
     if record.get("format") != FORMAT:
         raise InputError(f"{path}: {OLD}")
     return record
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a stage's results are there; damaged ones are set aside, and said."""
+    path = folder / RESULTS
+    if not path.exists():
+        return False
+    try:
+        if isinstance(files.read_json(path), dict):
+            return True
+        why = "no object"
+    except InputError as error:
+        why = str(error)
+    aside = folder / DAMAGED
+    print(
+        f"kdjax: damaged {path} ({why}): set aside as {aside}; the stage goes on from "
+        "its checkpoint",
+        file=sys.stderr,
+    )
+    path.replace(aside)
+    return False
 
 
 OLD = (

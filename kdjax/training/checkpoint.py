@@ -1,17 +1,21 @@
 """Checkpoints of a stage: `last`, to go on from, and `best`, for those who read it.
 
-    checkpoints/last/<step>/{model,optimizer,meta}     the two latest
-    checkpoints/best/<step>/{model,meta}               the two best
-    checkpoints/damaged/...                            what could not be read
+    checkpoints/last/<step>/{model,optimizer,best,meta}     the two latest
+    checkpoints/best/<step>/{model,meta}                    the two best
+    checkpoints/damaged/...                                 what could not be read
 
 `model` is {"params", "model_state"} apart from the optimiser, so that a teacher loads
-without it. Orbax writes aside and renames; `meta` holds a digest of the arrays, since
-a flipped bit in a compressed chunk can still decompress.
+without it. A `last` has a copy of the best model so far, unless it is that itself: one
+good `last` is enough to go on. Orbax writes aside and renames; `meta` holds digests of
+the arrays and of the progress, since what has a flipped bit can often still be read.
+
+Of several processes the first alone saves, goes on and sets aside; it waits for none.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sys
 from collections.abc import Mapping
@@ -25,6 +29,8 @@ import orbax.checkpoint as ocp
 
 from kdjax.errors import InputError, lookup
 from kdjax.files import read_json
+from kdjax.training import processes
+from kdjax.training.parallel import to_host
 from kdjax.training.state import TrainState
 
 Tree = Any
@@ -46,13 +52,21 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self._root = folder.resolve() / "checkpoints"
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        if not processes.is_first():
+            return
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=2, enable_async_checkpointing=False
+            max_to_keep=2,
+            enable_async_checkpointing=False,
+            create=False,
+            cleanup_tmp_directories=True,
+            multiprocessing_options=_alone(),
         )
-        self._managers = {
-            kind: ocp.CheckpointManager(self._root / kind, options=options)
-            for kind in KINDS
-        }
+        for kind in KINDS:
+            (self._root / kind).mkdir(parents=True, exist_ok=True)
+            self._managers[kind] = ocp.CheckpointManager(
+                self._root / kind, options=options
+            )
 
     def close(self) -> None:
         for manager in self._managers.values():
@@ -60,57 +74,92 @@ class Checkpoints:
 
     def latest(self) -> str:
         """The newest `last` for a message: its folder, or "none yet"."""
+        if not self._managers:
+            return str(self._root / "last")
         step = self._managers["last"].latest_step()
         return "none yet" if step is None else str(self._root / "last" / str(step))
 
     def save_best(self, model: Tree, progress: Progress) -> None:
         """Writes `best` of `progress.best_step`; before the `save_last` naming it."""
+        if not self._managers:
+            return
         if progress.best_step not in self._managers["best"].all_steps():
             self._save("best", progress.best_step, progress, {"model": model})
 
-    def save_last(self, state: TrainState, progress: Progress) -> None:
-        self._save("last", progress.step, progress, _trees(state))
+    def save_last(self, state: TrainState, progress: Progress, best: Tree) -> None:
+        """Writes `last`, with a copy of the `best` of `progress.best_step`."""
+        if self._managers:
+            copy = {} if progress.best_step == progress.step else {"best": best}
+            trees = _trees(to_host(state)) | copy
+            self._save("last", progress.step, progress, trees)
 
     def _save(
         self, kind: str, step: int, progress: Progress, trees: Mapping[str, Tree]
     ) -> None:
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         digests = {name: digest(tree) for name, tree in trees.items()}
-        meta = {"progress": progress._asdict(), "digests": digests}
-        self._managers[kind].save(
-            step, args=ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items)
-        )
+        known = progress._asdict()
+        meta = {"progress": known, "digests": digests | {"progress": _sha(known)}}
+        args = ocp.args.Composite(meta=ocp.args.JsonSave(meta), **items)
+        try:
+            self._managers[kind].save(step, args=args)
+        except OSError as error:
+            error.filename = error.filename or str(self._root / kind / str(step))
+            raise
 
     def resume(
         self, template: TrainState, *, at_most: int | None = None
     ) -> tuple[TrainState, Progress, Tree] | None:
         """(state, progress, best model) of the latest undamaged `last`, or None.
 
-        A `last` is usable only with the `best` it names. What cannot be read is moved
-        to `checkpoints/damaged` and said on stderr, and the one before it is tried.
-        What was saved after the step `at_most` is forgotten.
+        What cannot be read is moved to `checkpoints/damaged` and said on stderr. A
+        `best` is then written again of the copy in the `last` that names it; where
+        neither can be read, the `last` before that one is tried. What was saved after
+        the step `at_most` is forgotten. In other processes than the first, zeros in the
+        place of its arrays.
         """
+        found = self._resume(template, at_most) if self._managers else None
+        progress = processes.first_says(lambda: found and found[1])
+        if found is not None or progress is None:
+            return found
+        zeros = jax.tree.map(_zeros, template)
+        return zeros, Progress(*progress), model_of(zeros)
+
+    def _resume(
+        self, template: TrainState, at_most: int | None
+    ) -> tuple[TrainState, Progress, Tree] | None:
         if at_most is not None:
             self._drop_after(Progress(step=at_most, best_step=at_most))
         for step in sorted(self._managers["last"].all_steps(), reverse=True):
-            found = self._read_or_set_aside("last", step, _trees(template))
-            if found is None:
+            read = self._read_or_set_aside("last", step, _trees(template))
+            if read is None:
                 continue
-            read, meta = found
-            progress = Progress(**meta["progress"])
-            best = self._read_or_set_aside(
-                "best", progress.best_step, {"model": model_of(template)}
-            )
+            trees, progress = read
+            best = self._best_of(trees, progress, model_of(template))
             if best is None:
                 continue
             self._drop_after(progress)
+            self.save_best(best, progress)
             state = TrainState(
                 step=jnp.int32(progress.step),
-                opt_state=read.get("optimizer", template.opt_state),
-                **read["model"],
+                opt_state=trees.get("optimizer", template.opt_state),
+                **trees["model"],
             )
-            return state, progress, best[0]["model"]
+            return state, progress, best
         return None
+
+    def _best_of(
+        self, trees: Mapping[str, Tree], progress: Progress, template: Tree
+    ) -> Tree | None:
+        """The best model that a `last` of these trees names, or the copy it has."""
+        step = progress.best_step
+        read = self._read_or_set_aside("best", step, {"model": template})
+        if read is not None:
+            return read[0]["model"]
+        if step == progress.step:
+            return trees["model"]
+        read = self._read_or_set_aside("last", progress.step, {"best": template})
+        return None if read is None else read[0]["best"]
 
     def _drop_after(self, progress: Progress) -> None:
         """Forgets what was saved past the point that the run goes on from."""
@@ -122,7 +171,7 @@ class Checkpoints:
 
     def _read_or_set_aside(
         self, kind: str, step: int, template: Mapping[str, Tree]
-    ) -> tuple[dict[str, Tree], dict[str, Any]] | None:
+    ) -> tuple[dict[str, Tree], Progress] | None:
         folder = self._root / kind / str(step)
         try:
             return _read(folder, template)
@@ -130,7 +179,7 @@ class Checkpoints:
             aside = self._root / "damaged" / f"{kind}_{step}"
             print(
                 f"kdjax: damaged checkpoint {folder}: {error}; "
-                f"set aside as {aside}, going back to the one before it",
+                f"set aside as {aside}, going on from another",
                 file=sys.stderr,
             )
             if folder.exists():
@@ -161,7 +210,7 @@ def load_model(folder: Path, checkpoint: str, template: Tree) -> Tree:
     try:
         return _read(path, {"model": template})[0]["model"]
     except DamagedCheckpoint as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}; {_anew(folder)}") from error
 
 
 def model_digest(folder: Path, checkpoint: str) -> str:
@@ -170,11 +219,18 @@ def model_digest(folder: Path, checkpoint: str) -> str:
     InputError if there is no such checkpoint, or its `meta` is damaged.
     """
     path = _newest(folder, checkpoint) / "meta" / "metadata"
-    meta = read_json(path)
     try:
-        return str(meta["digests"]["model"])
+        return str(read_json(path)["digests"]["model"])
+    except InputError as error:
+        raise InputError(f"{error}; {_anew(folder)}") from error
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected the model's digest, found none") from error
+        raise InputError(
+            f"{path}: expected the model's digest, found none; {_anew(folder)}"
+        ) from error
+
+
+def _anew(folder: Path) -> str:
+    return f"remove {folder} to train that stage anew"
 
 
 def _newest(folder: Path, checkpoint: str) -> Path:
@@ -182,31 +238,44 @@ def _newest(folder: Path, checkpoint: str) -> Path:
     root = folder.resolve() / "checkpoints" / checkpoint
     steps = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
     if not steps:
-        raise InputError(f"{root}: no checkpoint here")
+        raise InputError(f"{root}: no checkpoint here; {_anew(folder)}")
     return root / str(max(steps))
 
 
 def _read(
     folder: Path, template: Mapping[str, Tree]
-) -> tuple[dict[str, Tree], dict[str, Any]]:
+) -> tuple[dict[str, Tree], Progress]:
+    """The trees of the template's items, and the progress; DamagedCheckpoint."""
+    if not folder.exists():
+        raise DamagedCheckpoint("there is none")
     items = {
         name: ocp.args.StandardRestore(jax.tree.map(_empty, tree))
         for name, tree in template.items()
     }
     args = ocp.args.Composite(meta=ocp.args.JsonRestore(), **items)
+    alone = _alone()
+    handler = ocp.CompositeCheckpointHandler(
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone)
+    )
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             read = checkpointer.restore(folder, args=args)
+        trees = {name: read[name] for name in template}
+        known = read["meta"]["progress"]
+        progress = Progress(**known)
+        # those of kdjax before 0.2 have no digest of the progress
+        written = {"progress": _sha(known)} | read["meta"]["digests"]
     except Exception as error:  # orbax and tensorstore raise many kinds
         text = str(error).strip()
         reason = text.splitlines()[0][:200] if text else type(error).__name__
         raise DamagedCheckpoint(f"cannot be read ({reason})") from error
-    trees = {name: read[name] for name in template}
+    digests = {name: digest(tree) for name, tree in trees.items()}
+    for name, now in (digests | {"progress": _sha(known)}).items():
+        if now != written.get(name):
+            raise DamagedCheckpoint(f"its {name} differs from what was written")
     for name, tree in trees.items():
-        if digest(tree) != read["meta"]["digests"][name]:
-            raise DamagedCheckpoint(f"its {name} arrays differ from what was written")
         _check_shapes(folder, template[name], tree)
-    return trees, read["meta"]
+    return trees, progress
 
 
 def _check_shapes(folder: Path, expected: Tree, found: Tree) -> None:
@@ -220,8 +289,20 @@ def _check_shapes(folder: Path, expected: Tree, found: Tree) -> None:
             )
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """This process reads or writes by itself, whatever the others do."""
+    own = processes.index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"kdjax{own}"
+    )
+
+
 def _empty(leaf: Any) -> np.ndarray:
     return np.empty(leaf.shape, leaf.dtype)
+
+
+def _zeros(leaf: Any) -> np.ndarray:
+    return np.zeros(leaf.shape, leaf.dtype)
 
 
 def model_of(state: TrainState) -> Tree:
@@ -237,3 +318,7 @@ def digest(tree: Tree) -> str:
         sha.update(f"{jax.tree_util.keystr(path)}{array.shape}{array.dtype}".encode())
         sha.update(array.tobytes())
     return sha.hexdigest()
+
+
+def _sha(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -16,8 +16,11 @@ def cache_compilation() -> None:
     """Keeps compiled programs between runs, and so between the seeds of one.
 
     In $XDG_CACHE_HOME/kdjax (~/.cache/kdjax), unless JAX_COMPILATION_CACHE_DIR is set.
+    A user without a home has no cache.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    if not home.is_absolute():
+        return
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(home / "kdjax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

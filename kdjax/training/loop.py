@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from kdjax.training import programs
+from kdjax.training import processes, programs
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
 from kdjax.training.metrics import Metric, MetricsLog
 from kdjax.training.parallel import Parallel, to_host
@@ -128,7 +128,7 @@ def _begin(members: Sequence[Member], this: _Run) -> list[_Member]:
         jax.eval_shape(member.task.init, init_rng)
         for member, (init_rng, _) in zip(members, keys, strict=True)
     ]
-    for member in members:
+    for member in members if processes.is_first() else ():
         member.folder.mkdir(parents=True, exist_ok=True)
     checkpoints = [Checkpoints(member.folder) for member in members]
     begun = [c.resume(t) for c, t in zip(checkpoints, templates, strict=True)]
@@ -176,7 +176,8 @@ def _finished(this: _Run, member: _Member, folder: Path) -> dict[str, dict[str, 
             reached[kind][split] = this.scores(
                 member.task, replicated, member.constants, split
             )
-    member.task.finish(models, folder)
+    if processes.is_first():
+        member.task.finish(models, folder)
     return reached
 
 
@@ -203,7 +204,7 @@ def _train(this: _Run, members: list[_Member]) -> None:
                 _validate(this, member)
         for member in members if saves else ():
             member.checkpoints.save_best(member.best, member.progress)
-            member.checkpoints.save_last(member.state, member.progress)
+            member.checkpoints.save_last(member.state, member.progress, member.best)
 
 
 def _keep_start(member: _Member) -> None:
@@ -212,7 +213,7 @@ def _keep_start(member: _Member) -> None:
         member.best = to_host(model_of(member.state))
         if jax.tree.leaves(member.best):
             member.checkpoints.save_best(member.best, member.progress)
-            member.checkpoints.save_last(member.state, member.progress)
+            member.checkpoints.save_last(member.state, member.progress, member.best)
 
 
 def _validate(this: _Run, member: _Member) -> None:
@@ -246,7 +247,7 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
     done = (epoch - 1) * steps
     pending: list[_Logged] = []
     sources = [
-        member.task.data["train"].batches(training.batch_size, epoch=epoch)
+        member.task.data["train"].own(training.batch_size, epoch=epoch)
         for member in members
     ]
     label = members[0].label
@@ -257,7 +258,8 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
     with tqdm(
         total=steps,
         desc=f"{label} {epoch}/{training.epochs}",
-        disable=None,  # off where stderr is not a terminal
+        # off where stderr is not a terminal
+        disable=None if processes.is_first() else True,
         leave=False,
     ) as bar:
         for calls in _calls(zip(*sources, strict=True), training.steps_per_call):

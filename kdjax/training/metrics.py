@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from kdjax.errors import InputError
 from kdjax.files import write_text
+from kdjax.training import processes
 from kdjax.training.parallel import AXIS
 
 Sums = dict[str, tuple[Any, Any]]
@@ -149,14 +151,20 @@ def effective_rank(moments: np.ndarray) -> float:
 
 
 class MetricsLog:
-    """`metrics.jsonl`, one JSON object a line, and TensorBoard events if asked for."""
+    """`metrics.jsonl`, one JSON object a line, and TensorBoard events if asked for.
+
+    The first of several processes writes them; the others' are nowhere.
+    """
 
     def __init__(self, folder: Path, *, after_step: int, tensorboard: bool = False):
         """Opens the log, dropping the lines a killed run wrote past `after_step`."""
+        self._file, self._events = None, None
+        if not processes.is_first():
+            return
         self._path = folder / "metrics.jsonl"
         kept = [row for row in read_log(self._path) if row["step"] <= after_step]
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = self._path.open("a")
+        self._file = self._path.open("ab", buffering=0)  # a failed write leaves nothing
         self._events = _event_writer(folder, after_step) if tensorboard else None
 
     def write(
@@ -164,14 +172,22 @@ class MetricsLog:
     ) -> None:
         numbers = {k: v for k, v in values.items() if isinstance(v, int | float)}
         row = {"kind": kind, "epoch": epoch, "step": step} | numbers
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        if self._file is None:
+            return
+        rest = (json.dumps(row) + "\n").encode()
+        try:
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
         if self._events:
             for name, value in numbers.items():
                 self._events.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
         if self._events:
             self._events.close()
 
@@ -179,22 +195,25 @@ class MetricsLog:
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a metrics.jsonl, none where there is no file.
 
-    A kill may leave the last line half-written: it is left out. InputError for any
-    other line that is no object with a kind and a step.
+    A kill may leave the last line half-written: it is left out. So is, and is said, any
+    other line that is no object with a kind and a step: no result depends on it.
     """
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith("\n"):
-            return
-        try:
-            row = json.loads(line)
-            row["kind"], row["step"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: line {number}: expected a JSON object with kind and step,"
-                f" found {line[:60].strip()!r}"
-            ) from error
-        yield row
+    content = path.read_bytes() if path.exists() else b""
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        row = _row(line)
+        if row is None:
+            print(f"kdjax: {path}: line {number} is damaged: left out", file=sys.stderr)
+        else:
+            yield row
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    right = isinstance(row, dict) and isinstance(row.get("kind"), str)
+    return row if right and isinstance(row.get("step"), int) else None
 
 
 def _event_writer(folder: Path, after_step: int) -> Any:

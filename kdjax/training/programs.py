@@ -123,7 +123,7 @@ def compiled_scores(
 
     def scores(task: Task, model: Tree, constants: Tree, split: str) -> dict[str, Any]:
         total = None
-        for batch in task.data[split].batches(training.eval_batch_size, epoch=None):
+        for batch in task.data[split].own(training.eval_batch_size, epoch=None):
             sums = compiled(model, constants, devices.shard(batch))
             total = add_sums(total, jax.device_get(sums))
         return task.summarize(total or {})

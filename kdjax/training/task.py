@@ -12,6 +12,7 @@ import numpy as np
 
 from kdjax.checks import boolean, integer
 from kdjax.errors import InputError, lookup
+from kdjax.training import processes
 from kdjax.training.metrics import Metric
 from kdjax.training.state import TrainState
 
@@ -27,12 +28,24 @@ class Source(NamedTuple):
       shuffled by it, and the ragged last batch dropped. With None: in order, the last
       batch padded, and "mask" 0 on the padding.
     streamed: whether a batch holds the examples, not indices or the numbers of keys:
-      the batches of several steps would take as many times the memory.
+      the batches of several steps would take as many times the memory. Its `batches`
+      takes `rows`, the slice of every batch that is wanted: no other is read.
     """
 
     size: int
     batches: Callable[..., Iterator[Batch]]
     streamed: bool = False
+
+    def own(self, batch_size: int, *, epoch: int | None) -> Iterator[Batch]:
+        """This process's part of every batch: of one process, the whole."""
+        if processes.count() == 1:
+            return self.batches(batch_size, epoch=epoch)
+        part = batch_size // processes.count()
+        rows = slice(part * processes.index(), part * (processes.index() + 1))
+        if self.streamed:
+            return self.batches(batch_size, epoch=epoch, rows=rows)
+        every = self.batches(batch_size, epoch=epoch)
+        return ({name: x[rows] for name, x in batch.items()} for batch in every)
 
 
 class Task(NamedTuple):

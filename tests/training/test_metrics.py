@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
-from kdjax.errors import InputError
 from kdjax.training import metrics
 from kdjax.training.parallel import AXIS
+from tests.disk import full_disk
 
 
 def sums(logits, labels, mask):
@@ -97,12 +97,35 @@ def test_tensorboard_events_are_written(tmp_path):
     assert b"train/loss" in events.read_bytes()
 
 
-def test_a_damaged_line_of_a_log_is_named(tmp_path):
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b'{"kind": "tr', b"\xff\xfe", b"", b"7", b"[]", b"[" * 100_000),
+        *(b'{"step": 1}', b'{"kind": "train", "step": "1"}', b'{"kind": 1, "step": 1}'),
+    ],
+)
+def test_a_damaged_line_of_a_log_is_named_and_left_out(tmp_path, capsys, line):
     path = tmp_path / "metrics.jsonl"
-    row = '{"kind": "train", "step": 1}\n'
-    path.write_text(f'{row}{{"kind": "tr\n{row}')
-    with pytest.raises(InputError, match=r"metrics.jsonl: line 2: expected a JSON"):
-        metrics.MetricsLog(tmp_path, after_step=3)
+    row = b'{"kind": "train", "step": 1}\n'
+    path.write_bytes(row + line + b"\n" + row)
+    metrics.MetricsLog(tmp_path, after_step=3).close()
+    assert "metrics.jsonl: line 2 is damaged" in capsys.readouterr().err
+    assert path.read_bytes() == row + row
+
+
+def test_a_full_disk_is_named_and_leaves_whole_lines(tmp_path):
+    log = metrics.MetricsLog(tmp_path, after_step=0)
+    path = tmp_path / "metrics.jsonl"
+    values = {"loss": 0.5}
+    log.write("train", step=1, epoch=1, values=values)
+    with full_disk(100), pytest.raises(OSError, match="File too large") as raised:
+        log.write("train", step=2, epoch=1, values=values)
+    assert raised.value.filename == str(path)
+    log.close()
+    assert path.stat().st_size == 100
+    again = metrics.MetricsLog(tmp_path, after_step=3)
+    again.close()
+    assert path.read_text().count("\n") == len(list(metrics.read_log(path))) == 1
 
 
 @pytest.mark.parametrize(

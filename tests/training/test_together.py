@@ -342,7 +342,7 @@ def test_a_damaged_checkpoint_of_one_takes_all_back(tmp_path, unbroken, capsys):
         at = root / name / "checkpoints" / "last" / str(2 * STEPS)
         shutil.rmtree(at / "model")
     same(root, unbroken, together(three(root), settings(epochs=4)))
-    assert "going back to the one before it" in capsys.readouterr().err
+    assert "going on from another" in capsys.readouterr().err
 
 
 def test_finished_members_train_nothing_more(tmp_path, unbroken):

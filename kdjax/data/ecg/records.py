@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from kdjax import files
 from kdjax.data.preprocessing import range_of_example
-from kdjax.errors import InputError, nearest
+from kdjax.errors import InputError, MachineError, nearest
 
 GROUPS = {"N": "NLR", "S": "aJASje", "V": "VE", "F": "F", "Q": "/fQ"}
 BEAT_SYMBOLS = list("".join(GROUPS.values()))
@@ -93,7 +93,9 @@ def read_beats(
 
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/kdjax, or ~/.cache/kdjax: where compiled programs are, too."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not os.path.isabs(home):
+        raise MachineError(f"{home}: no such home; set XDG_CACHE_HOME to a folder")
     return Path(home) / "kdjax"
 
 

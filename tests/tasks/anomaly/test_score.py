@@ -50,7 +50,7 @@ def save(folder, kind, template, rng):
         checkpoints.save_best(model, progress)
     else:
         state = TrainState(jnp.int32(1), opt_state={"none": jnp.zeros(1)}, **model)
-        checkpoints.save_last(state, progress)
+        checkpoints.save_last(state, progress, model)
     checkpoints.close()
 
 

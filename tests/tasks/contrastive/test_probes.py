@@ -70,8 +70,9 @@ def test_an_encoder_is_read_from_its_checkpoint(tmp_path, digits):
     init = networks.fresh(module, jnp.asarray(digits.train.x[:1]), optax.sgd(0.1))
     state = init(jax.random.key(7))
     checkpoints, progress = Checkpoints(tmp_path), Progress(1, 1, 0.5, 1, 1)
-    checkpoints.save_best(parallel.to_host(model_of(state)), progress)
-    checkpoints.save_last(state, progress)
+    model = parallel.to_host(model_of(state))
+    checkpoints.save_best(model, progress)
+    checkpoints.save_last(state, progress, model)
     checkpoints.close()
     spec = {"folder": tmp_path, "config": config, "checkpoint": "last"}
     task = make(encoder=spec, model=None)

@@ -457,7 +457,7 @@ def pretrained(tmp_path_factory):
     found = parallel.to_host(model_of(state))
     checkpoints, progress = Checkpoints(folder), Progress(1, 1, 0.5, 1, 1)
     checkpoints.save_best(found, progress)
-    checkpoints.save_last(state, progress)
+    checkpoints.save_last(state, progress, found)
     checkpoints.close()
     config = {"data": {"name": "digits"}, "model": model, "seed": 0}
     return {"folder": folder, "config": config, "checkpoint": "last"}, found

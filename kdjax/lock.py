@@ -1,0 +1,106 @@
+"""The lock of a folder: one run at a time writes into it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import itertools
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from kdjax.errors import InputError, MachineError
+
+NAME = ".lock"  # in the folder: who writes there, and since when
+# What stands in the folder's place, or in that of one of its parents.
+_NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Makes the folder, if it is absent, and holds its lock.
+
+    The operating system drops the lock of a process that is gone, however it ended;
+    that its file is still there is said. What was made is removed again where nothing
+    was written into the folder. Of the processes of a distributed run one holds it.
+
+    MachineError, which names host and process, if another run holds it. InputError
+    where there is something else than a folder; OSError if it cannot be made.
+    """
+    made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+    path = folder / NAME
+    file = _acquire(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+        for parent in made:
+            with contextlib.suppress(OSError):  # it is not empty: the usual case
+                parent.rmdir()
+
+
+def _acquire(path: Path) -> TextIO:
+    """The open lock file, which now says who holds it."""
+    for attempt in itertools.count():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+", encoding="utf-8")
+        except FileNotFoundError:
+            if attempt > 100:
+                raise
+            continue  # another, done with the folder, has just removed it
+        except OSError as error:
+            if error.errno in _NO_FOLDER:
+                message = f"{path.parent}: no folder can be here ({error.strerror})"
+                raise InputError(message) from error
+            raise
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                holder = _holder(file)
+            raise MachineError(
+                f"{path.parent} is in use: {holder} writes into it; wait for it, stop "
+                "it, or choose another --workdir"
+            ) from None
+        except OSError as error:  # some network file systems
+            print(f"kdjax: {path}: not locked: {error.strerror}", file=sys.stderr)
+        if _is_at(path, file):
+            break
+        file.close()  # its last holder removed it after we had opened it
+    if path.stat().st_size:
+        print(
+            f"kdjax: {path.parent}: taken over from {_holder(file)}, which is gone",
+            file=sys.stderr,
+        )
+    file.truncate(0)
+    now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+    own = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
+    file.write(json.dumps(own) + "\n")
+    file.flush()
+    return file
+
+
+def _is_at(path: Path, file: TextIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(file: TextIO) -> str:
+    """Who holds the lock, for people; its file may be empty for a moment."""
+    file.seek(0)
+    try:
+        known = json.loads(file.read())
+        host, pid, since = known["host"], known["pid"], known["since"]
+    except (ValueError, LookupError, TypeError):
+        return "another process"
+    return f"process {pid} on host {host} (since {since})"

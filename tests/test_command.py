@@ -1,0 +1,94 @@
+"""Commands: one line and an exit code of its own for every way to end."""
+
+import errno
+import io
+import os
+import sys
+
+import pytest
+
+from kdjax import command, console
+from kdjax.command import Exit
+from kdjax.errors import InputError, MachineError
+
+# as tensorstore words it, through orbax
+FULL = (
+    'RESOURCE_EXHAUSTED: Error writing local file "/r/last/24.orbax-checkpoint-tmp/'
+    'model/manifest.ocdbt": Failed to write 166 bytes to file 16: No space left on '
+    "device [os_error_code='28']"
+)
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("x: wrong\nhere"), 2, "error: x: wrong here"),
+        (KeyboardInterrupt(), 130, "interrupted; go on"),
+        (MachineError("run is in use"), 3, "stopped: run is in use"),
+        (OSError(errno.EROFS, "Read-only", "/r"), 3, "stopped: /r: Read-only"),
+        (OSError(errno.ENOSPC, "Full"), 3, "stopped: Full"),
+        (ValueError(FULL), 3, "stopped: /r/last/24: No space left on device"),
+        (
+            caused(RuntimeError("it failed"), OSError(errno.ENOSPC, "Full", "/r")),
+            3,
+            "stopped: /r: Full",
+        ),
+        (MemoryError(), 3, "stopped: out of memory"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
+            3,
+            "stopped: out of memory: RESOURCE_EXHAUSTED: Out of memory allocating",
+        ),
+    ],
+)
+def test_what_is_foreseen_is_one_line(capsys, error, code, said):
+    with pytest.raises(SystemExit) as ended, command._ending("go on"):
+        raise error
+    assert ended.value.code == code
+    assert code in list(Exit)
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"kdjax: {said}")
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("ours"), caused(ValueError("ours"), KeyError("a"))]
+)
+def test_a_fault_of_kdjax_is_a_traceback(error):
+    with pytest.raises(ValueError, match="ours"), command._ending(""):
+        raise error
+
+
+def test_each_way_to_end_has_a_code_of_its_own():
+    assert len({code.value for code in Exit}) == len(Exit) == 6
+
+
+class Closed(io.StringIO):
+    """A stdout that nobody reads; its file is one of its own."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.file = file
+
+    def write(self, text):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    def fileno(self):
+        return self.file.fileno()
+
+
+def test_a_closed_stdout_ends_no_training(monkeypatch, capsys, tmp_path):
+    with (tmp_path / "stdout").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", Closed(file))
+        console.say("a line")
+        # what Python writes at its exit goes nowhere
+        assert os.path.samestat(os.fstat(file.fileno()), os.stat(os.devnull))
+        with pytest.raises(OSError, match="Broken pipe") as raised:
+            console.write("a table")
+    assert raised.value.filename == "stdout"
+    assert capsys.readouterr().err == "kdjax: stdout: Broken pipe\n"
