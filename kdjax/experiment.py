@@ -284,9 +284,15 @@ def _difference(found: Any, asked: Any, path: str = "config") -> str | None:
 
 
 def _fingerprint(this: _Seed, name: str) -> str:
-    """Of the stage's data as they are now; "" where they are made while training."""
-    data = this.stages[name].get("data")
-    return batches.fingerprint(data, this.seed) if data else ""
+    """Of the stage's data as they are now; "" where they are made while training.
+
+    Where one of its sections has data of its own, of both.
+    """
+    fields = this.stages[name]
+    inner = [f for f in fields.values() if isinstance(f, Mapping)]
+    every = [part["data"] for part in (fields, *inner) if part.get("data")]
+    found = [batches.fingerprint(data, this.seed) for data in every]
+    return record.digest(found) if len(found) > 1 else "".join(found)
 
 
 def _located(this: _Seed, fields: Any) -> Any:

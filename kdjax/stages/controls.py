@@ -132,6 +132,10 @@ CONTROLS: dict[str, Control] = {
     "random": random,
 }
 
+# Those that take rows as they are, and no column as the true class's: they are controls
+# of rows of any other thing, too, each less a constant the logarithm of a distribution.
+OF_ROWS = ("within_class_shuffle", "class_mean", "across_class_shuffle")
+
 
 def _generator(seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, CONTROL])

@@ -14,11 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+from numpy.typing import NDArray
 
 from kdjax import augment as augmentations
 from kdjax.checks import boolean, one_of
 from kdjax.data.dataset import UNLABELLED, Dataset, Examples
 from kdjax.data.soft_labels import FILE, IN_SAMPLE, read_for, write_soft_labels
+from kdjax.data.stored_attention import FILE as MAPS
+from kdjax.data.stored_attention import read_attention
 from kdjax.errors import InputError, lookup, section
 from kdjax.models import Outputs
 from kdjax.stages import controls, networks
@@ -26,6 +29,7 @@ from kdjax.training.checkpoint import KINDS
 
 Tree = Any
 WHERE = "config.teacher"
+ATTENTION = "attention"  # the feature of a stored teacher that is its maps
 
 
 class Teacher(NamedTuple):
@@ -50,7 +54,10 @@ def build(spec: Mapping[str, Any], dataset: Dataset, *, seed: int) -> Teacher:
     those of examples that it learnt from are refused, unless "in_sample" is True. With
     "control", a name in kdjax.stages.controls (default: None), they are made a control
     of that teacher, by `seed` and the training examples' keys and labels (where an
-    example has none, the file's). Raises InputError on what does not fit.
+    example has none, the file's). With "attention" True the attention maps in its
+    folder are joined in the same way, as the feature "attention" [n, rows, columns, 1];
+    a control of rows is made of both, its shuffles moving a row's two together. Raises
+    InputError on what does not fit.
     """
     spec = section(spec, where=WHERE)
     if boolean(spec.get("stored", False), where=f"{WHERE}.stored"):
@@ -88,44 +95,72 @@ def _network(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
 
 
 def _stored(spec: Mapping[str, Any], dataset: Dataset, seed: int) -> Teacher:
-    fields = ("stored", "in_sample", "control")
+    fields = ("stored", "in_sample", "control", "attention")
     networks.check_section(spec, where=WHERE, fields=fields)
     in_sample = boolean(spec.get("in_sample", False), where=f"{WHERE}.in_sample")
-    control = spec.get("control")
-    if control is not None:
-        control = lookup(control, controls.CONTROLS, where=f"{WHERE}.control")
-    path = Path(str(spec["folder"])) / FILE
+    attention = boolean(spec.get("attention", False), where=f"{WHERE}.attention")
+    name, control = spec.get("control"), None
+    if name is not None:
+        control = lookup(name, controls.CONTROLS, where=f"{WHERE}.control")
+        if attention and name not in controls.OF_ROWS:
+            raise InputError(
+                f"{WHERE}.control: expected one that maps have, too, beside attention "
+                f"= True ({', '.join(controls.OF_ROWS)}), found {name!r}"
+            )
+    folder, train = Path(str(spec["folder"])), dataset.train
+    if attention and not spec.get("config", {ATTENTION: True}).get(ATTENTION):
+        raise InputError(
+            f"{WHERE}.attention: expected a stage that leaves {MAPS}, found "
+            f"{folder.name!r}, whose config has no section {ATTENTION!r}"
+        )
     classes = len(dataset.classes)
 
-    def load() -> Array:
-        found = read_for(path, dataset.train, classes)
-        seen = found.fold == IN_SAMPLE
-        if seen.any() and not in_sample:
-            raise InputError(
-                f"{path}: fold: expected soft labels from outside the teacher's "
-                f"training, found {seen.sum()} of {len(seen)} examples that it learnt "
-                f"from, such as {str(found.key[seen][0])!r}; {WHERE}.in_sample = True "
-                "uses them all the same"
-            )
-        logits = found.logits
-        if control is not None:
-            own = dataset.train.y
-            labels = np.where(own == UNLABELLED, found.label, own)
-            logits = controls.apply(control, logits, labels, seed, key=found.key)
-        return jnp.asarray(logits)
+    def load() -> Outputs:
+        found = read_for(folder / FILE, train, classes)
+        _check_unseen(folder / FILE, "soft labels", found.key, found.fold, in_sample)
+        labels = np.where(train.y == UNLABELLED, found.label, train.y)
+
+        def made(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+            if control is None:
+                return rows
+            return controls.apply(control, rows, labels, seed, key=found.key)
+
+        features: OrderedDict[str, Array] = OrderedDict()
+        if attention:
+            stored = read_attention(folder / MAPS, train.key)
+            _check_unseen(folder / MAPS, "maps", stored.key, stored.fold, in_sample)
+            with np.errstate(divide="ignore"):  # a share of 0
+                logs = np.log(stored.maps.reshape(len(stored.key), -1))
+            maps = np.exp(made(logs)).reshape(*stored.maps.shape, 1)
+            features[ATTENTION] = jnp.asarray(maps)
+        return Outputs(jnp.asarray(made(found.logits)), features)
 
     def outputs(
-        logits: Tree, batch: Mapping[str, Array], x: Array, view: Array, rng: Array
+        stored: Tree, batch: Mapping[str, Array], x: Array, view: Array, rng: Array
     ) -> Outputs:
         del x, view, rng
         # in the constants the training split comes first
-        return Outputs(logits[batch["index"]], OrderedDict())
+        return jax.tree.map(lambda rows: rows[batch["index"]], stored)
 
     def like(example: Array) -> Outputs:
         del example
-        return Outputs(jnp.zeros((2, classes)), OrderedDict())
+        maps = {ATTENTION: jnp.zeros((2, 1, 1, 1))} if attention else {}
+        return Outputs(jnp.zeros((2, classes)), OrderedDict(maps))
 
     return Teacher(load, outputs, like)
+
+
+def _check_unseen(
+    path: Path, what: str, key: NDArray[Any], fold: NDArray[Any], in_sample: bool
+) -> None:
+    """InputError for examples that the teacher learnt from, unless they are wanted."""
+    seen = fold == IN_SAMPLE
+    if seen.any() and not in_sample:
+        raise InputError(
+            f"{path}: fold: expected {what} from outside the teacher's training, found "
+            f"{seen.sum()} of {len(seen)} examples that it learnt from, such as "
+            f"{str(key[seen][0])!r}; {WHERE}.in_sample = True uses them all the same"
+        )
 
 
 def checkpoint_of(soft_labels: bool | str) -> str | None:

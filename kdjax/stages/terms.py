@@ -29,6 +29,7 @@ from jaxtyping import Array
 from kdjax import losses
 from kdjax.checks import number
 from kdjax.data.dataset import UNLABELLED
+from kdjax.data.stored_attention import overlaps
 from kdjax.errors import InputError, check_fields, look_up_or_import, lookup, section
 from kdjax.models import Outputs
 from kdjax.stages import networks, taught
@@ -114,6 +115,37 @@ def eskd(
     return (1 - alpha_now) * hard + alpha_now * soft
 
 
+def stored_attention(
+    student_features: Array, teacher_outputs: Outputs, *, power: float | int = 2
+) -> Array:
+    """losses.attention_transfer_loss of a stored teacher's maps, which are its energy.
+
+    Of `taught.ATTENTION` [batch, rows, columns, 1] each place of the student's map
+    [batch, h, w, channels] is held against the mean over the part of the image that it
+    covers, whatever their sizes: the student's energy `mean_c |f|^power` is to lie
+    where the map does.
+    """
+    where = "config.losses.stored_attention"
+    maps = lookup(
+        taught.ATTENTION, teacher_outputs.features, where=f"{where}: the teacher"
+    )
+    if student_features.ndim != 4:
+        raise InputError(
+            f"{where}: expected a student's map [batch, h, w, channels], found shape "
+            f"{student_features.shape}"
+        )
+    down, across = (
+        jnp.asarray(overlaps(cells, places), maps.dtype)
+        for cells, places in zip(
+            maps.shape[1:3], student_features.shape[1:3], strict=True
+        )
+    )
+    energy = jnp.einsum("nrcx,hr,wc->nhwx", maps, down, across)
+    return losses.attention_transfer_loss(
+        student_features, energy ** (1 / power), power=power
+    )
+
+
 def rdm(
     companion_features: Array,
     companion_rdm: Array,
@@ -152,6 +184,7 @@ TERMS: dict[str, Term] = {
     "attention_transfer": losses.attention_transfer_loss,
     "amd": losses.amd_loss,
     "rdm": rdm,
+    "stored_attention": stored_attention,
 }
 
 

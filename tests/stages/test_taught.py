@@ -9,6 +9,8 @@ import pytest
 
 from kdjax import data, experiment
 from kdjax.data.soft_labels import FILE, write_rows
+from kdjax.data.stored_attention import FILE as ATTENTION
+from kdjax.data.stored_attention import write_attention
 from kdjax.errors import InputError
 from kdjax.stages import controls, networks, taught
 from kdjax.stages.record import read_stage
@@ -49,7 +51,7 @@ def test_a_batch_is_given_its_examples_soft_labels(tmp_path):
 def test_rows_are_found_by_key(tmp_path):
     """Permuting the file changes nothing, and other examples in it are no matter."""
     rows = RNG.permutation(len(LOGITS))
-    np.testing.assert_array_equal(stored(tmp_path, rows=rows).load(), LOGITS)
+    np.testing.assert_array_equal(stored(tmp_path, rows=rows).load().logits, LOGITS)
     train, test = DATASET.train, DATASET.test
     more = {
         "key": np.concatenate([test.key, train.key]),
@@ -58,7 +60,7 @@ def test_rows_are_found_by_key(tmp_path):
         "fold": np.zeros(len(test.y) + len(train.y)),
         "logits": np.concatenate([np.ones((len(test.y), CLASSES)), LOGITS]),
     }
-    np.testing.assert_array_equal(stored(tmp_path, **more).load(), LOGITS)
+    np.testing.assert_array_equal(stored(tmp_path, **more).load().logits, LOGITS)
 
 
 def changed(array, row, value):
@@ -95,13 +97,13 @@ def test_soft_labels_that_do_not_fit_are_named(tmp_path, changes, message):
 
 def test_in_sample_soft_labels_are_used_if_named(tmp_path):
     teacher = stored(tmp_path, fold=np.full(len(LOGITS), -1), spec={"in_sample": True})
-    np.testing.assert_array_equal(teacher.load(), LOGITS)
+    np.testing.assert_array_equal(teacher.load().logits, LOGITS)
 
 
 @pytest.mark.parametrize("name", controls.CONTROLS)
 def test_a_control_is_made_of_the_rows_by_key_seed_and_label(tmp_path, name):
     rows = RNG.permutation(len(LOGITS))
-    found = stored(tmp_path, rows=rows, spec={"control": name}).load()
+    found = stored(tmp_path, rows=rows, spec={"control": name}).load().logits
     train = DATASET.train
     expected = controls.apply(
         controls.CONTROLS[name], LOGITS, train.y, 5, key=train.key
@@ -109,7 +111,7 @@ def test_a_control_is_made_of_the_rows_by_key_seed_and_label(tmp_path, name):
     np.testing.assert_array_equal(found, expected)
     assert not np.array_equal(expected, LOGITS)
     section = {"folder": str(tmp_path), "stored": True, "control": name}
-    other = taught.build(section, DATASET, seed=6).load()
+    other = taught.build(section, DATASET, seed=6).load().logits
     drawn = name not in ("class_mean", "matched_smoothing")
     assert np.array_equal(found, other) != drawn
 
@@ -121,20 +123,83 @@ def test_a_control_reads_the_label_that_the_example_has_not(tmp_path):
     few[::2] = -1
     section = {"folder": str(tmp_path), "stored": True, "control": "class_mean"}
     dataset = DATASET._replace(train=DATASET.train._replace(y=few))
-    expected = taught.build(section, DATASET, seed=0).load()
-    found = taught.build(section, dataset, seed=0).load()
+    expected = taught.build(section, DATASET, seed=0).load().logits
+    found = taught.build(section, dataset, seed=0).load().logits
     np.testing.assert_array_equal(found, expected)
 
 
 def test_no_control_is_the_teacher(tmp_path):
     np.testing.assert_array_equal(
-        stored(tmp_path, spec={"control": None}).load(), LOGITS
+        stored(tmp_path, spec={"control": None}).load().logits, LOGITS
     )
+
+
+MAPS = RNG.dirichlet(np.ones(6), size=len(LOGITS)).reshape(-1, 3, 2)
+
+
+def with_maps(folder, *, rows=None, fold=0, **spec):
+    """A stored teacher whose folder has a map for each training example, too."""
+    rows = np.arange(len(LOGITS)) if rows is None else rows
+    key, maps = DATASET.train.key[rows], MAPS[rows]
+    folds = np.full(len(rows), fold)
+    write_attention(folder / ATTENTION, key=key, fold=folds, maps=maps, header={})
+    return stored(folder, spec={"attention": True} | spec)
+
+
+def test_maps_are_a_feature_by_key(tmp_path):
+    teacher = with_maps(tmp_path, rows=RNG.permutation(len(LOGITS)))
+    loaded = teacher.load()
+    np.testing.assert_allclose(loaded.features["attention"][..., 0], MAPS, rtol=1e-5)
+    index = jnp.array([3, 0, 7])
+    x = jnp.zeros((3, 16, 2))
+    found = teacher.outputs(loaded, {"index": index}, x, x, jax.random.key(0))
+    np.testing.assert_array_equal(found.logits, LOGITS[index])
+    np.testing.assert_allclose(
+        found.features["attention"][..., 0], MAPS[index], rtol=1e-5
+    )
+    like = teacher.like(x[:1])
+    assert like.features["attention"].ndim == 4
+
+
+def test_a_shuffle_moves_a_row_s_map_with_its_logits(tmp_path):
+    for name in ("within_class_shuffle", "across_class_shuffle"):
+        found = with_maps(tmp_path, control=name).load()
+        source = [
+            np.flatnonzero((row == LOGITS).all(1))[0]
+            for row in np.asarray(found.logits)
+        ]
+        assert sorted(source) == list(range(len(LOGITS)))
+        assert source != sorted(source)
+        maps = found.features["attention"][..., 0]
+        np.testing.assert_allclose(maps, MAPS[source], rtol=1e-5)
+
+
+def test_a_class_s_mean_map_is_the_mean_of_its_maps(tmp_path):
+    found = with_maps(tmp_path, control="class_mean").load()
+    maps = np.asarray(found.features["attention"][..., 0])
+    for label in range(CLASSES):
+        rows = DATASET.train.y == label
+        expected = np.broadcast_to(MAPS[rows].mean(axis=0), maps[rows].shape)
+        np.testing.assert_allclose(maps[rows], expected, rtol=1e-5)
+
+
+def test_maps_that_do_not_fit_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"control: expected one that maps have, too"):
+        with_maps(tmp_path, control="matched_random")
+    with pytest.raises(InputError, match=r"attention\.npz: fold: expected maps from"):
+        with_maps(tmp_path, fold=-1).load()
+    with_maps(tmp_path, fold=-1, in_sample=True).load()
+    with pytest.raises(InputError, match=r"attention\.npz: key: .*none for 1 of"):
+        with_maps(tmp_path, rows=np.arange(1, len(LOGITS))).load()
+    other = tmp_path / "other"
+    with pytest.raises(InputError, match=r"attention\.npz: .*No such file"):
+        stored(other, spec={"attention": True}).load()
 
 
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ({"attention": 1}, "config.teacher.attention: expected True or False, found 1"),
         (
             {"control": "clas_mean"},
             r"teacher\.control: unknown name 'clas_mean' \(did you mean 'class_mean",

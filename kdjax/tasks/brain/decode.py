@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,11 +15,12 @@ from threadpoolctl import threadpool_limits
 from kdjax import files
 from kdjax.checks import boolean, integer, one_of
 from kdjax.data.dataset import as_float
-from kdjax.errors import InputError
+from kdjax.data.stored_attention import FILE, write_attention
+from kdjax.errors import InputError, call
 from kdjax.stages import batches
-from kdjax.tasks.brain import predicted
+from kdjax.tasks.brain import attended, predicted
 from kdjax.tasks.brain.decoding import decoders, permutation, predictions
-from kdjax.tasks.brain.decoding.permutation import PermutationTest, permutation_test
+from kdjax.tasks.brain.decoding.permutation import permutation_test
 from kdjax.training.task import Task, Training
 
 OUT_OF_FOLD, IN_SAMPLE = PROTOCOLS = ("leave_one_run_out", "in_sample")
@@ -30,6 +31,7 @@ PERMUTED = 1  # which of a seed's streams permutes the labels
 ARTEFACTS = {
     DECODER: "the protocol, and each fold's temperature",
     permutation.FILE: "accuracy beside that of permuted labels, and its p",
+    FILE: "where in its image each response's decoder looked, by the image's key",
 }
 
 
@@ -43,6 +45,7 @@ def make(
     calibration: int = predictions.CALIBRATION_FOLDS,
     permutations: int = 0,
     permuted_labels: bool = False,
+    attention: Mapping[str, Any] | None = None,
 ) -> Task:
     """The task of one stage; nothing is fitted here.
 
@@ -60,6 +63,9 @@ def make(
       permuted_labels: the decoder learns labels permuted among all examples by the
         seed: a teacher with nothing to teach. It is judged on the true ones, and its
         soft labels are stored with them.
+      attention: {"data", "grid", "source"}, fields of `attended.build`: the images that
+        the rows' keys name. Maps of where in them the decoder looked are then left
+        beside the soft labels (`stored_attention`), by models of the same runs.
 
     Raises InputError on anything in the config or the data that does not fit.
     """
@@ -83,17 +89,14 @@ def make(
         learnt = np.random.default_rng([seed, PERMUTED]).permutation(rows.y)
     responses = x, learnt, np.concatenate([part.group for part in parts])
     classes = len(dataset.classes)
+    images = None
+    if attention is not None:
+        where = attended.WHERE
+        images = call(attended.build, attention, where=where, key=rows.key, seed=seed)
 
-    @functools.cache
-    def solve() -> predictions.Predictions:
-        threads = threadpool_limits(1 if x.size < SMALL else None, user_api="blas")
-        # `init` is traced first, for its shapes
-        with threads, jax.ensure_compile_time_eval():
-            if protocol == IN_SAMPLE:
-                return predictions.in_sample(*responses, fit=fit, classes=classes)
-            return predictions.out_of_fold(
-                *responses, fit=fit, classes=classes, calibration=calibration, seed=seed
-            )
+    how: dict[str, Any] = {"protocol": protocol, "calibration": calibration}
+    how |= {"fit": fit, "classes": classes, "images": images, "seed": seed}
+    solve = functools.cache(functools.partial(_decode, *responses, **how))
 
     test = None
     if permutations:
@@ -105,27 +108,67 @@ def make(
             seed=seed,
             **{name: decoder[name] for name in ("penalties",) if name in decoder},
         )
-    return predicted.task(
-        dataset,
-        rows,
-        lambda: predicted.Solved(solve().logits, solve().fold),
-        header={
-            "seed": seed,
-            "protocol": protocol,
-            "permuted_labels": permuted_labels,
-        },
-        finish=functools.partial(_finish, solve, learnt, test, protocol),
-    )
+    header = {"seed": seed, "protocol": protocol, "permuted_labels": permuted_labels}
+
+    def finish(folder: Path) -> None:
+        found = solve()
+        _leave(folder, found.predictions, learnt, protocol)
+        if test is not None:
+            permutation.write(folder, test())
+        if found.maps is not None:
+            write_attention(
+                folder / FILE,
+                key=rows.key,
+                fold=found.predictions.fold,
+                maps=found.maps,
+                header={"stage": folder.name, **header, "attention": attention},
+            )
+
+    def solved() -> predicted.Solved:
+        (logits, fold, _), maps = solve()
+        extra = {} if maps is None else {"attention": maps}
+        return predicted.Solved(logits, fold, extra)
+
+    return predicted.task(dataset, rows, solved, header=header, finish=finish)
 
 
-def _finish(
-    solve: Callable[[], predictions.Predictions],
-    learnt: NDArray[np.int32],
-    test: Callable[[], PermutationTest] | None,
+class _Decoded(NamedTuple):
+    """What decoders said, and where they looked: maps [n, rows, columns], if asked."""
+
+    predictions: predictions.Predictions
+    maps: NDArray[np.float32] | None
+
+
+def _decode(
+    *responses: Any,
+    fit: decoders.Fit,
+    classes: int,
+    images: attended.Images | None,
     protocol: str,
+    calibration: int,
+    seed: int,
+) -> _Decoded:
+    fields: dict[str, Any] = {"fit": fit, "classes": classes}
+    seen, small = protocol == IN_SAMPLE, responses[0].size < SMALL
+    threads = threadpool_limits(1 if small else None, user_api="blas")
+    # `init` is traced first, for its shapes
+    with threads, jax.ensure_compile_time_eval():
+        maps = None
+        if images is not None:  # first: it may refuse the decoder
+            maps = attended.maps(images, *responses, **fields, in_sample=seen)
+        if seen:
+            return _Decoded(predictions.in_sample(*responses, **fields), maps)
+        fields |= {"calibration": calibration, "seed": seed}
+        return _Decoded(predictions.out_of_fold(*responses, **fields), maps)
+
+
+def _leave(
     folder: Path,
+    found: predictions.Predictions,
+    learnt: NDArray[np.int32],
+    protocol: str,
 ) -> None:
-    found = solve()
+    """Writes DECODER."""
     right = found.logits.argmax(axis=1) == learnt
     said = {
         "protocol": protocol,
@@ -133,5 +176,3 @@ def _finish(
         "temperatures": found.temperatures.tolist(),
     }
     files.write_json(folder / DECODER, said)
-    if test is not None:
-        permutation.write(folder, test())

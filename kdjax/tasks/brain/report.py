@@ -11,6 +11,7 @@ from kdjax.tasks.brain.alike import alike_section, rdm_figure
 from kdjax.tasks.brain.decode import DECODER, IN_SAMPLE, LEARNT
 from kdjax.tasks.brain.decoding import permutation
 from kdjax.tasks.brain.gains import gain_figure
+from kdjax.tasks.brain.looks import attention_figure
 from kdjax.tasks.brain.predicted import METRICS
 
 HEAD = (
@@ -90,4 +91,4 @@ def _p(runs: list[Run]) -> str:
 
 
 SECTIONS = (decoding_section, alike_section)
-FIGURES = (gain_figure, rdm_figure)
+FIGURES = (gain_figure, attention_figure, rdm_figure)

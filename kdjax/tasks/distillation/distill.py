@@ -160,11 +160,13 @@ def _check_together(
     teacher: Mapping[str, Any] | None, *others: Mapping[str, Any] | None
 ) -> None:
     """InputError where a stage reads what is compiled into its step."""
-    stored = teacher is None or teacher.get("stored")
-    if not stored or any(other is not None for other in others):
+    alike = teacher is None or (
+        teacher.get("stored", False) and not teacher.get("attention", False)
+    )
+    if not alike or any(other is not None for other in others):
         raise InputError(
-            "config.together: expected a stage with a stored teacher at most, and no "
-            "companions or reference, found others"
+            "config.together: expected a stage with a stored teacher at most, without "
+            "attention, and no companions or reference, found others"
         )
 
 
