@@ -124,3 +124,20 @@ class _Bounds(NamedTuple):
 
 def _error(where: str, expected: str, found: Any) -> InputError:
     return InputError(f"{where}: expected {expected}, found {found!r}")
+
+
+def difference(one: Any, other: Any, place: str = "") -> tuple[str, Any, Any] | None:
+    """(place, one, other) of the first values in which two trees of dicts differ.
+
+    The place is `place`, and the keys after it with dots; None where all are the same.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted({*one, *other}):
+            inner = f"{place}.{key}" if place else key
+            found = difference(one.get(key), other.get(key), inner)
+            if found:
+                return found
+        return None
+    # NaN is the same as NaN
+    same = one == other or repr(one) == repr(other)
+    return None if same else (place, one, other)

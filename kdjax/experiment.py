@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdjax import __version__, files, lock, plan
-from kdjax.checks import integer
+from kdjax.checks import difference, integer
 from kdjax.console import say
 from kdjax.errors import (
     InputError,
@@ -35,6 +35,7 @@ from kdjax.stages import batches, record
 from kdjax.tasks import ALL
 from kdjax.training import environment, loop, parallel, preemption, processes
 from kdjax.training.task import Task, Training
+from kdjax.training.watch import Profile
 
 Fields = dict[str, Any]
 
@@ -45,6 +46,7 @@ def run(
     *,
     only: str | None = None,
     rerun_stale: bool = False,
+    profile: tuple[int, int] | None = None,
 ) -> None:
     """Runs every stage of every seed that is not done, then writes the report.
 
@@ -55,6 +57,8 @@ def run(
       only: one stage's name: that stage and those it reads, and no report.
       rerun_stale: train the stages anew whose data, or what they read of an earlier
         stage, changed since; otherwise such a stage is an InputError.
+      profile: which steps, counted from 1, of the first stage that trains are traced,
+        to workdir/profile.
 
     Raises InputError before anything compiles where the config or the data are wrong; a
     fault in the data that another seed draws is said before that seed's first stage.
@@ -65,10 +69,16 @@ def run(
     workdir = files.local(workdir, where="--workdir")
     # of several processes the first writes
     with lock.held(workdir) if processes.is_first() else contextlib.nullcontext():
-        _run(config, workdir, only=only, rerun_stale=rerun_stale)
+        _run(config, workdir, only, rerun_stale, profile)
 
 
-def _run(config: Fields, workdir: Path, *, only: str | None, rerun_stale: bool) -> None:
+def _run(
+    config: Fields,
+    workdir: Path,
+    only: str | None,
+    rerun_stale: bool,
+    profile: tuple[int, int] | None,
+) -> None:
     stages = plan.resolve(config)
     order = plan.reading_order(stages)
     report_settings(config, order, ALL.metrics)
@@ -81,14 +91,21 @@ def _run(config: Fields, workdir: Path, *, only: str | None, rerun_stale: bool) 
     )
     processes.check_shared(workdir)
     batches.forget()  # files may have changed since the last run of this process
+    traced = Profile(workdir / "profile", *profile) if profile else None
     every = [
-        _Seed(stages, seed, workdir, devices, rerun_stale)
+        _Seed(stages, seed, workdir, devices, rerun_stale, traced)
         for seed in plan.seeds(config)
     ]
     # of all seeds: what was done otherwise is said before anything trains
     todo = processes.first_says(lambda: [_to_do(this, order) for this in every])
     if any(todo):
         _check_populations(every[0], config)
+    if processes.is_first():
+        stages_in_all, left = len(order) * len(every), sum(map(len, todo))
+        say(
+            f"{environment.in_words(devices)}; {stages_in_all - left} of "
+            f"{stages_in_all} stages are done, {left} to do; workdir {workdir}"
+        )
     for i in range(len(every)):
         _run_seed(every[i:], order, config)
     if only is None and processes.is_first():
@@ -106,6 +123,7 @@ class _Seed(NamedTuple):
     workdir: Path
     devices: parallel.Parallel
     rerun_stale: bool
+    traced: Profile | None = None
 
     def folder(self, stage: str) -> Path:
         return self.workdir / f"seed_{self.seed}" / stage
@@ -228,10 +246,10 @@ def _is_done(this: _Seed, name: str) -> bool:
     folder = this.folder(name)
     if (folder / record.CONFIG).exists():
         known = files.read_json(folder / record.CONFIG)
-        difference = _difference(known, this.config(name))
-        if difference:
+        other = _difference(known, this.config(name))
+        if other:
             raise InputError(
-                f"{folder} holds a run with another config: {difference}; "
+                f"{folder} holds a run with another config: {other}; "
                 "choose another --workdir, or remove that folder"
             )
         record.read_record(folder)
@@ -272,15 +290,13 @@ def _why_stale(this: _Seed, name: str) -> str | None:
     return why
 
 
-def _difference(found: Any, asked: Any, path: str = "config") -> str | None:
+def _difference(found: Any, asked: Any) -> str | None:
     """The first field in which two configs differ, for people."""
-    if isinstance(found, dict) and isinstance(asked, dict):
-        for key in sorted({*found, *asked}):
-            inner = _difference(found.get(key), asked.get(key), f"{path}.{key}")
-            if inner:
-                return inner
+    differs = difference(found, asked, "config")
+    if differs is None:
         return None
-    return None if found == asked else f"{path} was {found!r}, now {asked!r}"
+    place, was, now = differs
+    return f"{place} was {was!r}, now {now!r}"
 
 
 def _fingerprint(this: _Seed, name: str) -> str:
@@ -393,7 +409,10 @@ def _run_together(cells: Sequence[_Cell]) -> None:
     ]
     start = time.monotonic()
     reached = loop.run_together(
-        members, first.built.training, devices=first.this.devices
+        members,
+        first.built.training,
+        devices=first.this.devices,
+        profile=first.this.traced,
     )
     seconds = time.monotonic() - start
     if not processes.is_first():
@@ -420,10 +439,10 @@ def _begin(cell: _Cell) -> dict[str, Any]:
     )
     if (folder / record.CONFIG).exists():  # it goes on
         begun = record.read_record(folder)
-        difference = _difference(begun["settings"], json.loads(json.dumps(settings)))
-        if difference:
+        other = _difference(begun["settings"], json.loads(json.dumps(settings)))
+        if other:
             raise InputError(
-                f"{folder} was begun by another kdjax: {difference}; remove that folder"
+                f"{folder} was begun by another kdjax: {other}; remove that folder"
             )
         known = begun | {"resumed": [*begun.get("resumed", ()), known["environment"]]}
     files.write_json(folder / record.RECORD, known)

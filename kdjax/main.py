@@ -1,7 +1,7 @@
 """The main job: one config file, one folder.
 
     python -m kdjax --config=FILE[:arg] --workdir=DIR [--stage=NAME] [--rerun_stale]
-        [--distributed=auto|off|HOST:PORT,N,I] [--config.x.y=...]
+        [--profile=START:END] [--distributed=auto|off|HOST:PORT,N,I] [--config.x.y=...]
 
 Exit codes: 0 done; 1 the training diverged; 2 the input is wrong; 3 the machine does
 not give what the run needs (disk full, workdir read-only or in use, out of memory); 130
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ _WORKDIR = flags.DEFINE_string(
 _STAGE = flags.DEFINE_string("stage", None, "Only this stage and those it reads.")
 _RERUN_STALE = flags.DEFINE_bool(
     "rerun_stale", False, "Train anew what was made of data or stages that changed."
+)
+_PROFILE = flags.DEFINE_string(
+    "profile", None, "Trace the steps START:END of the first stage that trains."
 )
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed",
@@ -69,10 +73,28 @@ def _train() -> None:
     host.keep_freed_memory()
     try:
         experiment.run(
-            config, workdir, only=_STAGE.value, rerun_stale=_RERUN_STALE.value
+            config,
+            workdir,
+            only=_STAGE.value,
+            rerun_stale=_RERUN_STALE.value,
+            profile=_profiled(),
         )
     except Diverged as error:
         command.stop(f"stopped: {error}", Exit.DIVERGED)
+
+
+def _profiled() -> tuple[int, int] | None:
+    """The first and the last step that `--profile` names."""
+    text = _PROFILE.value
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,9}):(\d{1,9})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise InputError(
+            "--profile: expected START:END, steps counted from 1, such as 20:30, "
+            f"found {text!r}"
+        )
+    return int(match[1]), int(match[2])
 
 
 def _parse(argv: list[str]) -> list[str]:

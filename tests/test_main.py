@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -59,6 +60,36 @@ def test_a_run_leaves_what_the_readme_says(finished):
         known = set(record.ALL_LEAVE) | set(ALL.artefacts)
         assert {path.name for path in folder.iterdir()} <= known
     assert not (workdir / "seed_0" / "scratch" / "soft_labels.npz").exists()
+
+
+def test_it_says_on_what_it_runs_and_what_is_to_do(finished):
+    workdir, said = finished
+    first, *_ = said.splitlines()
+    assert re.fullmatch(
+        rf"1 device \(cpu\), 1 process, \d+ threads?; 0 of 3 stages are done, 3 to do; "
+        rf"workdir {re.escape(str(workdir))}",
+        first,
+    )
+
+
+def test_a_run_is_run_again_from_its_record(finished, python, tmp_path):
+    """The same came out, or else what and beside which change is said."""
+    workdir, again = tmp_path / "run", tmp_path / "again"
+    shutil.copytree(finished[0], workdir)
+    replay = ("-m", "kdjax.replay", f"--workdir={workdir}", f"--into={again}")
+    done = python(*replay, "--stage=scratch")
+    assert "seed_0/scratch: the same" in done.stdout
+    assert "seed_0/teacher: not run again" in done.stdout
+    path = workdir / "seed_0" / "scratch" / "results.json"
+    changed = json.loads(path.read_text())
+    changed["checkpoints"]["best"]["test"]["accuracy"] = 0.125
+    changed["environment"]["threads"] = 64
+    path.write_text(json.dumps(changed))
+    done = python(*replay, "--stage=scratch", check=False)
+    assert done.returncode == 1
+    assert "scratch: checkpoints.best.test.accuracy was 0.125, now " in done.stdout
+    assert "(other threads)" in done.stdout
+    assert done.stderr.strip() == "kdjax: 1 stages came out otherwise"
 
 
 def test_training_learns(finished):
@@ -282,6 +313,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(python, tmp_path):
         ([SMALL, "--config.training.epochs=many"], "training.epochs=many"),
         ([SMALL, "--config.training.epochs=-1"], "epochs: expected an integer >= 0"),
         ([SMALL, "--config.seeds=(0,0)"], "config.seeds: expected"),
+        ([SMALL, "--profile=9:3"], "--profile: expected START:END, steps counted from"),
         ([SMALL, "--stage=eksd"], "--stage: unknown name 'eksd' (did you mean 'eskd'"),
         ([SMALL, "--config.model.name=mpl"], "unknown name 'mpl'"),
         (

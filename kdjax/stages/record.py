@@ -31,6 +31,7 @@ ALL_LEAVE = {
     DAMAGED: "results that could not be read",
     "metrics.jsonl": "training and validation metrics, a line each",
     "cost.json": "parameters, multiply-accumulates, size and time of the network",
+    "timing.json": "percentiles of a step's time, and the largest memory, of training",
     "checkpoints": "`last`, to go on from, and `best`",
     "tensorboard": "event files, if asked for",
 }

@@ -50,6 +50,20 @@ def describe(used: Parallel) -> dict[str, Any]:
     }
 
 
+def in_words(used: Parallel) -> str:
+    """`2 devices (cpu), 1 process, 2 threads`."""
+    kind = jax.devices()[0].device_kind
+    parts = [
+        f"{count} {name}{'' if count == 1 else plural}"
+        for count, name, plural in (
+            (used.devices, "device", "s"),
+            (jax.process_count(), "process", "es"),
+            (threads(), "thread", "s"),
+        )
+    ]
+    return ", ".join([f"{parts[0]} ({kind})", *parts[1:]])
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

@@ -26,8 +26,10 @@ from kdjax.training.parallel import Parallel, to_host
 from kdjax.training.preemption import Preempted
 from kdjax.training.state import TrainState
 from kdjax.training.task import Task, Training
+from kdjax.training.watch import Profile, Watch
 
 Tree = Any
+NO_STEPS = contextlib.nullcontext()
 
 
 class Diverged(RuntimeError):
@@ -65,6 +67,7 @@ class _Run(NamedTuple):
     advance: Callable[..., tuple[list[TrainState], list[dict[str, jax.Array]]]]
     scores: Callable[[Task, Tree, Tree, str], dict[str, Any]]
     metric: Metric
+    watch: Watch
 
 
 def run(
@@ -92,6 +95,7 @@ def run_together(
     *,
     devices: Parallel,
     vmapped: bool | None = None,
+    profile: Profile | None = None,
 ) -> list[dict[str, dict[str, Any]]]:
     """`run` of several members of one program, in step with one another.
 
@@ -99,6 +103,7 @@ def run_together(
     `best` and checkpoints, and ends as it would alone. They go on from the last epoch
     that all of them have. `vmapped`: all members in one call, which accelerators are
     fast at, or a call for each, which keeps a CPU's cache; None: by the platform.
+    `profile`: which steps are traced, and where to.
     """
     first = members[0].task
     training.check_devices(devices.devices, microbatches=first.microbatches)
@@ -108,10 +113,15 @@ def run_together(
         vmapped = jax.default_backend() != "cpu"
     advance = programs.vmapped if vmapped and len(members) > 1 else programs.separate
     scores = programs.compiled_scores(first, training, devices)
-    this = _Run(training, devices, advance(first, training, devices), scores, metric)
+    watch = Watch(
+        _label(members), training.total_steps(first.data["train"].size), profile=profile
+    )
+    this = _Run(
+        training, devices, advance(first, training, devices), scores, metric, watch
+    )
     trained = _begin(members, this)
     try:
-        with preemption.deferred() if training.epochs else contextlib.nullcontext():
+        with watch, preemption.deferred() if training.epochs else NO_STEPS:
             _train(this, trained)
     finally:
         for member in trained:
@@ -191,6 +201,8 @@ def _finished(this: _Run, member: _Member, folder: Path) -> dict[str, dict[str, 
             )
     if processes.is_first():
         member.task.finish(models, folder)
+        if this.training.epochs:
+            this.watch.write(folder)
     return reached
 
 
@@ -245,11 +257,11 @@ def _save_within(members: list[_Member], found: list[_Within]) -> None:
     processes.all_say("saved")
 
 
-def _where(members: list[_Member], step: int) -> str:
+def _where(members: Sequence[_Member], step: int) -> str:
     return f"{_label(members)}, saved at step {step}"
 
 
-def _label(members: list[_Member]) -> str:
+def _label(members: Sequence[Member | _Member]) -> str:
     more = f" and {len(members) - 1} more" if len(members) > 1 else ""
     return members[0].label + more
 
@@ -292,6 +304,7 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
         for member in members
     ]
     saving = within.Saving(training, done)
+    this.watch.begin()
     constants = [member.constants for member in members]
     states = [member.state for member in members]
     with tqdm(
@@ -313,9 +326,10 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
             bar.update(len(calls))
             if len(pending) > 1:  # more than two queued deadlock host devices
                 jax.block_until_ready(pending[-2].metrics)
+            this.watch.step(done, len(calls))
             before = sum(call.steps for call in pending[:-1])
             if before >= training.log_steps:
-                _log_means(members, pending[:-1], done - len(calls), steps)
+                _log_means(this, members, pending[:-1], done - len(calls), steps)
                 del pending[:-1]
             try:
                 preemption.check()
@@ -327,7 +341,8 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
                 for member, at in zip(members, inside, strict=True):
                     member.checkpoints.save_within(*at)
         if pending:  # a run that was stopped at the epoch's validation has none
-            _log_means(members, pending, done, steps)
+            _log_means(this, members, pending, done, steps)
+    this.watch.pause()
     for member, state in zip(members, states, strict=True):
         member.state = state
 
@@ -353,7 +368,11 @@ def _calls(batches: Iterator[Any], steps: int) -> Iterator[list[Any]]:
 
 
 def _log_means(
-    members: list[_Member], pending: list[within.Logged], step: int, steps: int
+    this: _Run,
+    members: list[_Member],
+    pending: list[within.Logged],
+    step: int,
+    steps: int,
 ) -> None:
     """Logs the mean of the metrics of the steps that end at `step`."""
     read = jax.device_get([call.metrics for call in pending])
@@ -367,6 +386,7 @@ def _log_means(
         for at in range(count):
             finite = {name: rows[name][at] for name in ("loss", "grad_norm")}
             _check_finite(member, finite, step - count + 1 + at)
+            this.watch.loss(member.label, step - count + 1 + at, finite["loss"])
         means = {n: float(np.mean(row, dtype=np.float32)) for n, row in rows.items()}
         member.log.write("train", step=step, epoch=step / steps, values=means)
 

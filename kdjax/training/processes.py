@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from kdjax.checks import difference
 from kdjax.errors import InputError
 
 MEET_S = 300  # how long one waits for the others to come
@@ -226,11 +227,11 @@ def agree(**values: Any) -> None:
     """InputError on every process unless all have the same values, by name."""
     own = json.loads(json.dumps(values))
     for i, others in enumerate(all_say(own)):
-        found = _difference(others, own)
+        found = difference(others, own)
         if found is not None and _group is not None:
             where, its, mine = found
             raise InputError(
-                f"{where.removeprefix('.')}: expected the same on every process, found "
+                f"{where}: expected the same on every process, found "
                 f"{its!r} on {_group.names[i]} and {mine!r} here"
             )
 
@@ -254,17 +255,6 @@ def check_shared(folder: Path) -> None:
             f"all of them see what {signed} writes to {folder.resolve()}"
         )
     first_says(lambda: mark.unlink())
-
-
-def _difference(one: Any, other: Any, path: str = "") -> tuple[str, Any, Any] | None:
-    """The first place at which two values differ, and what is there."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in sorted({*one, *other}):
-            found = _difference(one.get(key), other.get(key), f"{path}.{key}")
-            if found:
-                return found
-        return None
-    return None if one == other else (path, one, other)
 
 
 def _listen() -> None:
