@@ -34,7 +34,10 @@ R_PEAK_WITHIN = 10
 CACHE_VERSION = 1
 # What wfdb raises on files that are damaged or cut short.
 MOST_HERTZ = 1_000_000
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, EOFError),
+)
 
 
 class Beats(NamedTuple):

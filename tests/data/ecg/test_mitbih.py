@@ -234,6 +234,8 @@ def restate(old, new):
         ("2 x 4700", "expected a rate in Hz, .* found 'x'"),
         ("2 999999999999 4700", "at most 1,000,000, found '999999999999'"),
         ("2 0 4700", "expected a rate in Hz"),
+        ("2 1e999 4700", "found '1e999'"),
+        (f"2 {'9' * 400} 4700", "damaged or cut short .*infinity"),
         ("2 -360 4700", "damaged or cut short|expected a rate in Hz"),
         ("2 360 99999999999999", "half of this machine's memory"),
         ("2 360/x 4700", None),  # a counter, which nothing here reads
