@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from kdjax.errors import InputError
+from kdjax.signatures import LARGEST
 
 T = TypeVar("T")
 Number: TypeAlias = int | float
@@ -43,12 +44,17 @@ def number(
 def integer(
     value: Any, *, where: str, low: int | None = None, high: int | None = None
 ) -> int:
-    """`value` if it is an integer (not 2.0, not True) inside the bounds."""
+    """`value` if it is an integer (not 2.0, not True) inside the bounds.
+
+    Without bounds of its own, one that an array of int32 holds.
+    """
     bounds = _Bounds(low, high)
     right = isinstance(value, int) and not isinstance(value, bool)
-    if right and bounds.hold(value):
+    fits = right and -LARGEST <= value <= (LARGEST if high is None else high)
+    if fits and bounds.hold(value):
         return value
-    raise _error(where, f"an integer{bounds}", value)
+    least = " below 2^31" if right and not fits and high is None else ""
+    raise _error(where, f"an integer{bounds}{least}", value)
 
 
 def boolean(value: Any, *, where: str) -> bool:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from kdjax import signatures
+
 # {section: {field: value}}, every default filled in.
 Settings = dict[str, dict[str, Any]]
 _settings: contextvars.ContextVar[Settings | None] = contextvars.ContextVar(
@@ -51,13 +53,13 @@ def lookup(name: Any, table: Mapping[str, Any], *, where: str) -> Any:
     return table[name]
 
 
-def look_up_or_import(name: str, table: Mapping[str, Any], *, where: str) -> Any:
+def look_up_or_import(name: Any, table: Mapping[str, Any], *, where: str) -> Any:
     """`table[name]`, or of "module:name" what a module has by that name.
 
     The module is found as by `import`, and from the folder where the command runs. A
     table may hold "module:name" in the place of what it names.
     """
-    if ":" not in str(name):
+    if not isinstance(name, str) or ":" not in name:
         entry = lookup(name, table, where=where)
         if not isinstance(entry, str):
             return entry
@@ -67,17 +69,31 @@ def look_up_or_import(name: str, table: Mapping[str, Any], *, where: str) -> Any
     if here not in sys.path:
         sys.path.append(here)
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{where}: {name!r}: {error}") from error
+    if not callable(found):
+        raise InputError(f"{where}: {name!r}: expected a function, found {found!r}")
+    return found
 
 
-def split_name(section: Any, *, where: str) -> tuple[str, dict[str, Any]]:
-    """A config section's `name` and its other fields; InputError if it has no name."""
+def split_name(
+    section: Any, *, where: str, given: Iterable[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """A config section's `name` and its other fields; InputError if it has no name.
+
+    Nor may it have a field that the program itself gives.
+    """
     if not isinstance(section, Mapping):
         raise InputError(f"{where}: expected a section with a name, found {section!r}")
     if "name" not in section:
         raise InputError(f"{where}.name: missing, and it has no default")
+    if not isinstance(section["name"], str):
+        found = section["name"]
+        raise InputError(f"{where}.name: unknown name {found!r}: expected a string")
+    for name in given:
+        if name in section:
+            raise InputError(f"{where}.{name}: unknown field: it is not the section's")
     return section["name"], {k: v for k, v in section.items() if k != "name"}
 
 
@@ -94,11 +110,31 @@ def call(
     The function's signature is the section's schema: a field it does not take, or one
     it needs and does not get, is an InputError that names it and the nearest field.
     `given` are the arguments the program itself supplies; a section may not set them.
+    A value of another type than the signature says is an InputError as well.
     Inside `recorded_settings` the fields are noted, with the defaults of the others.
     """
-    parameters = inspect.signature(function).parameters
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError as error:  # some of the builtins
+        raise InputError(f"{where}: {function!r} states no arguments") from error
     schema = {name: p.default for name, p in parameters.items() if name not in given}
-    return function(**given, **check_fields(fields, schema, where=where))
+    checked = check_fields(fields, schema, where=where)
+    return function(**given, **check_types(function, checked, where=where))
+
+
+def check_types(
+    function: Callable[..., Any], fields: Mapping[str, Any], *, where: str
+) -> dict[str, Any]:
+    """`fields`, if each is of the type that a function takes; else an InputError.
+
+    A number that is no int32 becomes a float, lest jax takes it for an integer.
+    """
+    kinds = signatures.hints(function)
+    for name, value in fields.items():
+        expected = signatures.misfit(value, kinds.get(name, Any))
+        if expected is not None:
+            raise InputError(f"{where}.{name}: expected {expected}, found {value!r}")
+    return {name: signatures.for_jax(value) for name, value in fields.items()}
 
 
 REQUIRED = inspect.Parameter.empty  # the default of a field that has none

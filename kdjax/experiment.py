@@ -64,6 +64,7 @@ def run(
     fault in the data that another seed draws is said before that seed's first stage.
     MachineError if another run writes into the workdir; OSError where one cannot write.
     """
+    config = plan.plain(config)
     flags = {"--stage": only, "--rerun_stale": rerun_stale}
     processes.agree(config=config, kdjax=__version__, **environment.commit(), **flags)
     workdir = files.local(workdir, where="--workdir")

@@ -8,18 +8,16 @@ import os
 import re
 import socket
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from kdjax import archives
 from kdjax.errors import InputError
 
 Arrays = TypeVar("Arrays")  # a NamedTuple of arrays
-# What NumPy raises on a file of arrays that is damaged or cut short.
-DAMAGED = (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile)
 
 
 def local(path: str | os.PathLike[str], *, where: str) -> Path:
@@ -66,7 +64,8 @@ def write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
             fill(file)
         aside.replace(path)
     except OSError as error:
-        error.filename = str(path)
+        if error.errno is not None:
+            error.filename = str(path)
         raise
     finally:
         aside.unlink(missing_ok=True)
@@ -146,14 +145,11 @@ def read_all_arrays(path: Path, *needed: str) -> dict[str, np.ndarray]:
 def _read(
     path: Path, needed: tuple[str, ...], *, others: bool = False
 ) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if isinstance(stored, np.ndarray):
-                raise ValueError("one array, as of a .npy")
-            names = dict.fromkeys([*needed, *stored.files]) if others else needed
-            return {name: stored[name] for name in names}
-    except DAMAGED as error:
-        raise InputError(
-            f"{path}: expected arrays {', '.join(needed)}, found {error}"
-        ) from error
+    expected = f"arrays {', '.join(needed)}"
+    stored = archives.read_npz(path, expected=expected)
+    for name in needed:
+        if name not in stored:
+            found = ", ".join(stored) or "none"
+            raise InputError(f"{path}: expected {expected}, found {found}")
+    names = dict.fromkeys([*needed, *stored]) if others else needed
+    return {name: stored[name] for name in names}

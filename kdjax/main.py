@@ -114,10 +114,10 @@ def _parsed(argv: list[str]) -> list[str]:
         return command.parse(argv)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # ml_collections, for a field that is not in the config or of another type
-        what = "unknown field " if isinstance(error, KeyError) else ""
-        command.stop(
-            f"error: --config: {what}{command.one_line(error)}", Exit.WRONG_INPUT
-        )
+        reason = command.one_line(error).strip('"')
+        alone = isinstance(error, KeyError) or re.fullmatch(r"'\w+'", reason)
+        what = "unknown field " if alone else ""
+        command.stop(f"error: --config: {what}{reason}", Exit.WRONG_INPUT)
     except (OSError, SyntaxError, ImportError) as error:
         reason = command.one_line(error)
         message = f"error: the config file cannot be read: {reason}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -11,8 +12,40 @@ from kdjax.errors import InputError, nearest, section
 
 Fields = dict[str, Any]
 
+MOST_LEVELS = 20  # sections in sections
 # What belongs to the whole experiment; every other field is a stage's.
 EXPERIMENT_FIELDS = ("stages", "seeds", "report", "parallel", "devices")
+
+
+def plain(value: Any, *, where: str = "config", depth: int = 0) -> Any:
+    """A config of plain values: sections, lists, strings, numbers, booleans and None.
+
+    A tuple is a list, as in a file. InputError that names what is of another kind, a
+    field whose name is no string, or a number that is not finite.
+    """
+    if isinstance(value, Mapping | list | tuple) and depth > MOST_LEVELS:
+        raise InputError(f"{where[:60]}...: more than {MOST_LEVELS} levels")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise InputError(f"{where}: expected names of fields, found {key!r}")
+        return {
+            key: plain(inner, where=f"{where}.{key}", depth=depth + 1)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [
+            plain(inner, where=f"{where}[{i}]", depth=depth + 1)
+            for i, inner in enumerate(value)
+        ]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: expected a finite number, found {value}")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise InputError(
+        f"{where}: expected a section, list, string, number, boolean or None, "
+        f"found {type(value).__name__}"
+    )
 
 
 def seeds(config: Fields) -> list[int]:
@@ -42,7 +75,10 @@ def resolve(config: Fields) -> dict[str, Fields]:
         for name, stage in _whole(config).items()
         for pair in members(name, stage).items()
     ]
-    _check_different([name for name, _ in populated])
+    names = [name for name, _ in populated]
+    _check_different(names)
+    for name in names:
+        _check_name(name)
     return dict(populated)
 
 
@@ -90,6 +126,17 @@ def members(name: str, stage: Fields) -> dict[str, Fields]:
     return {
         member: merge(base, _member(values_of, i)) for i, member in enumerate(names)
     }
+
+
+def _check_name(name: str) -> None:
+    """A stage's name is that of its folder."""
+    if not name.isprintable() or not 0 < len(name.encode()) <= 200 or "/" in name:
+        raise InputError(
+            "config.stages: expected names of at most 200 characters without '/', "
+            f"found {name[:60]!r}"
+        )
+    if name.startswith("."):
+        raise InputError(f"config.stages: a stage's name begins with no '.': {name!r}")
 
 
 def _check_different(names: Sequence[str]) -> None:

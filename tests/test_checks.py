@@ -19,6 +19,11 @@ def refusal(check, *values, **bounds):
     return str(caught.value)
 
 
+@pytest.mark.parametrize("value", [2**31, -(2**31), 10**400])
+def test_without_bounds_an_integer_fits_an_array(value):
+    assert "expected an integer below 2^31, found" in refusal(checks.integer, value)
+
+
 @pytest.mark.parametrize(
     ("bounds", "inside", "outside", "expected"),
     [
@@ -58,9 +63,10 @@ def test_an_integer_too_large_for_a_float_is_refused():
 @pytest.mark.parametrize(
     ("bounds", "inside", "outside", "expected"),
     [
-        ({}, (-3, 0, 10**400), (), "an integer"),
+        ({}, (-3, 0, 2**31 - 1), (), "an integer"),
         ({"low": 1}, (1, 9), (0, -4), "an integer >= 1"),
         ({"high": 3}, (3, -9), (4,), "an integer <= 3"),
+        ({"high": 2**40}, (2**40,), (2**40 + 1,), "an integer <= 1099511627776"),
         ({"low": 1, "high": 3}, (1, 3), (0, 4), "an integer in [1, 3]"),
     ],
 )

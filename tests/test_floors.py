@@ -9,7 +9,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "kdjax"
 FLOORS = {
     "__version__": 0,
-    "annotations": 0,
+    "archives": 0,
+    "signatures": 0,
     "checks": 0,
     "console": 0,
     "errors": 0,

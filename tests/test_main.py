@@ -239,8 +239,12 @@ def test_killed_twice_it_ends_with_the_same_bits(python, finished, tmp_path):
     kill_when(tmp_path, "eskd", step=62)
     assert (tmp_path / "seed_0" / "teacher" / "results.json").exists()
     assert not (tmp_path / "seed_0" / "eskd" / "results.json").exists()
-    python("-m", "kdjax", SMALL, f"--workdir={tmp_path}")
+    done = python("-m", "kdjax", SMALL, f"--workdir={tmp_path}")
+    (said,) = done.stderr.splitlines()  # and nothing of orbax's
+    assert said.startswith(f"kdjax: {tmp_path}: taken over from process ")
     assert results(tmp_path) == results(finished[0])
+    assert not list(tmp_path.rglob("*tmp*"))
+    assert not (tmp_path / ".lock").exists()
     for stage in ("teacher", "eskd"):
         log = f"seed_0/{stage}/metrics.jsonl"
         assert (tmp_path / log).read_text() == (finished[0] / log).read_text()

@@ -22,6 +22,7 @@ SPLITS = ("train", "validation", "test")
 # What a seed is used for: each purpose has its own stream of random numbers.
 HOLD_OUT, PER_CLASS, FRACTION, CONTROL = range(4)
 
+MOST_MADE = 2**28  # 1 GiB in float32
 # The label of a training example whose own is not to be used.
 UNLABELLED = -1
 
@@ -266,6 +267,11 @@ def check(dataset: Dataset, *, where: str, one_class: tuple[str, ...] = ()) -> D
                 f"{shared[0]} in both {SPLITS[one]} and {SPLITS[other]}"
             )
     return dataset
+
+
+def check_made(values: int) -> None:
+    """InputError where synthetic data would be more numbers than anyone means."""
+    integer(values, high=MOST_MADE, where="config.data: numbers to be made in all")
 
 
 def check_once(key: NDArray[Any], expected: str, *, where: str) -> None:

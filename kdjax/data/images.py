@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax import files
 from kdjax.checks import boolean, integer
 from kdjax.data.dataset import (
     Dataset,
@@ -65,7 +66,7 @@ def cifar10(
 
     The files are read once in a process. Krizhevsky 2009.
     """
-    recorded, test = read_cifar10(Path(root))
+    recorded, test = read_cifar10(root)
     sizes = len(recorded.y), len(test.y)
     name = "CIFAR-10"
     if sizes != CIFAR10_OFFICIAL:
@@ -108,7 +109,7 @@ def image_folder(
     image before they resize it.
     """
     integer(size, low=1, high=2**14, where="config.data.size")
-    folder = Path(root).expanduser().resolve()
+    folder = files.local(root, where="config.data.root").resolve()
     classes, recorded, test = _list_folders(folder, size)
     rest, held = hold_out_stratified(
         recorded.y, fraction=validation, seed=seed, where="config.data.validation"
@@ -137,13 +138,13 @@ def _own_groups(train: Examples, test: Examples) -> tuple[Examples, Examples]:
     return train._replace(group=own), test._replace(group=others)
 
 
-def read_cifar10(root: Path) -> tuple[Examples, Examples]:
+def read_cifar10(root: str | Path) -> tuple[Examples, Examples]:
     """The examples of data_batch_*.bin and of test_batch.bin, `x` uint8, as in files.
 
     Keys are "test_batch/00012": the file's name and the row, from 0. Read once in a
     process. InputError: no such files, or damaged ones.
     """
-    return _read_cifar10(root.expanduser().resolve())
+    return _read_cifar10(files.local(root, where="config.data.root").resolve())
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from kdjax import files
 from kdjax.checks import integer, one_of
 from kdjax.data.dataset import (
     Dataset,
@@ -64,7 +65,7 @@ def mocap(
     one_of(protocol, PROTOCOLS, where="config.data.protocol")
     integer(window, low=2, where="config.data.window")
     integer(stride, low=1, where="config.data.stride")
-    paths = _find(Path(root).expanduser().resolve())
+    paths = _find(files.local(root, where="config.data.root").resolve())
     tables = [_read_file(path, window) for path in paths]
     label = np.array([CLASSES.index(path.parent.name) for path in paths], np.int32)
 

@@ -144,6 +144,7 @@ def _of(path: Path, stored: Keyed, examples: Examples) -> Keyed:
 def _read(path: Path, classes: int) -> Keyed:
     """All that the file holds, of so many classes, its logits finite."""
     stored = files.read_arrays(path, Keyed)
+    _check_kinds(path, stored)
     _check_shape(path, stored.logits, (stored.key.size, classes))
     if not np.isfinite(stored.logits).all():
         row = int(np.argmin(np.isfinite(stored.logits).all(axis=1)))
@@ -159,8 +160,30 @@ def read_soft_labels(path: Path, *, classes: int) -> SoftLabels | None:
     if not path.exists():
         return None
     labels = files.read_arrays(path, SoftLabels)
+    _check_kinds(path, labels)
     _check_shape(path, labels.logits, (labels.label.size, classes))
     return labels
+
+
+# What a column of the file holds: NumPy's letters, and what they mean.
+_KINDS = {"label": ("iu", "integers"), "fold": ("iu", "integers")}
+_TEXT = ("U", "text")
+
+
+def _check_kinds(path: Path, stored: Keyed | SoftLabels) -> None:
+    """InputError unless each array is of its kind and, but for logits, a column."""
+    for name, array in stored._asdict().items():
+        if name == "logits":
+            right, expected = array.dtype.kind == "f", "numbers [n, classes]"
+        else:
+            kinds, what = _KINDS.get(name, _TEXT)
+            right = array.dtype.kind in kinds and array.shape == stored.label.shape
+            right, expected = right and array.ndim == 1, f"{what} [n]"
+        if not right:
+            raise InputError(
+                f"{path}: {name}: expected {expected}, found {array.dtype} "
+                f"{array.shape}"
+            )
 
 
 def _check_shape(path: Path, logits: np.ndarray, expected: tuple[int, int]) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kdjax.errors import InputError
+from kdjax.errors import InputError, MachineError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ def read_ahead(
     this process; a script that starts them needs its `if __name__ == "__main__"`.
 
     Raises an InputError that names a damaged file, in its batch's turn, and a
-    RuntimeError if a process dies.
+    MachineError if a process dies.
     """
     workers = workers or os.cpu_count() or 1
     pool = ProcessPoolExecutor(
@@ -127,7 +127,7 @@ def read_ahead(
         while queue:
             yield _decoded(*queue.popleft())
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise MachineError(
             "a process that decodes images died: killed, or out of memory"
         ) from error
     finally:

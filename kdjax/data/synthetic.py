@@ -9,6 +9,7 @@ from kdjax.data.dataset import (
     Dataset,
     Examples,
     check,
+    check_made,
     hold_out_groups,
     standardise,
     take,
@@ -44,6 +45,9 @@ def synthetic_wearable(
     integer(subjects, low=3, where="config.data.subjects")
     integer(test_groups, low=1, high=subjects - 2, where="config.data.test_groups")
     number(noise, low=0, where="config.data.noise")
+
+    integer(recording_seed, low=0, where="config.data.recording_seed")
+    check_made(subjects * classes * windows * samples * channels)
 
     rng = np.random.default_rng(recording_seed)
     subject, label = np.divmod(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax import archives, files
 from kdjax.checks import number
 from kdjax.data.dataset import (
     SPLITS,
@@ -84,7 +83,7 @@ def arrays(
     ones, if there are groups, else of each class; at least one is drawn. `scale`
     standardises. Raises an InputError that names the array.
     """
-    table = _read_npz(Path(path).expanduser())
+    table = _read_npz(files.local(path, where="config.data.path"))
     examples, classes = _examples(table, where=path)
     content = np.array([_digest(example) for example in as_float(examples.x)])
     grouped = "group" in table
@@ -119,17 +118,7 @@ def _digest(example: NDArray[np.float32]) -> str:
 def _read_npz(path: Path) -> dict[str, NDArray]:
     if not path.is_file():
         raise InputError(f"{path}: expected this file, found none")
-    if not zipfile.is_zipfile(path):
-        raise InputError(
-            f"{path}: expected an .npz file, found another or a part of it"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            table = {name: archive[name] for name in archive.files}
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}: expected an .npz file of plain arrays ({error})"
-        ) from error
+    table = archives.read_npz(path, expected="an .npz file of plain arrays")
     for name in ("x", "y"):
         if name not in table:
             found = ", ".join(sorted(table)) or "none"
@@ -151,7 +140,10 @@ def _examples(
             f"{where}: y: expected integers [n], found {y.dtype} {y.shape}"
         )
     n, known = len(y), np.unique(y)
-    classes = tuple(str(c) for c in table.get("classes", np.arange(len(known))))
+    names = table.get("classes", np.arange(len(known)))
+    if names.ndim != 1:
+        raise InputError(f"{where}: classes: expected names [C], found {names.shape}")
+    classes = tuple(str(name) for name in names)
     if not np.array_equal(known, np.arange(len(classes))):
         raise InputError(
             f"{where}: y: expected labels 0 to {len(classes) - 1}, each present, "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax import archives
 from kdjax.errors import InputError
 
 
@@ -20,10 +20,13 @@ def read_table(path: Path | zipfile.Path, *, columns: int) -> NDArray[np.float32
     names a file that is missing, damaged, empty or no such table.
     """
     try:
+        archives.check_size(_size(path), where=str(path))
         text = path.read_bytes()
     except (FileNotFoundError, KeyError):
         raise InputError(f"{path}: expected this file, found none") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except InputError:
+        raise
+    except archives.DAMAGED as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     if not text or text.isspace():
         raise InputError(f"{path}: expected {columns} columns, found an empty file")
@@ -38,3 +41,10 @@ def read_table(path: Path | zipfile.Path, *, columns: int) -> NDArray[np.float32
             f"{path}: expected {columns} columns, found {table.shape[1]} columns"
         )
     return table
+
+
+def _size(path: Path | zipfile.Path) -> int:
+    """Bytes, unpacked."""
+    if isinstance(path, zipfile.Path):
+        return path.root.getinfo(path.at).file_size
+    return path.stat().st_size

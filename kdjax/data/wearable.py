@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from kdjax import files
 from kdjax.checks import one_of
 from kdjax.data.dataset import (
     Dataset,
@@ -85,7 +86,9 @@ def uci_har(*, root: str, seed: int, validation_groups: int = 4) -> Dataset:
 
     The files are read once in a process. Anguita et al., ESANN 2013.
     """
-    recorded, test = _read_uci_har(Path(root).expanduser().resolve())
+    recorded, test = _read_uci_har(
+        files.local(root, where="config.data.root").resolve()
+    )
     official = (len(recorded.y), len(test.y)) == UCI_HAR_OFFICIAL
     rest, held = hold_out_groups(
         recorded.group,
@@ -125,7 +128,7 @@ def pamap2(
     and last label are the same activity of the 12. Files are read once in a process.
     Reiss & Stricker, ISWC 2012.
     """
-    subjects = _read_pamap2(Path(root).expanduser().resolve())
+    subjects = _read_pamap2(files.local(root, where="config.data.root").resolve())
     one_of(test_subject, sorted(subjects), where="config.data.test_subject")
     others = concatenate([e for name, e in subjects.items() if name != test_subject])
     rest, held = hold_out_groups(

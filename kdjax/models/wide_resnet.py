@@ -67,11 +67,15 @@ class WideResNet(nn.Module):
         return features
 
 
+MOST_LAYERS = 1000  # tracing more takes minutes
+
+
 def wide_resnet(
     *, batch_norm: Norm = BatchNorm, depth: Any = 16, width: Any = 1
 ) -> WideResNet:
     """A WideResNet; an InputError if `depth` is not 6n + 4 or `width` not positive."""
-    if integer(depth, low=1, where=f"{WHERE}.depth") < 10 or depth % 6 != 4:
+    deep = integer(depth, low=1, high=MOST_LAYERS, where=f"{WHERE}.depth")
+    if deep < 10 or deep % 6 != 4:
         raise InputError(
             f"{WHERE}.depth: expected 6n + 4 (10, 16, 22, 28, 34, 40, ...), "
             f"found {depth}"

@@ -44,7 +44,7 @@ class Settings(NamedTuple):
     """
 
     checkpoint: str = "last"
-    comparisons: Sequence[Sequence[str]] | None = None
+    comparisons: Sequence[Any] | None = None
     confusion: Sequence[str] | None = None
     order: Sequence[str] | None = None
     temperature: float = 4.0

@@ -51,7 +51,7 @@ class Inputs(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def _load(spec: str, seed: int) -> tuple[Dataset, Settings]:
-    name, fields = split_name(json.loads(spec), where="config.data")
+    name, fields = split_name(json.loads(spec), where="config.data", given=("seed",))
     with recorded_settings() as settings:
         dataset = datasets.load(name, seed=seed, **fields)
     return dataset, settings

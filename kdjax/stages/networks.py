@@ -50,7 +50,8 @@ class Trained(NamedTuple):
 
 def build(spec: Mapping[str, Any], classes: tuple[str, ...]) -> nn.Module:
     """The config's `model`, its batch norm over all devices if not told otherwise."""
-    name, fields = split_name(spec, where="config.model")
+    given = "classes", "norm_axis"
+    name, fields = split_name(spec, where="config.model", given=given)
     record_settings({"config.model": {"dtype": "float32", "norm_devices": None}})
     return models.build(name, classes=len(classes), norm_axis=AXIS, **fields)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from jax.tree_util import keystr, tree_leaves_with_path, tree_map_with_path
 from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
 
-from kdjax import files
+from kdjax import archives, files
 from kdjax.data.dataset import UNLABELLED, Dataset, Examples
 from kdjax.errors import InputError
 from kdjax.stages import batches, networks
@@ -129,11 +128,7 @@ def read_frozen(folder: Path, encoder: Tree) -> tuple[Tree, Solved]:
     InputError if the file is absent or damaged, or of a network of other shapes.
     """
     path = folder / FROZEN
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected a frozen network ({error})") from error
+    arrays = archives.read_npz(path, expected="a frozen network")
 
     def choose(place: tuple[Any, ...], leaf: Any) -> NDArray[Any]:
         name = _name(place)

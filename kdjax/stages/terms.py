@@ -30,7 +30,14 @@ from kdjax import losses
 from kdjax.checks import number
 from kdjax.data.dataset import UNLABELLED
 from kdjax.data.stored_attention import overlaps
-from kdjax.errors import InputError, check_fields, look_up_or_import, lookup, section
+from kdjax.errors import (
+    InputError,
+    check_fields,
+    check_types,
+    look_up_or_import,
+    lookup,
+    section,
+)
 from kdjax.models import Outputs
 from kdjax.stages import networks, taught
 
@@ -201,7 +208,7 @@ class Weighted(NamedTuple):
 
 
 def build(
-    spec: Mapping[str, Mapping[str, Any] | None],
+    spec: Mapping[str, Any],
     *,
     teacher: bool,
     companions: bool = False,
@@ -210,7 +217,7 @@ def build(
     terms = {}
     for name, given in section(spec, where="config.losses").items():
         where = f"config.losses.{name}"
-        fields = dict(section(given or {}, where=where))
+        fields = dict(section({} if given is None else given, where=where))
         own = fields.pop("function", None)
         if own is None:
             function: Term = lookup(name, TERMS, where="config.losses")
@@ -250,7 +257,8 @@ def _weighted(function: Term, fields: dict[str, Any], where: str) -> Weighted:
         schema[name] = parameter.default
     fields = check_fields(fields, schema, where=where)
     weight, layers = fields.pop("weight"), fields.pop("layers", None)
-    number(weight, low=0, where=f"{where}.weight")
+    weight = number(weight, low=0, where=f"{where}.weight")
+    fields = check_types(function, fields, where=where)
     return Weighted(weight, functools.partial(function, **fields), given, layers)
 
 

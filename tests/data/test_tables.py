@@ -82,13 +82,14 @@ def test_arrays_keep_a_given_split(table, load):
         ({"x": np.full((60, 2), np.nan)}, "x: expected finite values"),
         (
             {"x": np.full((60, 2), None)},
-            "expected an .npz file of plain arrays .*pickle",
+            "x: expected plain numbers or text, found objects",
         ),
         ({"group": np.arange(5)}, r"group: expected 60 entries, as in y, found \(5,\)"),
         ({"group": np.zeros(60)}, "config.data.test: expected two groups"),
         ({"key": np.zeros(60, int)}, "key: expected unique keys, found '0' 60 times"),
         ({"split": np.full(60, "dev")}, "split: expected 'train', .*found 'dev'"),
         ({"split": np.tile(["train", "test"], 30)}, "in both train and"),
+        ({"classes": np.array("a")}, r"classes: expected names \[C\], found \(\)"),
         ({"classes": np.array(["a", "b"])}, r"y: expected labels 0 to 1, each present"),
     ],
 )

@@ -261,7 +261,7 @@ def test_kernels_are_he_normal_by_fan_out():
         ({"name": "wide_resnet", "depth": 4}, "config.model.depth: expected 6n + 4"),
         (
             {"name": "wide_resnet", "depth": "16"},
-            "config.model.depth: expected an integer >= 1, found '16'",
+            "config.model.depth: expected an integer in [1, 1000], found '16'",
         ),
         (
             {"name": "wide_resnet", "width": 0},

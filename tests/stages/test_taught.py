@@ -221,7 +221,7 @@ def test_a_section_that_does_not_fit_is_named(tmp_path, spec, message):
 
 def test_no_stored_soft_labels_are_said(tmp_path):
     section = {"folder": str(tmp_path), "stored": True}
-    with pytest.raises(InputError, match=r"soft_labels\.npz: .*No such file"):
+    with pytest.raises(InputError, match=r"soft_labels\.npz: .*no such file"):
         taught.build(section, DATASET, seed=0).load()
 
 

@@ -116,10 +116,10 @@ def read_recording(
 
 def _at_360(path: Path, found: _File) -> Recording:
     rate, beat, notes = found.rate, found.beat, found.notes
-    if not LOWEST_RATE <= rate < np.inf:
+    if not LOWEST_RATE <= rate <= records.MOST_HERTZ:
         raise InputError(
-            f"{path}: expected {LOWEST_RATE:g} Hz or more, which the filter needs, "
-            f"found {rate:g}"
+            f"{path}: expected {LOWEST_RATE:g} Hz or more, which the filter needs, and "
+            f"at most {records.MOST_HERTZ:,}, found {rate:g}"
         )
     if rate != records.RATE:
         notes += (f"resampled from {rate:g} to {records.RATE} Hz",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kdjax import files
+from kdjax import archives, files
 from kdjax.data.preprocessing import range_of_example
 from kdjax.errors import InputError, MachineError, nearest
 
@@ -32,7 +33,11 @@ R_PEAK_WITHIN = 10
 
 CACHE_VERSION = 1
 # What wfdb raises on files that are damaged or cut short.
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+MOST_HERTZ = 1_000_000
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, EOFError),
+)
 
 
 class Beats(NamedTuple):
@@ -76,7 +81,7 @@ def read_beats(
     """
     if isinstance(leads, str) or not leads:
         raise InputError(f"config.data.leads: expected names, found {leads!r}")
-    folder = _record_folder(Path(root).expanduser().resolve())
+    folder = _record_folder(files.local(root, where="config.data.root").resolve())
     fields = {"band": list(band), "leads": list(leads), "r_peak": r_peak}
     stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in _files(folder)]
     text = json.dumps([CACHE_VERSION, fields, stamps])
@@ -103,10 +108,8 @@ def _load(path: Path) -> Beats | None:
     if not path.exists():
         return None
     try:
-        # Given a path, np.load leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return Beats(**arrays)
-    except (*files.DAMAGED, TypeError) as error:
+        return Beats(**archives.read_npz(path, expected="the cached beats"))
+    except (InputError, TypeError) as error:
         print(f"kdjax: {path}: damaged, built anew ({error})", file=sys.stderr)
         return None
 
@@ -178,12 +181,32 @@ def read_header(path: Path) -> Any:
     """The header of the record `path` (no suffix), with a name for each lead."""
     hea = path.with_name(f"{path.name}.hea")
     header = _read(hea, "rdheader", path)
+    _check_record_line(hea, header)
     if segments := getattr(header, "seg_name", None):
         raise InputError(f"{hea}: expected one segment, found {len(segments)}")
     known = getattr(header, "sig_name", None) or []
     if len(known) != header.n_sig:
         raise InputError(f"{hea}: expected {header.n_sig} leads, found {len(known)}")
     return header
+
+
+def _check_record_line(hea: Path, header: Any) -> None:
+    """InputError for a rate or a length that wfdb takes for its own default, or which
+    no recording has; signals are read only after that."""
+    lines = hea.read_bytes().decode("latin1").splitlines()
+    line = next(line for line in lines if line.strip() and not line.startswith("#"))
+    fields = line.split()
+    stated = fields[2].partition("/")[0] if len(fields) > 2 else str(header.fs)
+    try:
+        rate = float(stated)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate <= MOST_HERTZ or rate != header.fs:
+        raise InputError(
+            f"{hea}: expected a rate in Hz, above 0 and at most {MOST_HERTZ:,}, "
+            f"found {stated!r}"
+        )
+    archives.check_size(8 * (header.n_sig or 0) * (header.sig_len or 0), where=hea)
 
 
 def read_leads(path: Path, header: Any, leads: Sequence[str]) -> NDArray[np.float64]:
@@ -200,8 +223,11 @@ def read_leads(path: Path, header: Any, leads: Sequence[str]) -> NDArray[np.floa
     record = _read(dat, "rdrecord", path, channels=columns, **stored)
     for column, samples in zip(columns, record.e_d_signal, strict=True):
         _check_sum(path, header, column, samples)
-    record.d_signal = record.smooth_frames("digital")
-    signal: NDArray[np.float64] = record.dac()
+    try:
+        record.d_signal = record.smooth_frames("digital")
+        signal: NDArray[np.float64] = record.dac()
+    except UNREADABLE as error:
+        raise InputError(f"{dat}: not as its header says ({error!r})") from error
     return signal.take([columns.index(column) for column in wanted], axis=1)
 
 

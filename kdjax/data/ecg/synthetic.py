@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax.checks import integer, number
-from kdjax.data.dataset import Dataset, Examples, check, hold_out_groups, take
+from kdjax.data.dataset import (
+    Dataset,
+    Examples,
+    check,
+    check_made,
+    hold_out_groups,
+    take,
+)
 from kdjax.data.ecg.records import BEFORE, RATE, SAMPLES
 from kdjax.data.preprocessing import range_of_example
 
@@ -58,6 +65,9 @@ def synthetic_ecg(
     number(noise, low=0, where="config.data.noise")
     number(wander, low=0, where="config.data.wander")
     integer(test_groups, low=1, high=patients - 2, where="config.data.test_groups")
+
+    integer(recording_seed, low=0, where="config.data.recording_seed")
+    check_made(patients * beats * leads * SAMPLES)
 
     rng = np.random.default_rng(recording_seed)
     odd = min(max(1, round(abnormal * beats)), (beats - 1) // 2)

@@ -21,7 +21,10 @@ REST = ("rest",)
 NO_BDPY = (3, 12)  # from this Python on
 ROWS = 64  # converted to float32 at once
 # What bdpy and h5py raise on a file that is damaged or another kind of file.
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError)
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError),
+    *(ArithmeticError, EOFError),
+)
 
 
 class _File(NamedTuple):

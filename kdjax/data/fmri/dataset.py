@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdjax import files
 from kdjax.checks import boolean, integer, integers, numbers
 from kdjax.data.dataset import (
     Dataset,
@@ -74,14 +75,18 @@ def bdata(
     boolean(series, where="config.data.series")
     integer(order, low=0, where="config.data.order")
     integer(lag, low=0, where="config.data.lag")
-    blocks = _read(tuple(Path(n).expanduser().resolve() for n in names), regions, order)
+    blocks = _read(
+        tuple(files.local(n, where="config.data.paths").resolve() for n in names),
+        regions,
+        order,
+    )
     means = _with_class(preprocessing.block_means(blocks, lag=lag))
     if images is None:
         pairs = zip(means.run, means.block, strict=True)
         key = np.array([f"{means.subject}/run_{r:02d}/block_{b:03d}" for r, b in pairs])
     else:
         means = _of_training(means, where=str(names[0]))
-        key = _keys_in(Path(images).expanduser().resolve(), means)
+        key = _keys_in(files.local(images, where="config.data.images").resolve(), means)
     tested, where = _tested(means, test), str(names[0])
     region = regions if isinstance(regions, str) else ", ".join(regions or ("all",))
     name = f"fMRI of {means.subject} ({region}, {means.x.shape[1]:,} voxels)"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int32, Int64
 
-from kdjax import files
+from kdjax import archives
 from kdjax.data.dataset import check_once
 from kdjax.data.images import CIFAR10_CLASSES, CIFAR10_OFFICIAL, read_cifar10
 from kdjax.errors import InputError
@@ -163,15 +163,7 @@ def _key(row: int) -> str:
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """An .npy file's integers as int64."""
-    if not path.is_file():
-        raise InputError(f"{path}: expected this file, found none")
-    try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-    except files.DAMAGED as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(found, np.ndarray):
-        raise InputError(f"{path}: expected one array, found several")
+    found = archives.read_npy(path)
     if found.shape != shape or found.dtype.kind not in "iu":
         raise InputError(
             f"{path}: expected integers {shape}, found {found.dtype} {found.shape}"

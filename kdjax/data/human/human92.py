@@ -14,6 +14,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 from scipy.spatial.distance import squareform
 
+from kdjax import files
 from kdjax.checks import boolean, integer
 from kdjax.data.dataset import (
     Dataset,
@@ -109,7 +110,7 @@ def human92(
     integer(size, low=1, high=SIZE, where="config.data.size")
     integer(folds, low=3, high=8, where="config.data.folds")
     boolean(animate, where="config.data.animate")
-    found = read_human92(Path(root).expanduser().resolve())
+    found = read_human92(files.local(root, where="config.data.root").resolve())
     y: np.ndarray = found.y
     classes: tuple[str, ...] = CLASSES
     if animate:

@@ -91,7 +91,12 @@ def check_paths(source: Path, output: Path, figures: Path | None) -> None:
         )
     if output.is_dir():
         raise InputError(f"--output: expected a file, found the folder {output}")
-    for flag, folder in (("output", output.parent), ("figures", figures)):
+    own: Path | None = output.parent
+    if output.exists() and not output.is_file():  # a device or a pipe
+        own = None
+        if not os.access(output, os.W_OK):
+            raise InputError(f"--output: {output}: expected a file to write")
+    for flag, folder in (("output", own), ("figures", figures)):
         if folder is None:
             continue
         known = next(p for p in (folder, *folder.absolute().parents) if p.exists())

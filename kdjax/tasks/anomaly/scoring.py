@@ -91,7 +91,7 @@ def about(inputs: DetectorInputs) -> dict[str, Any]:
 
 def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGAN:
     """The config's `model` where it names a BeatGAN, which has no classes."""
-    name, fields = split_name(spec, where="config.model")
+    name, fields = split_name(spec, where="config.model", given=("norm_axis",))
     return models.build_gan(name, norm_axis=AXIS, **fields)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from kdjax import files
 from kdjax.checks import boolean, integer, one_of
 from kdjax.data.dissimilarities import (
     category_rdm,
@@ -93,7 +94,9 @@ def photographs(data: Mapping[str, Any]) -> Human92:
             "config.data.name: expected 'human92', whose dissimilarities are known, "
             f"found {data.get('name')!r}"
         )
-    return read_human92(Path(str(data["root"])).expanduser().resolve())
+    return read_human92(
+        files.local(str(data["root"]), where="config.data.root").resolve()
+    )
 
 
 def source_rdm(

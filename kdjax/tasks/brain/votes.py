@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kdjax import files
 from kdjax.data.human.cifar10h import join_votes
 from kdjax.errors import call
 from kdjax.stages import batches
@@ -43,4 +44,4 @@ def make(
 
 
 def _folder(*, path: str) -> Path:
-    return Path(path).expanduser().resolve()
+    return files.local(path, where="config.votes").resolve()

@@ -80,7 +80,8 @@ def make(
     """
     levels = curricula.build(curriculum, trials)
     paradigm = levels.paradigm
-    name, fields = split_name(model, where="config.model")
+    given = "inputs", "outputs", "dt"
+    name, fields = split_name(model, where="config.model", given=given)
     network = models.build_recurrent(
         name,
         inputs=len(paradigm.inputs),

@@ -21,7 +21,7 @@ from jaxtyping import Array
 from kdjax import augment as augmentations
 from kdjax import files, losses
 from kdjax.checks import boolean, integer, number
-from kdjax.errors import InputError, call
+from kdjax.errors import InputError, call, section
 from kdjax.stages import batches, networks
 from kdjax.stages.predictor import Predictor, of_stage
 from kdjax.stages.record import Stage
@@ -83,7 +83,7 @@ def make(
     """
     settings: Contrast = call(Contrast, contrast or {}, where="config.contrast")
     _check(settings, training)
-    projection = model.get("projection") or {}
+    projection = section(model.get("projection") or {}, where="config.model.projection")
     if not projection or projection.get("keep") is not None:
         raise InputError(
             "config.model.projection: expected a whole projection head ('hidden' and "

@@ -48,7 +48,7 @@ def make(
     model: Mapping[str, Any],
     training: Training,
     optimizer: Mapping[str, Any],
-    losses: Mapping[str, Mapping[str, Any] | None],
+    losses: Mapping[str, Any],
     seed: int,
     teacher: Mapping[str, Any] | None = None,
     companions: Mapping[str, Any] | None = None,

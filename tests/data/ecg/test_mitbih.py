@@ -224,6 +224,39 @@ def test_damage_names_the_file(mitdb, name, damage, message):
     assert "\n" not in str(caught.value)
 
 
+def restate(old, new):
+    return lambda path: path.write_text(path.read_text().replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ("2 x 4700", "expected a rate in Hz, .* found 'x'"),
+        ("2 999999999999 4700", "at most 1,000,000, found '999999999999'"),
+        ("2 0 4700", "expected a rate in Hz"),
+        ("2 1e999 4700", "found '1e999'"),
+        (f"2 {'9' * 400} 4700", "damaged or cut short .*infinity"),
+        ("2 -360 4700", "damaged or cut short|expected a rate in Hz"),
+        ("2 360 99999999999999", "half of this machine's memory"),
+        ("2 360/x 4700", None),  # a counter, which nothing here reads
+    ],
+)
+def test_a_rate_or_a_length_that_no_recording_has(mitdb, stated, message):
+    restate("2 360 4700", stated)(mitdb / "101.hea")
+    if message is None:
+        load(mitdb)
+        return
+    with pytest.raises(InputError, match=message) as caught:
+        load(mitdb)
+    assert str(caught.value).startswith(f"{mitdb / '101.hea'}: ")
+
+
+def test_a_signal_in_another_format_than_its_header_says(mitdb):
+    restate("101.dat 16 ", "101.dat 1 ")(mitdb / "101.hea")
+    with pytest.raises(InputError, match=r"101\.(dat|hea): "):
+        load(mitdb)
+
+
 def flip(path, at):
     content = bytearray(path.read_bytes())
     content[at] ^= 64

@@ -369,7 +369,7 @@ TEACHER = {"folder": "/nowhere", "config": CONFIG}
         ),
         (
             {"losses": {"adversarial": {"weight": float("nan")}}},
-            "config.losses.adversarial.weight: expected a number .*found nan",
+            "config.losses.adversarial.weight: expected a number.* found nan",
         ),
         (
             {"start": TEACHER | {"config": CONFIG | {"task": "autoencoder"}}},

@@ -492,3 +492,7 @@ def test_ctrl_c_leaves_no_file(stage, tmp_path):
     assert process.returncode == 130
     assert said.splitlines()[-1].startswith("kdjax: interrupted; ")
     assert not list(folder.iterdir())
+
+
+def test_a_device_may_be_the_output(tmp_path):
+    recordings.check_paths(tmp_path / "100", Path("/dev/null"), None)

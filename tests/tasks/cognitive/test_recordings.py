@@ -42,7 +42,7 @@ NAN[1, 2, 0], INF[0, 0, 2] = np.nan, np.inf
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rates": None}, "expected arrays rates, found .*rates"),
+        ({"rates": None}, "expected arrays rates, found coherence"),
         ({"rates": RATES[0]}, r"rates: expected \[trials, time, units\].*\(6, 3\)"),
         ({"rates": RATES[:0]}, r"rates: expected \[trials.*\(0, 6, 3\)"),
         ({"rates": NAN}, r"rates: expected finite.*1 that.*first at \(1, 2, 0\)"),
@@ -52,7 +52,7 @@ NAN[1, 2, 0], INF[0, 0, 2] = np.nan, np.inf
         ({"coherence": np.ones((4, 2))}, r"coherence: expected one .*\(4, 2\)"),
         ({"coherence": np.full(4, np.nan)}, "coherence: expected finite"),
         ({"coherence": np.ones(4, complex)}, "coherence: expected numbers"),
-        ({"rule": np.array(list("abcd"), object)}, "expected arrays rates, found"),
+        ({"rule": np.array(list("abcd"), object)}, "rule: expected plain numbers"),
         ({"dt": np.array(0.0)}, "dt: expected a number > 0, found 0.0"),
         ({"dt": np.ones(2)}, "dt: expected a number > 0"),
         ({"coherence": None, "rule": None}, r"expected a vector \[4\] for each"),

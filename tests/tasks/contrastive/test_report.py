@@ -197,7 +197,7 @@ def test_embeddings_are_read_as_stored(tmp_path):
         ({"position": np.zeros((80, 3))}, r"positions \(80, 2\) .* found \(80, 3\)"),
         ({"position": np.zeros((79, 2))}, r"found \(79, 2\)"),
         ({"label": np.full(80, 4)}, "of 4 classes, found .* of 5"),
-        ({"label": np.full(80, None)}, "Object arrays cannot be loaded"),
+        ({"label": np.full(80, None)}, "expected plain numbers or text, found objects"),
     ],
     ids=["missing", "three components", "too few", "unknown class", "pickled"],
 )

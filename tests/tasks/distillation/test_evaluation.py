@@ -103,5 +103,5 @@ def test_what_does_not_fit_is_said(sections, message):
 
 def test_an_absent_file_is_said(tmp_path):
     made = evaluation.build(MODULE, DATASET, None, {"folder": str(tmp_path)})
-    with pytest.raises(InputError, match=r"soft_labels\.npz: .*No such file"):
+    with pytest.raises(InputError, match=r"soft_labels\.npz: .*no such file"):
         made.constants()

@@ -112,7 +112,9 @@ def network(
 
 def _build(model: Mapping[str, Any], classes: int) -> Network:
     """The network of a decoder's `model`, whose fields its errors name."""
-    name, fields = split_name(model, where=f"{WHERE}.model")
+    name, fields = split_name(
+        model, where=f"{WHERE}.model", given=("classes", "norm_axis")
+    )
     try:
         return models.build(name, classes=classes, **fields)
     except InputError as error:

@@ -80,9 +80,18 @@ class Paradigm(NamedTuple):
     ideal: Callable[[np.ndarray], np.ndarray] | None = None
 
 
+MOST_STEPS = 1_000_000  # in a trial: more is a mistake of units
+
+
 def in_steps(milliseconds: Any, dt: float, *, where: str, low: int = 0) -> int:
     """A time in ms as a whole number of steps of `dt` ms, rounded; at least `low`."""
-    steps = round(number(milliseconds, low=0, where=where) / dt)
+    ratio = number(milliseconds, low=0, where=where) / dt
+    if ratio > MOST_STEPS:
+        raise InputError(
+            f"{where}: expected at most {MOST_STEPS:,} steps of dt, {dt:g} ms, "
+            f"found {milliseconds!r} ms"
+        )
+    steps = round(ratio)
     if steps < low:
         raise InputError(
             f"{where}: expected at least {low * dt:g} ms ({low} steps of dt), "

@@ -1,0 +1,99 @@
+"""Whether a config's value is of the type that a function's signature says."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+LARGEST = 2**31 - 1  # integers: what an array of int32 holds
+
+
+def hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """{parameter: its annotation}, of a function, a class or a partial of one."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):  # of names that exist for type checkers alone
+        return {}
+
+
+def misfit(value: Any, annotation: Any) -> str | None:
+    """What was expected instead of a value, in words; None if the value fits.
+
+    A float is finite and may be written as an integer; an integer is below 2^31 and no
+    boolean; a sequence is a list or tuple; a mapping is a section. A config holds no
+    arrays, so `Array | float` is a float. Of other types nothing is said.
+    """
+    choices = _choices(annotation)
+    said = [_misfit(value, choice) for choice in choices]
+    if None in said:
+        return None
+    if "a number" in said:
+        said = [words for words in said if words != "an integer"]
+    # of arrays alone: what the program itself gives
+    return " or ".join(dict.fromkeys(words for words in said if words)) or None
+
+
+def for_jax(value: Any) -> Any:
+    """`value`, as a float if it is an integer that is no int32 but has a float."""
+    right = isinstance(value, int) and LARGEST < abs(value) <= sys.float_info.max
+    return float(value) if right else value
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def _misfit(value: Any, annotation: Any) -> str | None:
+    kind = typing.get_origin(annotation) or annotation
+    if kind is typing.Literal:
+        known = typing.get_args(annotation)
+        return None if value in known else f"one of {', '.join(map(repr, known))}"
+    if kind in (Sequence, list, tuple):
+        return _sequence_misfit(value, annotation)
+    if kind not in _KINDS:
+        package = getattr(annotation, "__module__", "").partition(".")[0]
+        return "" if package in ("jax", "jaxlib", "jaxtyping") else None
+    words, fits = _KINDS[kind]
+    return None if fits(value) else words
+
+
+def _sequence_misfit(value: Any, annotation: Any) -> str | None:
+    if not isinstance(value, list | tuple):
+        return "a list"
+    inner = [each for each in typing.get_args(annotation) if each is not Ellipsis]
+    if len(set(inner)) != 1:
+        return None
+    said = [misfit(each, inner[0]) for each in value]
+    words = next((words for words in said if words), None)
+    return words and f"a list, each value {words}"
+
+
+def _is_integer(value: Any) -> bool:
+    right = isinstance(value, int) and not isinstance(value, bool)
+    return right and abs(value) <= LARGEST
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    right = isinstance(value, int) and not isinstance(value, bool)
+    return right and abs(value) <= sys.float_info.max
+
+
+_KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("True or False", lambda value: isinstance(value, bool)),
+    int: ("an integer", _is_integer),
+    float: ("a number", _is_number),
+    str: ("a string", lambda value: isinstance(value, str)),
+    type(None): ("None", lambda value: value is None),
+    Mapping: ("a section of fields", lambda value: isinstance(value, Mapping)),
+}

@@ -1,0 +1,55 @@
+"""Configs as people run them, small, and what checking one of them may end in."""
+
+import contextlib
+import importlib
+import json
+from unittest import mock
+
+from kdjax import experiment
+from kdjax.errors import InputError
+
+NAMES = (
+    *("tests.small", "tests.small_cognitive", "configs.digits_eskd"),
+    *("configs.beatgan_synthetic", "configs.simclr_digits", "configs.brain_synthetic"),
+    *("configs.ctrnn_checkerboard", "configs.ctrnn_yang", "configs.lstm_checkerboard"),
+)
+
+
+class Trains(Exception):
+    """The config was taken: its first stage would be trained now."""
+
+
+def valid(name):
+    """The config of a module, at smoke size where it is one of configs/."""
+    module = importlib.import_module(name)
+    if hasattr(module, "CONFIG"):
+        return module.CONFIG
+    found = module.get_config(*(("smoke",) if name.startswith("configs") else ()))
+    return json.loads(found.to_json_best_effort())
+
+
+@contextlib.contextmanager
+def checked_only():
+    """An experiment ends with Trains where it would train."""
+    with mock.patch.object(experiment, "_run_together", side_effect=Trains):
+        yield
+
+
+def check(config, workdir):
+    """Whether the config is right, up to the first step of training.
+
+    A wrong one is an InputError, and leaves nothing but a whole config.json.
+    """
+    with checked_only():
+        try:
+            experiment.run(config, workdir)
+        except Trains:
+            wrong = None
+        except InputError as error:
+            wrong = str(error)
+    assert wrong is None or "\n" not in wrong, wrong
+    left = [path.name for path in workdir.iterdir()] if workdir.exists() else []
+    assert left in ([], ["config.json"]), left
+    if left:
+        json.loads((workdir / "config.json").read_text())
+    return wrong is None
