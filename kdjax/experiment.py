@@ -91,11 +91,14 @@ def _run(config: Fields, workdir: Path, *, only: str | None, rerun_stale: bool) 
         _check_populations(every[0], config)
     for i in range(len(every)):
         _run_seed(every[i:], order, config)
-    if only is None and processes.is_first():
-        path = write_report(
-            workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
-        )
-        say(f"report: {path}")
+    processes.first_says(lambda: _report(workdir) if only is None else None)
+
+
+def _report(workdir: Path) -> None:
+    path = write_report(
+        workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
+    )
+    say(f"report: {path}")
 
 
 class _Seed(NamedTuple):

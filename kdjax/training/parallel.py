@@ -122,7 +122,7 @@ def _of_first(tree: Tree) -> Tree:
     leaves, structure = jax.tree.flatten(tree)
     keys = [is_key(leaf) for leaf in leaves]
     arrays = [
-        np.ascontiguousarray(jax.random.key_data(leaf) if key else leaf)
+        np.asarray(jax.random.key_data(leaf) if key else leaf, order="C")
         for leaf, key in zip(leaves, keys, strict=True)
     ]
     sha = hashlib.sha256()
