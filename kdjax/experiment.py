@@ -79,7 +79,7 @@ def _run(config: Fields, workdir: Path, *, only: str | None, rerun_stale: bool) 
     devices = parallel.make(
         config.get("parallel", "pmap"), devices=config.get("devices")
     )
-    processes.check_shared(workdir)
+    processes.check_shared(workdir / lock.NAME)
     batches.forget()  # files may have changed since the last run of this process
     every = [
         _Seed(stages, seed, workdir, devices, rerun_stale)

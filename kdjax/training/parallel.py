@@ -199,3 +199,10 @@ def _shard_map(mesh: Mesh) -> tuple[Callable[..., Any], Callable[..., Any]]:
 def to_host(tree: Tree) -> Tree:
     """Replicated arrays -> NumPy copies (never views: the originals may be donated)."""
     return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(tree))
+
+
+def gather(part: np.ndarray) -> np.ndarray:
+    """All processes' parts of an array, [n, ...] each, one after another."""
+    if processes.count() == 1:
+        return part
+    return np.asarray(multihost_utils.process_allgather(part, tiled=True))

@@ -28,7 +28,7 @@ from tests import small_cognitive
 from tests.training.tiny import STEPS, settings, tiny
 
 MAPPERS = ("pmap", "shard_map")
-EPOCHS = 60  # of what is killed
+EPOCHS = 30  # of what is killed
 
 
 def devices(mapper, count=4):
