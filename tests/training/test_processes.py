@@ -218,6 +218,41 @@ def test_data_that_one_host_lacks_end_both(tmp_path):
     assert seconds < 60  # of which most are imports, on busy cores
 
 
+RAISED = """
+import sys
+from kdjax.training import processes
+with processes.ending():
+    processes.meet(sys.argv[1])
+    if sys.argv[2] == str(processes.index()):
+        raise RuntimeError("boom")
+    if sys.argv[2] == "both":
+        raise SystemExit(143)
+    processes.all_say("never answered")
+"""
+
+
+def raising(folder, who):
+    address = f"127.0.0.1:{free_port()}"
+    two = Two(folder, "-c", RAISED, own=lambda i: (f"{address},2,{i}", who))
+    return two.end(60)
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_an_error_of_one_ends_both(tmp_path, who):
+    codes, said = raising(tmp_path, who)
+    assert codes == [1, 1], said
+    assert said[who].splitlines()[-1] == "RuntimeError: boom"
+    last = said[1 - who].splitlines()[-1]
+    assert last.startswith(f"kdjax: process {who} (")
+    assert last.endswith(") stopped: RuntimeError: boom")
+
+
+def test_preempted_together(tmp_path):
+    codes, said = raising(tmp_path, "both")
+    assert codes == [143, 143], said
+    assert "stopped" not in "".join(said)
+
+
 def meet_briefly(place):
     """Meets with a patience of 3 s, in a process of its own."""
     code = (
