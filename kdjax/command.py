@@ -31,6 +31,7 @@ class Exit(enum.IntEnum):
     WRONG_INPUT = 2  # a flag, a field of the config or a file
     ENVIRONMENT = 3  # disk full, folder read-only or in use, out of memory
     INTERRUPTED = 130  # Ctrl-C
+    LOST = 134  # another process of the run does not answer
     PREEMPTED = 143  # SIGTERM
 
 

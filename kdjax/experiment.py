@@ -90,7 +90,7 @@ def _run(
     devices = parallel.make(
         config.get("parallel", "pmap"), devices=config.get("devices")
     )
-    processes.check_shared(workdir)
+    processes.check_shared(workdir / lock.NAME)
     batches.forget()  # files may have changed since the last run of this process
     traced = Profile(workdir / "profile", *profile) if profile else None
     every = [
@@ -109,11 +109,14 @@ def _run(
         )
     for i in range(len(every)):
         _run_seed(every[i:], order, config)
-    if only is None and processes.is_first():
-        path = write_report(
-            workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
-        )
-        say(f"report: {path}")
+    processes.first_says(lambda: _report(workdir) if only is None else None)
+
+
+def _report(workdir: Path) -> None:
+    path = write_report(
+        workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
+    )
+    say(f"report: {path}")
 
 
 class _Seed(NamedTuple):

@@ -5,8 +5,9 @@
 
 Exit codes: 0 done; 1 the training diverged; 2 the input is wrong; 3 the machine does
 not give what the run needs (disk full, workdir read-only or in use, out of memory); 130
-interrupted; 143 preempted. Why is said in one line. After any of them the same command
-goes on where the last one stopped. DIR is a folder of this machine: gs:// is refused.
+interrupted; 134 another process of the run is lost; 143 preempted. Why is said in one
+line. After any of them the same command goes on where the last one stopped. DIR is a
+folder of this machine: gs:// is refused.
 """
 
 from __future__ import annotations

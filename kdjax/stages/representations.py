@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,9 @@ from kdjax import archives, files
 from kdjax.data.dataset import UNLABELLED, Dataset, Examples
 from kdjax.errors import InputError
 from kdjax.stages import batches, networks
+from kdjax.training import parallel, processes
 from kdjax.training.host import compile_once
+from kdjax.training.task import Batch, Source
 
 Tree = Any
 Solved = dict[str, NDArray[Any]]
@@ -78,7 +80,10 @@ def encode(
     dataset: Dataset,
     seed: int,
 ) -> Features:
-    """Every example's representation, by the first device alone."""
+    """Every example's representation, by the first device of each process.
+
+    All processes call this: each encodes its part, and has the others' from them.
+    """
     sources, load = batches.inputs(dataset, seed)
     constants = load()
     model, resident = jax.device_put((model, constants))
@@ -90,9 +95,9 @@ def encode(
 
     parts: dict[str, list[np.ndarray]] = {}
     for name, source in sources.items():
-        for batch in source.batches(BATCH, epoch=None):
-            x = np.asarray(represent(model, resident, batch))
-            parts.setdefault(name, []).append(x[batch["mask"] > 0])
+        for batch in source.own(BATCH * processes.count(), epoch=None):
+            x = parallel.gather(np.asarray(represent(model, resident, batch)))
+            parts.setdefault(name, []).append(x[parallel.gather(batch["mask"]) > 0])
     y, train = constants["y"], sources["train"].size
     return Features(
         x=np.concatenate([part for split in parts.values() for part in split]),
@@ -101,6 +106,19 @@ def encode(
         labelled=np.flatnonzero(y[:train] != UNLABELLED),
         validation=slice(train, train + sources["validation"].size),
     )
+
+
+def streamed(source: Source, features: Callable[[], Features]) -> Source:
+    """The same batches with the representations, "x", which stay on the host."""
+
+    def batches_of(
+        batch_size: int, *, epoch: int | None, rows: slice = batches.WHOLE
+    ) -> Iterator[Batch]:
+        for batch in source.batches(batch_size, epoch=epoch):
+            own = {name: values[rows] for name, values in batch.items()}
+            yield own | {"x": features().x[own["index"]]}
+
+    return Source(source.size, batches_of, streamed=True)
 
 
 def as_examples(features: Features, dataset: Dataset) -> dict[str, Examples]:

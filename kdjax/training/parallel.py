@@ -122,7 +122,7 @@ def _of_first(tree: Tree) -> Tree:
     leaves, structure = jax.tree.flatten(tree)
     keys = [is_key(leaf) for leaf in leaves]
     arrays = [
-        np.ascontiguousarray(jax.random.key_data(leaf) if key else leaf)
+        np.asarray(jax.random.key_data(leaf) if key else leaf, order="C")
         for leaf, key in zip(leaves, keys, strict=True)
     ]
     sha = hashlib.sha256()
@@ -199,3 +199,10 @@ def _shard_map(mesh: Mesh) -> tuple[Callable[..., Any], Callable[..., Any]]:
 def to_host(tree: Tree) -> Tree:
     """Replicated arrays -> NumPy copies (never views: the originals may be donated)."""
     return jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(tree))
+
+
+def gather(part: np.ndarray) -> np.ndarray:
+    """All processes' parts of an array, [n, ...] each, one after another."""
+    if processes.count() == 1:
+        return part
+    return np.asarray(multihost_utils.process_allgather(part, tiled=True))

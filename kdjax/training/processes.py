@@ -30,13 +30,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from kdjax.checks import difference
-from kdjax.errors import InputError
+from kdjax.errors import InputError, MachineError
 
 MEET_S = 300  # how long one waits for the others to come
 HEARTBEAT_S = 15  # one that was not heard of for so long is lost
 BEAT_S = 0.5  # between two looks at whether another one has stopped
 GRACE_S = 5  # for the others to read why process 0, which runs the service, stops
-FOREVER_MS = 30 * 24 * 3600 * 1000  # a process that is lost is noticed otherwise
+WAIT_MS = 1000  # between two looks at the signals of this process
+PREEMPTED = 143  # the exit code of all, once they have saved
 LOST = 134  # the exit code of those who lose another, as of jax's own abort
 
 
@@ -62,8 +63,7 @@ class _Beat(NamedTuple):
 class _Group(NamedTuple):
     """The processes that have met, as one of them sees them."""
 
-    address: str  # of the coordination service, and its client
-    client: Any
+    client: Any  # of the coordination service
     own: int
     names: list[str]  # "process 1 (host, pid 123)"
     calls: Iterator[int]  # of the functions that all processes call
@@ -96,7 +96,7 @@ def meet(spec: str) -> None:
     "off": there are none. "HOST:PORT,N,I": this is process I of N, which meet at
     process 0's port. "auto": by a TPU slice's metadata, or by the variables that SLURM
     gives each task of a step; without either, off. Before any other call of jax.
-    InputError for any other text.
+    InputError for any other text, MachineError if process 0's port is in use.
     """
     place = _place(spec)
     if place is None or place.number == 1 or _group is not None:
@@ -107,6 +107,8 @@ def meet(spec: str) -> None:
         file=sys.stderr,
         flush=True,
     )
+    if place.own == 0:
+        _check_free(int(place.address.rpartition(":")[2]))
     _join(place)
 
 
@@ -157,11 +159,24 @@ def _of_tpu() -> Place | None:
     return None
 
 
+def _check_free(port: int) -> None:
+    """MachineError if another program has the port: jax would crash without a word."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("", port))
+        except OSError as error:
+            raise MachineError(
+                f"--distributed: port {port} of this host: {error.strerror}"
+            ) from error
+
+
 def _join(place: Place) -> None:
     global _group
     import jax
     from jax._src import distributed
 
+    _heed_abort(place)
     jax.distributed.initialize(
         place.address,
         place.number,
@@ -182,7 +197,6 @@ def _join(place: Place) -> None:
     listener = threading.Thread(target=_listen, daemon=True)
     heard = [_Beat("", time.monotonic())] * place.number
     _group = _Group(
-        place.address,
         client,
         place.own,
         names,
@@ -192,9 +206,6 @@ def _join(place: Place) -> None:
         listener,
     )
     listener.start()
-    libc = ctypes.CDLL(None)
-    libc.signal.argtypes = (ctypes.c_int, type(_aborted))
-    libc.signal(signal.SIGABRT, _aborted)
 
 
 def first_says(work: Callable[[], Any]) -> Any:
@@ -208,7 +219,7 @@ def first_says(work: Callable[[], Any]) -> Any:
     key = f"kdjax/said/{next(_group.calls)}"
     if _group.own == 0:
         _group.client.key_value_set(key, json.dumps(work()))
-    return json.loads(_group.client.blocking_key_value_get(key, FOREVER_MS))
+    return json.loads(_waited_for(key))
 
 
 def all_say(value: Any) -> list[Any]:
@@ -217,10 +228,18 @@ def all_say(value: Any) -> list[Any]:
         return [value]
     key = f"kdjax/said/{next(_group.calls)}"
     _group.client.key_value_set(f"{key}/{_group.own}", json.dumps(value))
-    return [
-        json.loads(_group.client.blocking_key_value_get(f"{key}/{i}", FOREVER_MS))
-        for i in range(count())
-    ]
+    return [json.loads(_waited_for(f"{key}/{i}")) for i in range(count())]
+
+
+def _waited_for(key: str) -> str:
+    """What is said under a key, however long it takes; a signal is heeded meanwhile."""
+    assert _group is not None
+    while True:
+        try:
+            return str(_group.client.blocking_key_value_get(key, WAIT_MS))
+        except RuntimeError as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise
 
 
 def agree(**values: Any) -> None:
@@ -236,25 +255,14 @@ def agree(**values: Any) -> None:
             )
 
 
-def check_shared(folder: Path) -> None:
-    """InputError unless all processes see what process 0 writes to a folder."""
-    if _group is None:
-        return
-
-    def sign() -> str:
-        folder.mkdir(parents=True, exist_ok=True)
-        mark.write_text(_group.names[0])
-        return _group.names[0]
-
-    mark = folder / ".shared"
-    signed = first_says(sign)
-    seen = mark.exists() and mark.read_text() == signed
-    if not all(all_say(seen)):
+def check_shared(file: Path) -> None:
+    """InputError unless all processes see what process 0 has just written to a file."""
+    text = first_says(file.read_text)
+    if not all(all_say(file.exists() and file.read_text() == text)):
         raise InputError(
-            f"--workdir: expected a folder that all processes share, found that not "
-            f"all of them see what {signed} writes to {folder.resolve()}"
+            "--workdir: expected a folder that all processes share, found that not all "
+            f"of them see {file.resolve()} of process 0"
         )
-    first_says(lambda: mark.unlink())
 
 
 def _listen() -> None:
@@ -282,17 +290,36 @@ def _listen() -> None:
                 _end(f"{_group.names[i]} stopped: {why['message']}", why["code"])
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int)
-def _aborted(number: int) -> None:
-    """Says whom this process has lost, in jax's thread that aborts it: SIGABRT's
-    handler. It cannot ask the service, whose answers that thread takes."""
-    if _group is not None:
-        others = [i for i in range(count()) if i != _group.own]
-        silent = min(others, key=lambda i: _group.heard[i].when)
-        if time.monotonic() - _group.heard[silent].when > HEARTBEAT_S / 2:
-            _lose(silent)
-        if not _answers(_group.address):  # process 0 is missed at once
-            _lose(0)
+def _heed_abort(place: Place) -> None:
+    """Has SIGABRT call `_aborted`, in the thread that aborts: jax's or this one."""
+    global _on_abort
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
+    _on_abort = handler(lambda number: _aborted(place))  # kept, lest it be freed
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = (ctypes.c_int, handler)
+    libc.signal(signal.SIGABRT, _on_abort)
+
+
+_on_abort: Any = None
+
+
+def _aborted(place: Place) -> None:
+    """Says what jax aborts for: whom this process has lost, or has not met.
+
+    The service cannot be asked: the thread that is aborted would take its answer.
+    """
+    if _group is None:
+        _end(
+            f"process {place.own} of {place.number} has not met all the others at "
+            f"{place.address} in {MEET_S} s",
+            LOST,
+        )
+    others = [i for i in range(count()) if i != _group.own]
+    silent = min(others, key=lambda i: _group.heard[i].when)
+    if time.monotonic() - _group.heard[silent].when > HEARTBEAT_S / 2:
+        _lose(silent)
+    if not _answers(place.address):  # process 0 is missed at once
+        _lose(0)
     os._exit(LOST)  # what jax says above is of this process
 
 
@@ -335,7 +362,8 @@ def ending() -> Iterator[None]:
 
 
 def _is_done(error: BaseException) -> bool:
-    return isinstance(error, SystemExit) and error.code in (None, 0)
+    """Whether all processes exit so: done, or preempted at one step."""
+    return isinstance(error, SystemExit) and error.code in (None, 0, PREEMPTED)
 
 
 def _finish() -> None:

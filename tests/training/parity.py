@@ -155,9 +155,7 @@ def train(task, devices, case):
     constants = devices.replicate((task.constants(), jax.random.key(1)))
     state = devices.replicate(task.init(jax.random.key(0)))
     step = programs.compiled_step(task, devices)
-    for batch in islice(
-        task.data["train"].batches(case.batch_size, epoch=1), case.steps
-    ):
+    for batch in islice(task.data["train"].own(case.batch_size, epoch=1), case.steps):
         state, logged = step(state, constants, devices.shard(batch))
     training = Training(epochs=1, batch_size=case.batch_size, eval_batch_size=24)
     scores = programs.compiled_scores(task, training, devices)

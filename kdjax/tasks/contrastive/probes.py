@@ -21,6 +21,7 @@ import optax
 from jaxtyping import Array
 
 from kdjax.data.dataset import Dataset
+from kdjax.data.stream import ImageFiles
 from kdjax.errors import InputError
 from kdjax.models import Outputs
 from kdjax.stages import batches, networks, representations, taught, terms
@@ -124,6 +125,9 @@ def make(
                 checkpoint=stored,
             )
 
+    files = isinstance(dataset.train.x, ImageFiles)  # too many for a device
+    if files:
+        sources = {k: representations.streamed(s, encode) for k, s in sources.items()}
     return Task(
         init=functools.partial(_init, chosen, frozen.module, example, tx),
         step=gradient_step(_loss_fn(chosen, weighted, teaching), tx, schedule),
@@ -132,10 +136,10 @@ def make(
         metrics=metrics.CLASSIFICATION,
         data=sources,
         constants=lambda: {
-            "x": encode().x,
             "y": encode().y,
             "solved": solve(),
             "teacher": teaching.load() if teaching else {},
+            **({} if files else {"x": encode().x}),
         },
         finish=finish,
         about=batches.about(dataset, sources)
@@ -229,7 +233,7 @@ def _loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
         model = {"params": params, "model_state": state.model_state}
-        x, labels = constants["x"][batch["index"]], constants["y"][batch["index"]]
+        x, labels = _seen(constants, batch), constants["y"][batch["index"]]
         own = Outputs(probe.logits(model, constants["solved"], x), OrderedDict())
         theirs = teacher and teacher.outputs(constants["teacher"], batch, x, x, rng)
         loss, parts = terms.total(weighted, own, theirs, labels, state.step)
@@ -239,9 +243,14 @@ def _loss_fn(
     return loss_fn
 
 
+def _seen(constants: Tree, batch: Tree) -> Array:
+    """The representations of a batch: on the device, or streamed."""
+    return batch["x"] if "x" in batch else constants["x"][batch["index"]]
+
+
 def _evaluate(
     probe: Probe, model: Tree, batch: Tree, constants: Tree
 ) -> dict[str, tuple[Array, Array]]:
-    x, labels = constants["x"][batch["index"]], constants["y"][batch["index"]]
+    x, labels = _seen(constants, batch), constants["y"][batch["index"]]
     logits = probe.logits(model, constants["solved"], x)
     return metrics.classification_sums(logits, labels, batch["mask"])
