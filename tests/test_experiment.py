@@ -508,7 +508,8 @@ for config in json.loads(sys.argv[1]):
 def test_what_is_no_section_is_said_in_one_line(python, tmp_path):
     config = small(stages={"a": {}}, report={}) | {"losses": ALONE}
     every = [config | changes for changes, _ in NO_SECTIONS]
-    said = python("-c", PROGRAM, json.dumps(every), tmp_path).stdout.splitlines()
+    lines = python("-c", PROGRAM, json.dumps(every), tmp_path).stdout.splitlines()
+    said = [line for line in lines if "; workdir " not in line]
     assert len(said) == len(NO_SECTIONS)
     for line, (_, message) in zip(said, NO_SECTIONS, strict=True):
         assert message in line

@@ -29,6 +29,7 @@ FLOORS = {
     "loading": 5,
     "command": 5,
     "main": 6,
+    "replay": 6,
     "score": 6,
     "table": 6,
     "__main__": 6,

@@ -192,7 +192,7 @@ def test_maps_that_do_not_fit_are_named(tmp_path):
     with pytest.raises(InputError, match=r"attention\.npz: key: .*none for 1 of"):
         with_maps(tmp_path, rows=np.arange(1, len(LOGITS))).load()
     other = tmp_path / "other"
-    with pytest.raises(InputError, match=r"attention\.npz: .*No such file"):
+    with pytest.raises(InputError, match=r"attention\.npz: .*no such file"):
         stored(other, spec={"attention": True}).load()
 
 
