@@ -185,11 +185,19 @@ def scores(
     split: str = "test",
 ) -> dict[int, float]:
     """`{seed: metric}` of the finished runs that have it: the headline's metric at the
-    headline checkpoint, unless others are named."""
-    metric = metric or headline(experiment).name
+    headline checkpoint, unless others are named.
+
+    A stage whose own metric of the headline's name is another one has none.
+    """
+    label = None
+    if metric is None:
+        found = headline(experiment)
+        metric, label = found.name, found.label
     checkpoint = checkpoint or experiment.settings.checkpoint
     values = {}
     for run in stage_runs(experiment, stage):
+        if label not in (None, metric, run.labels.get(metric, label)):
+            continue
         value = run.metric(metric, checkpoint=checkpoint, split=split)
         if value is not None and np.isfinite(value):
             values[run.seed] = float(value)

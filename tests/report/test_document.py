@@ -164,6 +164,8 @@ def test_a_chosen_metric_is_called_as_the_compared_stages_call_it(tmp_path):
     edit(teacher, metrics={"loss": names[1]})
     experiment = runs.read_experiment(tmp_path, ALL.metrics)
     assert runs.headline(experiment).label == names[0]
+    assert runs.scores(experiment, "scratch")
+    assert not runs.scores(experiment, "teacher")
     edit(tmp_path / "seed_0/eskd/results.json", metrics={"loss": names[1]})
     experiment = runs.read_experiment(tmp_path, ALL.metrics)
     assert runs.headline(experiment).label == "loss"
