@@ -52,11 +52,14 @@ def _acquire(path: Path) -> TextIO:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a+", encoding="utf-8")
-        except FileNotFoundError:
-            if attempt > 100:
-                raise
-            continue  # another, done with the folder, has just removed it
         except OSError as error:
+            # another, done with the folder, has just removed it
+            here = path.parent
+            removed = os.path.isdir(here) or not os.path.lexists(here)
+            if isinstance(error, FileNotFoundError | FileExistsError) and removed:
+                if attempt < 100:
+                    continue
+                raise
             if error.errno in _NO_FOLDER:
                 message = f"{path.parent}: no folder can be here ({error.strerror})"
                 raise InputError(message) from error

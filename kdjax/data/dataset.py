@@ -22,7 +22,7 @@ SPLITS = ("train", "validation", "test")
 # What a seed is used for: each purpose has its own stream of random numbers.
 HOLD_OUT, PER_CLASS, FRACTION, CONTROL = range(4)
 
-MOST_MADE = 2**28  # 1 GiB in float32
+MOST_MADE = 2**26  # 256 MiB in float32
 # The label of a training example whose own is not to be used.
 UNLABELLED = -1
 

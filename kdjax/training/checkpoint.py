@@ -330,7 +330,8 @@ def _read(
             read = checkpointer.restore(folder, args=args)
         trees = {name: read[name] for name in template}
         known = read["meta"]["progress"]
-        progress = Progress(**known)
+        calls = tuple(known.get("unlogged", ()))  # JSON has lists alone
+        progress = Progress(**known | {"unlogged": calls})
         # those of kdjax before 0.2 have no digest of the progress
         written = {"progress": _sha(known)} | read["meta"]["digests"]
     except Exception as error:  # orbax and tensorstore raise many kinds

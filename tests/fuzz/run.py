@@ -96,10 +96,7 @@ def main(number, same=False):
     with tempfile.TemporaryDirectory() as root:
         os.environ["XDG_CACHE_HOME"] = root
         valid = [configs.valid(name) for name in configs.NAMES]
-        checks = {
-            "configs": lambda number, folder: check_config(number, valid, folder),
-            "flags": check_flags,
-        }
+        checks = {}
         for name, kind in datasets.FORMATS.items():
             place = Path(root) / name
             place.mkdir()
@@ -108,6 +105,8 @@ def main(number, same=False):
             checks[name] = lambda number, folder, kind=kind, place=place: check_files(
                 number, kind, place, folder
             )
+        checks["configs"] = lambda number, folder: check_config(number, valid, folder)
+        checks["flags"] = check_flags
         rest = (1 - sum(SHARES.values())) / len(datasets.FORMATS)
         for name, check in checks.items():
             found = draw(check, max(1, round(number * SHARES.get(name, rest))), same)

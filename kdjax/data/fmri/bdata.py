@@ -120,6 +120,11 @@ def _open(path: Path) -> _File:
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected a BData file ({reason})") from error
+    if np.ndim(data.dataset) != 2 or data.dataset.dtype.kind not in "fiu":
+        raise InputError(
+            f"{path}: dataset: expected numbers [volumes, columns], "
+            f"found {np.asarray(data.dataset).dtype} {np.shape(data.dataset)}"
+        )
     columns = data.dataset.shape[-1]
     for key, row in value.items():
         if row.shape != (columns,):

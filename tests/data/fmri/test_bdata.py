@@ -361,3 +361,15 @@ def test_memory_holds_one_copy_more_at_most(subject, tmp_path):
         tracemalloc.stop()
     doubles = 8 * made.x.size
     assert doubles < peak < 2 * doubles
+
+
+@pytest.mark.parametrize("dataset", [3.5, np.ones(4), np.ones((2, 2, 2)), [[b"a"]]])
+def test_a_dataset_that_is_no_table_is_named(write_by_hand, tmp_path, dataset):
+    h5py = pytest.importorskip("h5py", reason="comes with bdpy")
+    path = tmp_path / "a.h5"
+    write_by_hand(path, {"Run": np.ones(4)})
+    with h5py.File(path, "r+") as file:
+        del file["dataset"]
+        file["dataset"] = dataset
+    with pytest.raises(InputError, match=r"a\.h5: (dataset: )?expected "):
+        read_bdata(path)
