@@ -258,3 +258,57 @@ def test_the_command_for_gke_is_xpks():
     assert flags["command"].startswith("bash launch/setup_tpu.sh && exec .venv/bin/")
     (config,) = re.findall(r"--config=(\S+)", flags["command"])
     assert (ROOT / config).exists()
+
+
+# gcloud storage ls PATH; gcloud storage rsync --recursive --delete-... FROM TO
+GCLOUD = """#!/bin/bash
+case $2 in
+ls) [ -d "$3" ] ;;
+rsync) rm -rf "$6" && cp -r "$5" "$6" && echo "$5 $6" >>"$(dirname "$0")/copies" ;;
+esac
+"""
+
+
+@pytest.fixture
+def mirrored(tmp_path):
+    """Starts a command in a folder kept in a "bucket", a folder, too."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "gcloud").write_text(GCLOUD)
+    (tools / "gcloud").chmod(0o755)
+
+    def start(folder, bucket, program):
+        return subprocess.Popen(
+            ["bash", LAUNCH / "mirrored.sh", folder, bucket, "bash", "-c", program],
+            env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "MIRROR_S": "1"},
+            cwd=tmp_path,
+        )
+
+    return start
+
+
+def test_a_mirrored_folder_is_fetched_and_copied_back(mirrored, tmp_path):
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "before").write_text("there")
+    program = "cat runs/before >runs/seen; exit 3"
+    process = mirrored("runs", "bucket", program)
+    assert process.wait(timeout=30) == 3  # the command's own
+    assert (tmp_path / "bucket" / "seen").read_text() == "there"
+    copies = (tmp_path / "tools" / "copies").read_text().splitlines()
+    assert copies[0] == "bucket runs"
+    assert set(copies[1:]) == {"runs bucket"}
+
+
+def test_it_is_copied_while_the_command_runs_and_sigterm_reaches_it(mirrored, tmp_path):
+    program = "trap 'echo saved >runs/end; exit 143' TERM; touch runs/a; "
+    program += "while :; do sleep .1; done"
+    process = mirrored("runs", "bucket", program)
+    for _ in range(300):
+        if (tmp_path / "bucket" / "a").exists():
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("nothing was copied while it ran")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    assert (tmp_path / "bucket" / "end").read_text() == "saved\n"
