@@ -65,7 +65,7 @@ def test_a_fault_of_kdjax_is_a_traceback(error):
 
 
 def test_each_way_to_end_has_a_code_of_its_own():
-    assert len({code.value for code in Exit}) == len(Exit) == 6
+    assert len({code.value for code in Exit}) == len(Exit) == 7
 
 
 class Closed(io.StringIO):

@@ -57,6 +57,18 @@ class Progress(NamedTuple):
     unlogged: Sequence[Mapping[str, Sequence[float]]] = ()
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, which would ask at each save whether the run is preempted.
+
+    Of several processes the first alone saves, and its asking would move the moment at
+    which all of them stop (`preemption.check`).
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        del step
+        return False
+
+
 class Checkpoints:
     """The checkpoints in one stage's folder, open for writing."""
 
@@ -78,9 +90,7 @@ class Checkpoints:
                 multiprocessing_options=_alone(),
             )
             (self._root / kind).mkdir(parents=True, exist_ok=True)
-            self._managers[kind] = ocp.CheckpointManager(
-                self._root / kind, options=options
-            )
+            self._managers[kind] = _Manager(self._root / kind, options=options)
 
     def close(self) -> None:
         for manager in self._managers.values():

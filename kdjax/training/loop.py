@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from kdjax.console import say
 from kdjax.training import preemption, processes, programs, within
 from kdjax.training.checkpoint import Checkpoints, Progress, model_of
 from kdjax.training.metrics import Metric, MetricsLog
@@ -120,6 +121,8 @@ def run_together(
         training, devices, advance(first, training, devices), scores, metric, watch
     )
     trained = _begin(members, this)
+    if trained[0].progress.step and processes.is_first():
+        say(f"{_label(members)}: goes on from step {trained[0].progress.step}")
     try:
         with watch, preemption.deferred() if training.epochs else NO_STEPS:
             _train(this, trained)

@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_named(tmp_path, changes, message):
 
 
 def test_no_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"attention\.npz: .*No such file"):
+    with pytest.raises(InputError, match=r"attention\.npz: .*no such file"):
         read_attention(tmp_path / FILE, KEY)
 
 

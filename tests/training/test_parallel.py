@@ -18,16 +18,17 @@ def rows(python):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_every_task_mapper_and_device_count_ran(rows):
-    everywhere = ("distill", "simclr", "simclr_ring", "cognitive")
-    assert {(row["task"], row["mapper"], row["devices"]) for row in rows} == {
-        *((task, mapper, 8) for task in everywhere for mapper in ("pmap", "shard_map")),
-        ("distill", "pmap", 1),
-        ("distill", "shard_map", 2),
-        ("simclr", "shard_map", 1),
-        ("cognitive", "pmap", 2),
-        ("beatgan", "pmap", 8),
-    }
+def test_every_task_and_mapper_ran(rows):
+    """The other mappers, and fewer devices: see test_processes.py."""
+    assert [(row["task"], row["mapper"]) for row in rows] == [
+        ("distill", "pmap"),
+        ("distill", "shard_map"),
+        ("simclr", "pmap"),
+        ("simclr", "shard_map"),
+        ("simclr_ring", "shard_map"),
+        ("cognitive", "shard_map"),
+        ("beatgan", "pmap"),
+    ]
 
 
 def test_parameters_and_statistics_equal_one_device(rows):

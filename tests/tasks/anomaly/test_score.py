@@ -383,7 +383,7 @@ def test_a_stage_that_is_not_done(stage, tmp_path, capsys):
     assert f"{folder}/scores.npz: expected arrays split, label" in say(at)
     with (folder / "scores.npz").open("wb") as file:
         np.save(file, np.zeros(3))
-    assert "group, last, best, found one array, as of a .npy" in say(at)
+    assert "group, last, best, found File is not a zip file" in say(at)
 
 
 def write_record(folder):

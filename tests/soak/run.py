@@ -1,0 +1,230 @@
+"""Kills a run at random moments, again and again, and compares what it ends with.
+
+    python tests/soak/run.py --kills=100 --processes=1 [--workdir=DIR] [--seed=0]
+
+SIGKILL and SIGTERM in turn; of several processes, to one of them, drawn at random.
+After one kill in ten a bit is flipped in a file of a checkpoint of the stage that was
+being trained. A run that comes to its end is compared with the run that nobody killed,
+and begun anew. Prints what was seen, and exits with 1 at the first difference:
+
+- results and digests of both checkpoints, and metrics.jsonl to the byte;
+- no temporary file, no checkpoint within an epoch, no lock;
+- a stage that had a good checkpoint never begins at step 0;
+- nothing on stderr that is not one of kdjax's own lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "kdjax", f"--config={ROOT}/tests/soak/config.py"]
+STAGES = ("teacher", "eskd", "beatgan", "ctrnn")
+MADE = {"environment", "resumed", "seconds"}  # where and when, not what
+FLIP_EVERY = 10
+KILLED = (-signal.SIGKILL, 137, 134, 143, -signal.SIGTERM)
+
+
+class Different(AssertionError):
+    """A run that was killed did not end as the one that was not."""
+
+
+def start(workdir: Path, processes: int) -> subprocess.Popen[str]:
+    command = [*COMMAND, f"--workdir={workdir}"]
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    if processes > 1:
+        launcher = ROOT / "launch" / "local_multiprocess.py"
+        options = [f"--processes={processes}", "--devices=1", "--grace=20", "--"]
+        command = [sys.executable, str(launcher), *options, *command]
+    else:
+        command.append("--config.devices=1")
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def those_to_kill(process: subprocess.Popen[str], processes: int) -> list[int]:
+    """The numbers of the processes that train."""
+    if processes == 1:
+        return [process.pid]
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in children.read_text().split()]
+
+
+def checkpoints(folder: Path) -> dict[tuple[str, int], Path]:
+    found = {}
+    for kind in ("last", "within"):
+        for path in (folder / "checkpoints" / kind).glob("*"):
+            if path.name.isdigit():
+                found[kind, int(path.name)] = path
+    return found
+
+
+def in_progress(workdir: Path) -> Path | None:
+    """The folder of the stage that has checkpoints and no results."""
+    for name in STAGES:
+        folder = workdir / "seed_0" / name
+        if checkpoints(folder) and not (folder / "results.json").exists():
+            return folder
+    return None
+
+
+def flip_a_bit(folder: Path, rng: random.Random) -> str:
+    """Flips a bit of a file of a checkpoint; which one."""
+    files = sorted(p for p in (folder / "checkpoints").rglob("*") if p.is_file())
+    files = [p for p in files if p.stat().st_size and "damaged" not in p.parts]
+    path = rng.choice(files)
+    content = bytearray(path.read_bytes())
+    place = rng.randrange(8 * len(content))
+    content[place // 8] ^= 1 << place % 8
+    path.write_bytes(bytes(content))
+    return str(path.relative_to(folder))
+
+
+def ended(workdir: Path) -> dict[str, object]:
+    """All that must come out the same."""
+    found: dict[str, object] = {}
+    for name in STAGES:
+        folder = workdir / "seed_0" / name
+        results = json.loads((folder / "results.json").read_text())
+        found[name] = {k: v for k, v in results.items() if k not in MADE}
+        for kind in ("last", "best"):
+            newest = max(
+                (folder / "checkpoints" / kind).iterdir(), key=lambda p: int(p.name)
+            )
+            meta = json.loads((newest / "meta" / "metadata").read_text())
+            found[f"{name} {kind}"] = newest.name, meta
+        found[f"{name} log"] = (folder / "metrics.jsonl").read_bytes()
+    return found
+
+
+def left_over(workdir: Path) -> list[str]:
+    """What may not stay when a run is done."""
+    wrong = re.compile(r"\.tmp$|orbax-checkpoint-tmp|/within(/|$)|/\.lock$")
+    paths = [str(path) for path in workdir.rglob("*")]
+    return [path for path in paths if wrong.search(path)]
+
+
+def compare(workdir: Path, expected: dict[str, object]) -> None:
+    found = ended(workdir)
+    for name, value in expected.items():
+        if found[name] != value:
+            raise Different(f"{workdir}: {name}: {value!r} became {found[name]!r}")
+    if paths := left_over(workdir):
+        raise Different(f"left over: {', '.join(paths)}")
+
+
+class Soak:
+    """One series of kills; what was seen."""
+
+    def __init__(self, root: Path, processes: int, seed: int):
+        self.root, self.processes = root, processes
+        self.rng = random.Random(seed)
+        self.kills = dict.fromkeys(("SIGKILL", "SIGTERM"), 0)
+        self.flips = self.runs = self.resumed = self.set_aside = 0
+        self.longest = 1.0
+
+    def unbroken(self) -> dict[str, object]:
+        process = start(self.root / "unbroken", self.processes)
+        began = time.monotonic()
+        said = process.communicate(timeout=900)[0]
+        if process.returncode:
+            raise Different(f"the unbroken run ended with {process.returncode}: {said}")
+        self.longest = time.monotonic() - began
+        return ended(self.root / "unbroken")
+
+    def run(self, kills: int, expected: dict[str, object]) -> None:
+        workdir, good = self.root / "killed", None
+        while sum(self.kills.values()) < kills or workdir.exists():
+            last = sum(self.kills.values()) >= kills
+            done = self.once(workdir, good, to_its_end=last)
+            good = None
+            if done:
+                compare(workdir, expected)
+                shutil.rmtree(workdir)
+                self.runs += 1
+                continue
+            folder = in_progress(workdir)
+            if folder is None:
+                continue
+            good = folder.name
+            if sum(self.kills.values()) % FLIP_EVERY == 0:
+                self.flips += 1
+                print(f"flipped a bit of {flip_a_bit(folder, self.rng)}", flush=True)
+                if len(checkpoints(folder)) == 1:
+                    good = None  # the only one may be the damaged one
+
+    def once(self, workdir: Path, good: str | None, *, to_its_end: bool) -> bool:
+        """Runs it, and kills it unless it ends before; whether it did."""
+        process = start(workdir, self.processes)
+        wait = self.rng.uniform(0.1, 0.6) * self.longest
+        number = (signal.SIGKILL, signal.SIGTERM)[sum(self.kills.values()) % 2]
+        try:
+            said = process.communicate(timeout=None if to_its_end else wait)[0]
+        except subprocess.TimeoutExpired:
+            targets = those_to_kill(process, self.processes)
+            if targets:
+                os.kill(self.rng.choice(targets), number)
+                self.kills[number.name] += 1
+            said = process.communicate(timeout=120)[0]
+        self.check(said, process.returncode, good)
+        return process.returncode == 0
+
+    def check(self, said: str, code: int, good: str | None) -> None:
+        if code not in (0, *KILLED):
+            raise Different(f"exit code {code}: {said}")
+        if "Traceback" in said:
+            raise Different(said)
+        self.set_aside += said.count("set aside as")
+        began = re.search(r"goes on from step (\d+)", said)
+        self.resumed += began is not None
+        trained = re.search(r"seed 0 (\w+): test", said)
+        if good and trained and trained[1] == good and began is None:
+            raise Different(f"{good} had a good checkpoint and began at step 0: {said}")
+
+    def summary(self) -> str:
+        kills = ", ".join(f"{n} {name}" for name, n in self.kills.items())
+        return (
+            f"{self.processes} process{'es' if self.processes > 1 else ''}: {kills}; "
+            f"{self.flips} bits flipped, {self.set_aside} checkpoints set aside; "
+            f"{self.resumed} times a stage went on from a checkpoint; {self.runs} runs "
+            "came to their end, all as the unbroken one"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workdir", type=Path)
+    given = parser.parse_args()
+    root = given.workdir or Path(tempfile.mkdtemp(prefix="soak"))
+    soak = Soak(root, given.processes, given.seed)
+    soak.run(given.kills, soak.unbroken())
+    print(soak.summary())
+    if given.workdir is None:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Different as error:
+        sys.exit(str(error))
