@@ -33,7 +33,7 @@ from kdjax.report.document import write_report
 from kdjax.report.runs import report_settings
 from kdjax.stages import batches, record
 from kdjax.tasks import ALL
-from kdjax.training import environment, loop, parallel, preemption, processes
+from kdjax.training import averaging, environment, loop, parallel, preemption, processes
 from kdjax.training.task import Task, Training
 from kdjax.training.watch import Profile
 
@@ -363,6 +363,7 @@ def _build(this: _Seed, name: str) -> _Built:
             record_settings({"config.training": {"stream": stream}})
             training = dataclasses.replace(training, stream=stream)
             task = call(make, fields, where="config", training=training, seed=this.seed)
+            task = averaging.averaged(task, fields.get("optimizer"))
         training.check_metric(task.metrics)
         training.check_source(task.data["train"])
         training.check_devices(devices, microbatches=task.microbatches)

@@ -5,12 +5,15 @@ import runpy
 import shutil
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import kdjax
 from kdjax import experiment, files, plan
 from kdjax.data.dataset import epoch_order
 from kdjax.errors import InputError
+from kdjax.files import read_json
 from kdjax.report.runs import read_experiment
 from kdjax.stages import batches, record
 from kdjax.training.metrics import read_log
@@ -72,6 +75,27 @@ def test_adding_a_seed_or_a_stage_does_not_disturb_what_is_done(tmp_path):
     experiment.run(more, tmp_path)
     assert results.stat().st_mtime_ns == before
     assert len(list(tmp_path.glob("seed_*/*/results.json"))) == 4
+
+
+def test_averaged_weights_are_what_others_read_of_a_stage(tmp_path):
+    optimizer = {"ema": 0.95, "clip_norm": 1.0}
+    config = small(stages={"averaged": {"optimizer": optimizer}}, report={})
+    config["training"] |= {"epochs": 2}
+    experiment.run(config, tmp_path)
+    folder = tmp_path / "seed_0" / "averaged"
+    dataset = batches.load(config["data"], 0)
+    for kind in ("last", "best"):
+        stage = kdjax.load(folder, checkpoint=kind)
+        probabilities = np.asarray(
+            stage.forward(stage.model, jnp.asarray(dataset.test.x))
+        )
+        of_labels = np.take_along_axis(probabilities, dataset.test.y[:, None], 1)
+        results = read_json(folder / "results.json")["checkpoints"]
+        loss = results[kind]["test"]["loss"]
+        assert -np.log(of_labels).mean() == pytest.approx(loss, rel=1e-4)
+    assert list(folder.glob("checkpoints/last/*/unaveraged"))
+    settings = read_json(folder / "record.json")["settings"]["config.optimizer"]
+    assert settings.items() >= (optimizer | {"accumulate": 1}).items()
 
 
 STUDENT = {"teacher": {"stage": "teacher", "checkpoint": "best"}}

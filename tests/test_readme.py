@@ -75,7 +75,7 @@ def test_every_name_in_its_tables_exists():
         "kdjax.tasks.anomaly.detectors": detectors.DETECTORS,
         "kdjax.tasks.contrastive.readouts": readouts.PROBES,
         "kdjax.tasks.cognitive.trials": trials.PARADIGMS,
-        "kdjax.training.optim": optim.OPTIMIZERS | optim.SCHEDULES,
+        "kdjax.training.optim": optim.OPTIMIZERS | optim.SCHEDULES | optim.COMMON,
     }
     for module, table in tables.items():
         (row,) = re.findall(rf"\| `{re.escape(module)}`: (.*) \|", TEXT)

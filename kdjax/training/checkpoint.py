@@ -1,6 +1,7 @@
 """Checkpoints of a stage: `last`, to go on from, and `best`, for those who read it.
 
     checkpoints/last/<step>/{model,optimizer,best,meta}     the two latest, or more
+                        (`unaveraged`, too, where `model` has averaged weights)
     checkpoints/best/<step>/{model,meta}                    the two best
     checkpoints/within/<step>/...                           as `last`, inside an epoch
     checkpoints/damaged/...                                 what could not be read
@@ -196,10 +197,13 @@ class Checkpoints:
             self._drop_within(keep=step if kind == WITHIN else None)
             if best is not None:
                 self.save_best(best, progress)
+            params = trees["model"]["params"]
             state = TrainState(
                 step=jnp.int32(progress.step),
+                params=trees.get("unaveraged", params),
+                model_state=trees["model"]["model_state"],
                 opt_state=trees.get("optimizer", template.opt_state),
-                **trees["model"],
+                average=None if template.average is None else params,
             )
             return state, progress, best
         return None
@@ -271,6 +275,8 @@ def _going_on(
 def _trees(state: TrainState) -> dict[str, Tree]:
     """What `last` holds: no optimiser where it keeps nothing, which orbax refuses."""
     trees = {"model": model_of(state), "optimizer": state.opt_state}
+    if state.average is not None:
+        trees["unaveraged"] = state.params
     return {name: tree for name, tree in trees.items() if jax.tree.leaves(tree)}
 
 
@@ -385,8 +391,9 @@ def _zeros(leaf: Any) -> np.ndarray:
 
 
 def model_of(state: TrainState) -> Tree:
-    """What a model is made of: {"params", "model_state"}."""
-    return {"params": state.params, "model_state": state.model_state}
+    """What a model is made of: {"params", "model_state"}; of averages, where kept."""
+    params = state.params if state.average is None else state.average
+    return {"params": params, "model_state": state.model_state}
 
 
 def digest(tree: Tree) -> str:

@@ -17,9 +17,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from kdjax.checks import boolean, integer, number, numbers
-from kdjax.errors import InputError, call, lookup, split_name
+from kdjax.errors import InputError, call, lookup, record_settings, split_name
+from kdjax.training import averaging
+from kdjax.training.averaging import WHERE
 
-WHERE = "config.optimizer"
+# the fields of every optimizer, and their defaults
+COMMON: dict[str, Any] = {"accumulate": 1, "clip_norm": None, "ema": None}
 
 
 def build(
@@ -35,7 +38,12 @@ def build(
     is an InputError.
     """
     name, fields = split_name(spec, where=WHERE)
-    every = integer(fields.pop("accumulate", 1), where=f"{WHERE}.accumulate", low=1)
+    every, clip, _ = (fields.pop(field, default) for field, default in COMMON.items())
+    record_settings({WHERE: COMMON})
+    integer(every, where=f"{WHERE}.accumulate", low=1)
+    if clip is not None:
+        number(clip, where=f"{WHERE}.clip_norm", above=0)
+    averaging.decay(spec)
     if 0 < total_steps < every:
         raise InputError(
             f"{WHERE}.accumulate: expected at most the {total_steps} steps of the run, "
@@ -53,6 +61,8 @@ def build(
 
     factory = lookup(name, OPTIMIZERS, where=WHERE)
     optimizer = _call(factory, fields, where=WHERE, schedule=schedule)
+    if clip is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(clip), optimizer)
     if every == 1:
         return optimizer, schedule
     accumulated = optax.MultiSteps(optimizer, every_k_schedule=every)

@@ -22,12 +22,15 @@ class TrainState(NamedTuple):
 
     `params` and `model_state` (batch statistics) make a model and are saved apart from
     `opt_state`. A task with several networks or optimisers keeps them as dicts here.
+    `average` is None, or the average of `params` over the updates, which is then the
+    model's in their place (`averaging.averaged`).
     """
 
     step: Int[Array, ""]
     params: Tree
     model_state: Tree
     opt_state: Tree
+    average: Tree = None
 
 
 def create_state(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdjax.errors import InputError
+from kdjax.errors import InputError, recorded_settings
 from kdjax.training import optim
 
 CONSTANT = {"name": "constant", "value": 0.1}
@@ -313,3 +313,67 @@ def test_what_a_large_batch_cannot_take(spec, message):
     base = {"name": "lars", "schedule": CONSTANT}
     with pytest.raises(InputError, match=message):
         optim.build(base | spec, total_steps=10, batch_size=256)
+
+
+def clipped(gradient, most):
+    """The gradient in float64, scaled down to a norm of at most `most`."""
+    norm = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in gradient.values()))
+    return {k: v * min(1.0, most / norm) for k, v in gradient.items()}
+
+
+@pytest.mark.parametrize("scale", [0.01, 30.0])
+def test_a_gradient_is_clipped_by_the_norm_of_all_of_it(scale):
+    """Before SGD's decay and momentum, whose velocity is then m v + (g + d w)."""
+    spec = {"name": "sgd", "momentum": 0.9, "weight_decay": 0.01, "clip_norm": 0.5}
+    tx, _ = optim.build(spec | {"schedule": CONSTANT}, total_steps=3, batch_size=256)
+    rng = np.random.default_rng(0)
+    weights = {"kernel": rng.normal(size=(3, 2)), "bias": rng.normal(size=2)}
+    velocity = {k: np.zeros_like(w) for k, w in weights.items()}
+    params = {k: jnp.asarray(w, jnp.float32) for k, w in weights.items()}
+    state = tx.init(params)
+    for _ in range(3):
+        gradient = {k: scale * rng.normal(size=w.shape) for k, w in weights.items()}
+        given = {k: jnp.asarray(g, jnp.float32) for k, g in gradient.items()}
+        updates, state = tx.update(given, state, params)
+        params = optax.apply_updates(params, updates)
+        gradient = clipped(gradient, 0.5)
+        for k, g in gradient.items():
+            velocity[k] = 0.9 * velocity[k] + g + 0.01 * weights[k]
+            weights[k] = weights[k] - 0.1 * velocity[k]
+    for k, w in weights.items():
+        np.testing.assert_allclose(params[k], w, rtol=1e-5)
+
+
+def test_it_is_the_mean_of_accumulated_gradients_that_is_clipped():
+    spec = {"name": "sgd", "momentum": 0.0, "clip_norm": 1.0, "schedule": CONSTANT}
+    tx, _ = optim.build(spec | {"accumulate": 2}, total_steps=4, batch_size=64)
+    params = jnp.zeros(2)
+    state = tx.init(params)
+    for gradient in ([30.0, 0.0], [-30.0, 0.8]):  # mean [0, 0.4]: left as it is
+        updates, state = tx.update(jnp.asarray(gradient), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params, [0.0, -0.04], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("field", ["clip_norm", "ema"])
+@settings(deadline=None)
+@given(value=ANYTHING)
+def test_fields_of_every_optimizer_are_checked(field, value):
+    spec = {"name": "adam", field: value, "schedule": CONSTANT}
+    inside = isinstance(value, int | float) and not isinstance(value, bool)
+    inside = inside and math.isfinite(value) and value > 0
+    inside = inside and not (field == "ema" and value >= 1)
+    if value is None or inside:
+        optim.build(spec, total_steps=10, batch_size=256)
+        return
+    message = rf"^config.optimizer.{field}: expected a (finite )?number .*, found "
+    with pytest.raises(InputError, match=message):
+        optim.build(spec, total_steps=10, batch_size=256)
+
+
+def test_a_run_records_them_with_their_defaults():
+    with recorded_settings() as found:
+        spec = {"name": "sgd", "schedule": CONSTANT}
+        optim.build(spec, total_steps=10, batch_size=256)
+    known = {"accumulate": 1, "clip_norm": None, "ema": None}
+    assert found["config.optimizer"].items() >= known.items()
