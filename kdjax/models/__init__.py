@@ -17,7 +17,7 @@ from kdjax.models.beatgan import BeatGAN, beat_encoder, beatgan, motion_beatgan
 from kdjax.models.convnet import ConvNet, convnet
 from kdjax.models.ctrnn import CTRNN, ctrnn
 from kdjax.models.gated import Gated, gated
-from kdjax.models.layers import WHERE, Outputs
+from kdjax.models.layers import DTYPES, WHERE, Outputs
 from kdjax.models.mlp import MLP, mlp
 from kdjax.models.network import Head, Network, classifier, projection_head
 from kdjax.models.ops.batch_norm import BatchNorm
@@ -66,7 +66,7 @@ def build(
     classes: int,
     norm_axis: str | None = None,
     norm_devices: int | None = None,
-    dtype: str = "float32",
+    dtype: Any = "float32",
     projection: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> Network:
@@ -82,7 +82,7 @@ def build(
     An unknown name or field, or a value it cannot take, is an InputError.
     """
     integer(classes, low=1, where=f"{WHERE}.classes")
-    one_of(dtype, ("bfloat16", "float32"), where=f"{WHERE}.dtype")
+    one_of(dtype, DTYPES, where=f"{WHERE}.dtype")
     if norm_devices is not None:
         integer(norm_devices, low=1, where=f"{WHERE}.norm_devices")
     batch_norm = partial(BatchNorm, norm_axis, norm_devices)
@@ -102,18 +102,21 @@ def build_gan(
     *,
     norm_axis: str | None = None,
     norm_devices: int | None = None,
+    dtype: Any = "float32",
     **fields: Any,
 ) -> BeatGAN:
     """The networks `name` of `GANS`: a generator, a discriminator and their helpers.
 
-    Batch statistics as in `build`. An unknown name or field, or a value it cannot take,
+    Batch statistics and `dtype` as in `build`: logits and reconstructions, parameters
+    and statistics are float32. An unknown name or field, or a value it cannot take,
     is an InputError.
     """
     if norm_devices is not None:
         integer(norm_devices, low=1, where=f"{WHERE}.norm_devices")
+    one_of(dtype, DTYPES, where=f"{WHERE}.dtype")
     factory = lookup(name, GANS, where=f"{WHERE}.name")
-    batch_norm = partial(BatchNorm, norm_axis, norm_devices)
-    gan: BeatGAN = call(factory, fields, where=WHERE, batch_norm=batch_norm)
+    given = {"batch_norm": partial(BatchNorm, norm_axis, norm_devices), "dtype": dtype}
+    gan: BeatGAN = call(factory, fields, where=WHERE, **given)
     return gan
 
 

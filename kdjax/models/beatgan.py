@@ -134,19 +134,22 @@ class Decoder(nn.Module):
 class Generator(nn.Module):
     """x -> (reconstruction, latent [batch, latent]).
 
-    A `BeatEncoder`, a convolution over the steps left (10 of 320), and a `Decoder`.
+    A `BeatEncoder`, a convolution over the steps left (10 of 320), and a `Decoder`,
+    which compute in `dtype`.
     """
 
     latent: int = 50
     width: int = 32
     batch_norm: Norm = BatchNorm
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, Array]:
         _check_series(x)
         _, time, channels = x.shape
         width, norm = self.width, self.batch_norm
-        features = BeatEncoder(width, norm, name="encoder")(x, train=train)
+        encoder = BeatEncoder(width, norm, name="encoder")
+        features = encoder(x.astype(self.dtype), train=train)
         z = OverTime(self.latent, name="latent")(features["features"])
         decoder = Decoder(time, channels, width, norm, name="decoder")
         return decoder(z, train=train), z.astype(jnp.float32)
@@ -155,33 +158,37 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """x -> Outputs(logits [batch, 1] of being real, the features of a `BeatEncoder`).
 
-    The logit is a convolution over the last map's time.
+    The logit is a convolution over the last map's time, in float32; the encoder
+    computes in `dtype`.
     """
 
     width: int = 32
     batch_norm: Norm = BatchNorm
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Outputs:
         encoder = BeatEncoder(self.width, self.batch_norm, name="encoder")
-        features = encoder(x, train=train)
-        logits = OverTime(1, name="logits")(features["features"])
-        return Outputs(logits.astype(jnp.float32), features)
+        features = encoder(x.astype(self.dtype), train=train)
+        last = features["features"].astype(jnp.float32)
+        return Outputs(OverTime(1, name="logits")(last), features)
 
 
 class MotionGenerator(nn.Module):
     """x -> (reconstruction, latent): dense tanh layers over the flattened window.
 
     To `widths` units and linearly to `latent`; back through the same widths, and tanh.
+    They compute in `dtype`.
     """
 
     latent: int = 10
     widths: tuple[int, ...] = (256, 128, 32)
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> tuple[Array, Array]:
         del train  # the same in training and evaluation
-        h = x.reshape(x.shape[0], -1)
+        h = x.astype(self.dtype).reshape(x.shape[0], -1)
         size = h.shape[-1]
         for i, width in enumerate(self.widths, start=1):
             h = jnp.tanh(_dense(h, width, f"encoder{i}"))
@@ -194,20 +201,22 @@ class MotionGenerator(nn.Module):
 class MotionDiscriminator(nn.Module):
     """x -> Outputs(logits [batch, 1], its tanh layers of `widths` units).
 
-    Features: `layer1`, `layer2`, ... and the last, `features`, each [batch, width].
+    Features: `layer1`, `layer2`, ... and the last, `features`, each [batch, width]. The
+    layers compute in `dtype`, that of the logit in float32.
     """
 
     widths: tuple[int, ...] = (256, 128, 32)
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Outputs:
         del train  # the same in training and evaluation
-        h = x.reshape(x.shape[0], -1)
+        h = x.astype(self.dtype).reshape(x.shape[0], -1)
         features: OrderedDict[str, Array] = OrderedDict()
         for i, width in enumerate(self.widths, start=1):
             h = jnp.tanh(_dense(h, width, f"layer{i}"))
             features[f"layer{i}" if i < len(self.widths) else "features"] = h
-        return Outputs(_dense(h, 1, "logits").astype(jnp.float32), features)
+        return Outputs(_dense(h.astype(jnp.float32), 1, "logits"), features)
 
 
 def _dense(x: Array, width: int, name: str) -> Array:
@@ -237,6 +246,7 @@ def beat_encoder(*, batch_norm: Norm = BatchNorm, width: Any = 32) -> BeatEncode
 def beatgan(
     *,
     batch_norm: Norm = BatchNorm,
+    dtype: str = "float32",
     latent: Any = 50,
     width: Any = 32,
     self_teacher: Mapping[str, Any] | None = None,
@@ -250,8 +260,8 @@ def beatgan(
     """
     integer(latent, low=1, where=f"{WHERE}.latent")
     integer(width, low=1, where=f"{WHERE}.width")
-    generator = Generator(latent, width, batch_norm)
-    discriminator = Discriminator(width, batch_norm)
+    generator = Generator(latent, width, batch_norm, dtype)
+    discriminator = Discriminator(width, batch_norm, dtype)
     return BeatGAN(
         generator,
         discriminator,
@@ -261,7 +271,11 @@ def beatgan(
 
 
 def motion_beatgan(
-    *, batch_norm: Norm = BatchNorm, latent: Any = 10, widths: Any = (256, 128, 32)
+    *,
+    batch_norm: Norm = BatchNorm,
+    dtype: str = "float32",
+    latent: Any = 10,
+    widths: Any = (256, 128, 32),
 ) -> BeatGAN:
     """The networks for motion; InputError unless all are positive whole numbers.
 
@@ -273,7 +287,9 @@ def motion_beatgan(
     units = integers(widths, low=1, where=f"{WHERE}.widths")
     if not units:
         raise InputError(f"{WHERE}.widths: expected one layer or more, found none")
-    return BeatGAN(MotionGenerator(latent, units), MotionDiscriminator(units))
+    return BeatGAN(
+        MotionGenerator(latent, units, dtype), MotionDiscriminator(units, dtype)
+    )
 
 
 def _refining(fields: Mapping[str, Any], batch_norm: Norm) -> BiFPN:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from kdjax.checks import integer, one_of
-from kdjax.models.layers import WHERE
+from kdjax.models.layers import DTYPES, WHERE
 from kdjax.models.recurrent import Recurrent, uniform
 
 Tree = Any
@@ -39,7 +39,8 @@ class Gated(Recurrent):
 
     @property
     def _cell(self) -> nn.RNNCellBase:
-        return CELLS[self.kind](self.units, parent=None)
+        dtype = None if self.dtype == "float32" else self.dtype  # None: as x is
+        return CELLS[self.kind](self.units, dtype=dtype, parent=None)
 
     def setup(self) -> None:
         def first(key: Array) -> Tree:
@@ -84,6 +85,7 @@ def gated(
     units: Any = 128,
     output_activation: Any = "linear",
     chunk: Any = None,
+    dtype: Any = "float32",
 ) -> Gated:
     """An LSTM or GRU (`kind`) of `units` units, stepped once every dt ms.
 
@@ -94,6 +96,7 @@ def gated(
     integer(units, low=1, where=f"{WHERE}.units")
     known = ("linear", "sigmoid")
     one_of(output_activation, known, where=f"{WHERE}.output_activation")
+    one_of(dtype, DTYPES, where=f"{WHERE}.dtype")
     if chunk is not None:
         integer(chunk, low=0, where=f"{WHERE}.chunk")
     return Gated(
@@ -103,4 +106,5 @@ def gated(
         chunk=chunk,
         kind=kind,
         output_activation=output_activation,
+        dtype=dtype,
     )

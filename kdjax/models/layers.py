@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 WHERE = "config.model"
+DTYPES = ("bfloat16", "float32")  # what networks compute in; parameters are float32
 
 
 class Outputs(NamedTuple):

@@ -32,6 +32,8 @@ class Recurrent(nn.Module):
 
     chunk: how many time steps the backward pass keeps at once, as `fold` says.
     output_activation: of the readout, "linear" or "sigmoid".
+    dtype: of the products with weights in a step, "float32" or "bfloat16"; the state
+      between steps and the readout are float32, or small changes would be lost.
     """
 
     inputs: int
@@ -39,6 +41,7 @@ class Recurrent(nn.Module):
     units: int
     chunk: int | None = None
     output_activation: str = "linear"
+    dtype: str = "float32"
 
     @property
     def held(self) -> tuple[str, ...]:

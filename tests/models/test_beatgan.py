@@ -268,9 +268,9 @@ def test_batch_norm_over_shards_is_that_of_the_whole_batch():
 
 def test_bfloat16_maps_with_float32_results():
     pair, variables, x = small()
-    half = x.astype("bfloat16")
-    reconstruction, latent = run(pair[0], variables[0], half)
-    logits, features = run(pair[1], variables[1], half)
+    half = parts(beatgan(latent=5, width=4, dtype="bfloat16"))
+    reconstruction, latent = run(half[0], variables[0], x)
+    logits, features = run(half[1], variables[1], x)
     assert {reconstruction.dtype, latent.dtype, logits.dtype} == {jnp.dtype("float32")}
     assert features["features"].dtype == jnp.bfloat16
     exact = run(pair[1], variables[1], x).logits

@@ -168,3 +168,22 @@ def test_what_does_not_fit_is_said_in_one_line(name, fields, message):
     with pytest.raises(InputError, match=message) as error:
         network(name, **fields)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("ctrnn", {"tau": 10_000.0}), ("ctrnn", {"rank": 2}), ("lstm", {}), ("gru", {})],
+)
+def test_bfloat16_is_near_float32_over_many_small_steps(name, fields):
+    """A state in bfloat16 would stay where it is: it has three digits."""
+    x = jnp.ones((2, 400, 2))
+    variables = network(name, **fields).init(jax.random.key(1), x)
+    exact, half = (
+        network(name, dtype=dtype, **fields).apply(variables, x)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert half.logits.dtype == half.features["rates"].dtype == jnp.float32
+    rates, near = exact.features["rates"], half.features["rates"]
+    assert float(jnp.abs(rates[:, -1] - rates[:, 0]).max()) > 0.1
+    np.testing.assert_allclose(near, rates, atol=0.01)
+    assert not np.array_equal(near, rates)

@@ -1,4 +1,6 @@
-"""Run by test_parallel.py in a process with 8 host devices: prints how far apart.
+"""Small tasks of every system, and how far apart they are on one device and several.
+
+Run by test_parallel.py in a process with 8 host devices.
 
 For each task, mapper and number of devices: some training steps with batch norm and
 augmentation and one ragged evaluation, against the same on one unmapped device.
@@ -14,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kdjax.tasks.anomaly import beatgan
+from kdjax.plan import merge
+from kdjax.tasks.anomaly import autoencoder, beatgan
 from kdjax.tasks.cognitive import task as cognitive
 from kdjax.tasks.contrastive import simclr
 from kdjax.tasks.distillation import distill
@@ -23,10 +26,15 @@ from kdjax.training.checkpoint import model_of
 from kdjax.training.task import Training
 
 
-def make_distill():
+def changed(base, model):
+    """A `model` section with these fields changed; of another name, they are all."""
+    return merge({"model": base}, {"model": model})["model"]
+
+
+def make_distill(**model):
     return distill.make(
         data={"name": "synthetic_wearable", "samples": 32, "windows": 8},
-        model={"name": "wide_resnet", "depth": 10, "width": 1},
+        model=changed({"name": "wide_resnet", "depth": 10, "width": 1}, model),
         training=Training(epochs=1, batch_size=16),
         optimizer={
             "name": "sgd",
@@ -39,17 +47,20 @@ def make_distill():
     )
 
 
-def make_simclr(**contrast):
+CONVNET = {
+    "name": "convnet",
+    "widths": (8, 16),
+    "windows": (3, 3),
+    "strides": (1, 2),
+    "projection": {"hidden": (16, 16), "outputs": 8},
+}
+
+
+def make_simclr(contrast=None, **model):
     """Batch norm over all devices, LARS; on real digits."""
     return simclr.make(
         data={"name": "digits"},
-        model={
-            "name": "convnet",
-            "widths": (8, 16),
-            "windows": (3, 3),
-            "strides": (1, 2),
-            "projection": {"hidden": (16, 16), "outputs": 8},
-        },
+        model=changed(CONVNET, model),
         training=Training(epochs=1, batch_size=32, select="loss"),
         optimizer={
             "name": "lars",
@@ -61,22 +72,24 @@ def make_simclr(**contrast):
             },
         },
         augment={"name": "simclr_image", "min_area": 0.5, "blur": 0.0},
-        contrast={"temperature": 0.5} | contrast,
+        contrast={"temperature": 0.5} | (contrast or {}),
         seed=0,
     )
 
 
-def make_beatgan():
+BEATGAN = {"name": "beatgan", "latent": 3, "width": 2}
+
+
+def make_beatgan(**model):
     """All the terms; SGD, since Adam would hide a wrong scale."""
     return beatgan.make(
         data={"name": "synthetic_ecg", "patients": 8, "beats": 21, "abnormal": 0.2},
-        model={
-            "name": "beatgan",
-            "latent": 3,
-            "width": 2,
+        model=BEATGAN
+        | {
             "self_teacher": {"width": 2},
             "projection": {"hidden": (4,), "outputs": 4},
-        },
+        }
+        | model,
         training=Training(epochs=1, batch_size=16, select="loss"),
         optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.05}},
         losses={
@@ -87,11 +100,24 @@ def make_beatgan():
     )
 
 
-def make_cognitive():
+def make_autoencoder(**model):
+    return autoencoder.make(
+        data={"name": "synthetic_ecg", "patients": 8, "beats": 21, "abnormal": 0.2},
+        model=changed(BEATGAN, model),
+        training=Training(epochs=1, batch_size=16, select="loss"),
+        optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.05}},
+        seed=0,
+    )
+
+
+NOISY = {"name": "ctrnn", "units": 8, "tau": 200.0, "recurrent_noise": 0.1}
+
+
+def make_cognitive(**model):
     """Costs that are sums over the whole batch; SGD, so that gradients are compared."""
     return cognitive.make(
         trials={"name": "perceptual_decision", "dt": 100.0, "stimulus": 400.0},
-        model={"name": "ctrnn", "units": 8, "tau": 200.0, "recurrent_noise": 0.1},
+        model=changed(NOISY, model),
         training=Training(epochs=1, batch_size=16, select="loss"),
         optimizer={"name": "sgd", "schedule": {"name": "constant", "value": 0.05}},
         losses={
@@ -125,7 +151,7 @@ CASES = {
     "beatgan": Case(make_beatgan, 16, 2, ("loss", "auc"), ("pmap",)),
 }
 # Of the same result: negatives sent round a ring of devices, chunk by chunk.
-RING = "simclr_ring", lambda: make_simclr(ring=True, chunk_size=3), "shard_map"
+RING = "simclr_ring", lambda: make_simclr({"ring": True, "chunk_size": 3}), "shard_map"
 
 
 def plain(function, *, donate=False):

@@ -17,7 +17,6 @@ from kdjax import losses
 from kdjax.models import BeatGAN, Outputs
 from kdjax.models.beatgan import maps
 from kdjax.stages import batches
-from kdjax.stages.networks import representation
 from kdjax.training.parallel import AXIS
 from kdjax.training.state import Metrics, TrainState
 
@@ -281,7 +280,7 @@ def contrastive_loss(
         model_state,
         jnp.concatenate([one, other]),
     )
-    seen = representation(outputs)
+    seen = next(reversed(outputs.features.values()))  # the representation
     z, _ = _apply(module.projection, "projection", params, model_state, seen)
     z1, z2 = jnp.split(z, 2)
     return losses.nt_xent(z1, z2, temperature=settings.temperature, axis_name=AXIS)

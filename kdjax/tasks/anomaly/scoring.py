@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from kdjax import files, models
 from kdjax.data.dataset import Dataset, Examples, as_float, concatenate
-from kdjax.errors import InputError, split_name
+from kdjax.errors import InputError, record_settings, split_name
 from kdjax.report.runs import Run
 from kdjax.stages import batches
 from kdjax.stages import predictor as predictors
@@ -92,6 +92,7 @@ def about(inputs: DetectorInputs) -> dict[str, Any]:
 def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGAN:
     """The config's `model` where it names a BeatGAN, which has no classes."""
     name, fields = split_name(spec, where="config.model", given=("norm_axis",))
+    record_settings({"config.model": {"dtype": "float32", "norm_devices": None}})
     return models.build_gan(name, norm_axis=AXIS, **fields)
 
 

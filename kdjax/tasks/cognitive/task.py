@@ -62,7 +62,8 @@ def make(
 
     Args:
       trials: fields of kdjax.tasks.cognitive.trials.build: the cognitive task.
-      model: fields of kdjax.models.build_recurrent.
+      model: fields of kdjax.models.build_recurrent; a network that computes in bfloat16
+        is analysed in float32.
       optimizer: fields of kdjax.training.optim.build.
       losses: {cost: {"weight": ..., **fields} or None}: `squared_error` of the outputs;
         `rate_l1`, `rate_l2` with "reduction" "mean" (default) or "sum", over the whole
@@ -108,6 +109,7 @@ def make(
     )
     study = analyses.build(analysis, paradigm, network.units)
     last = curricula.at(levels.options, -1)
+    exact = network.clone(dtype="float32")
     key_data = np.asarray(jax.random.key_data(jax.random.key(seed)))
     constants = {
         "options": levels.options,
@@ -124,7 +126,7 @@ def make(
         metrics=metrics.METRICS,
         data=sources,
         constants=lambda: constants,
-        finish=functools.partial(analyses.finish, network, paradigm, last, study, seed),
+        finish=functools.partial(analyses.finish, exact, paradigm, last, study, seed),
         about=_about(paradigm, sources),
         program=_program(
             network,

@@ -29,8 +29,12 @@ def logits(section, volumes, *, seed=0):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"epochs": 60}, {"epochs": 60, "voxels": 8, "model": SOFTMAX}],
-    ids=["mlp", "softmax"],
+    [
+        {"epochs": 60},
+        {"epochs": 60, "voxels": 8, "model": SOFTMAX},
+        {"epochs": 60, "model": {"name": "mlp", "dtype": "bfloat16"}},
+    ],
+    ids=["mlp", "softmax", "bfloat16"],
 )
 def test_signal_is_decoded(fields, volumes):
     found = logits({"name": "network"} | fields, volumes)
