@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 ADAM = {"name": "adam", "schedule": {"name": "constant", "value": 0.01}}
 DISTILL: dict[str, Any] = {
@@ -30,6 +30,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seeds = (0,)
     config.parallel = "shard_map"
+    config.devices = config_dict.placeholder(int)  # all there are
     config.training = {"checkpoint_steps": 7}
     config.stages = {
         "teacher": DISTILL | {"model": {"name": "mlp", "widths": (64,)}},
