@@ -78,7 +78,7 @@ def large(root, *, batch, microbatches, steps=4):
     for seconds, metrics in islice(run_steps(task, batch), steps):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"batch {batch} in {microbatches} microbatches: {seconds:.1f} s, "
+            f"batch {batch} in {microbatches} microbatches: {seconds:.3g} s, "
             f"loss {metrics['loss']:.4f}, {peak:.0f} MiB in all",
             flush=True,
         )
