@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,9 +113,14 @@ def streamed(source: Source, features: Callable[[], Features]) -> Source:
     """The same batches with the representations, "x", which stay on the host."""
 
     def batches_of(
-        batch_size: int, *, epoch: int | None, rows: slice = batches.WHOLE
+        batch_size: int,
+        *,
+        epoch: int | None,
+        rows: slice = batches.WHOLE,
+        skip: int = 0,
     ) -> Iterator[Batch]:
-        for batch in source.batches(batch_size, epoch=epoch):
+        every = source.batches(batch_size, epoch=epoch)
+        for batch in itertools.islice(every, skip, None):
             own = {name: values[rows] for name, values in batch.items()}
             yield own | {"x": features().x[own["index"]]}
 

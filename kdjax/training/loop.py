@@ -226,7 +226,8 @@ def _train(this: _Run, members: list[_Member]) -> None:
         _epoch(this, members, epoch, steps)
         end = epoch == training.epochs
         saves = end or epoch % training.checkpoint_epochs == 0
-        trained = [_within(member, epoch * steps) for member in members]
+        states = [member.state for member in members]
+        trained = _inside(members, states, epoch * steps, [])
         try:
             for member in members:
                 member.progress = member.progress._replace(
@@ -248,10 +249,6 @@ class _Within(NamedTuple):
     state: TrainState
     progress: Progress
     best: Tree
-
-
-def _within(member: _Member, step: int) -> _Within:
-    return _Within(member.state, member.progress._replace(step=step), member.best)
 
 
 def _save_within(members: list[_Member], found: list[_Within]) -> None:

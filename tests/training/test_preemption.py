@@ -109,6 +109,20 @@ def test_stopped_again_and_again_it_ends_as_unbroken(tmp_path, asked):
     assert left(tmp_path / "broken", 1) == left(tmp_path / "unbroken", 1)
 
 
+def test_stopped_in_an_epoch_and_then_in_its_validation(tmp_path, asked):
+    """What was not yet logged when it was stopped first is logged once."""
+    training = settings(log_steps=5)
+    asked(None)
+    run(tmp_path / "unbroken", training)
+    for point in (3, STEPS - 3 + 1):
+        asked(point)
+        with pytest.raises(Preempted):
+            run(tmp_path / "broken", training)
+    asked(None)
+    run(tmp_path / "broken", training)
+    assert left(tmp_path / "broken", 1) == left(tmp_path / "unbroken", 1)
+
+
 def streamed(**changes):
     return tiny(streamed=True, **changes)
 

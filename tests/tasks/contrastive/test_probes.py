@@ -91,6 +91,20 @@ def test_an_encoder_is_read_from_its_checkpoint(tmp_path, digits):
     assert MODEL["projection"].items() <= model["projection"].items()
 
 
+def test_streamed_features_are_those_of_the_rows_and_begin_where_asked(task):
+    features = representations.Features(
+        np.arange(1797.0)[:, None], np.zeros(1797), slice(0), np.arange(0), slice(0)
+    )
+    source = representations.streamed(task.data["train"], lambda: features)
+    every = list(source.own(32, epoch=1))
+    for batch in every:
+        np.testing.assert_array_equal(batch["x"][:, 0], batch["index"])
+    rest = list(source.own(32, epoch=1, skip=len(every) - 2))
+    assert len(rest) == 2
+    for one, other in zip(every[-2:], rest, strict=True):
+        np.testing.assert_array_equal(one["index"], other["index"])
+
+
 # --- what they solve -----------------------------------------------------------------
 
 
