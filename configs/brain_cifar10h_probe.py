@@ -20,18 +20,8 @@ CONTROLS = ("matched_smoothing", "within_class_shuffle", "across_class_shuffle")
 
 def get_config(arg: str = "") -> ConfigDict:
     config, smoke = common.start(arg, seeds=10)
-    config.data = {"name": "cifar10", "root": "data/cifar10", "swap": True, "folds": 5}
+    common.voted_cifar10(config, smoke=smoke)
     config.model = common.CONVNET | {"projection": {"hidden": (128,), "outputs": 64}}
-    config.training = {
-        "epochs": 2 if smoke else 30,
-        "batch_size": 64,
-        "eval_epochs": 2 if smoke else 10,
-        "checkpoint_epochs": 2 if smoke else 20,
-        "select": "loss",
-    }
-    config.optimizer = common.sgd(
-        weight_decay=5e-4, schedule={"name": "cosine", "value": 0.05}
-    )
     votes = {"stage": "votes", "stored": True}
     taught = {"losses": common.SOFT_TARGET}
     students = {
