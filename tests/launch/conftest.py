@@ -1,5 +1,6 @@
 """The launchers are scripts: their folder is where they find each other."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -35,3 +36,17 @@ def wait_for():
         raise AssertionError(f"{path} never had {text!r}")
 
     return wait
+
+
+@pytest.fixture
+def refused():
+    """Runs a launcher that ends with code 2, and gives the one line that it says."""
+
+    def run(*words):
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("kdjax: error: ")
+        return line
+
+    return run
