@@ -45,6 +45,12 @@ def local(path: str | os.PathLike[str], *, where: str) -> Path:
     return found
 
 
+def cache_folder() -> Path | None:
+    """$XDG_CACHE_HOME/kdjax, or ~/.cache/kdjax; None for a user without a home."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home) / "kdjax" if os.path.isabs(home) else None
+
+
 def write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
     """Calls `fill` with a file beside `path`, then renames it to `path`.
 

@@ -6,10 +6,11 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
+
+from kdjax import files
 
 
 def cache_compilation() -> None:
@@ -18,11 +19,11 @@ def cache_compilation() -> None:
     In $XDG_CACHE_HOME/kdjax (~/.cache/kdjax), unless JAX_COMPILATION_CACHE_DIR is set.
     A user without a home has no cache.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if not home.is_absolute():
+    folder = files.cache_folder()
+    if folder is None:
         return
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(home / "kdjax"))
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -98,10 +97,10 @@ def read_beats(
 
 def cache_folder() -> Path:
     """$XDG_CACHE_HOME/kdjax, or ~/.cache/kdjax: where compiled programs are, too."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if not os.path.isabs(home):
-        raise MachineError(f"{home}: no such home; set XDG_CACHE_HOME to a folder")
-    return Path(home) / "kdjax"
+    folder = files.cache_folder()
+    if folder is None:
+        raise MachineError("~/.cache: no such home; set XDG_CACHE_HOME to a folder")
+    return folder
 
 
 def _load(path: Path) -> Beats | None:
