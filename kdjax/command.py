@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from kdjax import console
 from kdjax.errors import InputError, MachineError
+from kdjax.training import processes
 
 
 class Exit(enum.IntEnum):
@@ -31,8 +32,8 @@ class Exit(enum.IntEnum):
     WRONG_INPUT = 2  # a flag, a field of the config or a file
     ENVIRONMENT = 3  # disk full, folder read-only or in use, out of memory
     INTERRUPTED = 130  # Ctrl-C
-    LOST = 134  # another process of the run does not answer
-    PREEMPTED = 143  # SIGTERM
+    LOST = processes.LOST  # another process of the run does not answer
+    PREEMPTED = processes.PREEMPTED  # SIGTERM
 
 
 def parse(argv: list[str]) -> list[str]:
