@@ -254,7 +254,6 @@ class _Within(NamedTuple):
 def _save_within(members: list[_Member], found: list[_Within]) -> None:
     for member, at in zip(members, found, strict=True):
         member.checkpoints.save_within(*at)
-    processes.all_say("saved")
 
 
 def _where(members: Sequence[_Member], step: int) -> str:
@@ -304,7 +303,6 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
         for member in members
     ]
     saving = within.Saving(training, done)
-    this.watch.begin()
     constants = [member.constants for member in members]
     states = [member.state for member in members]
     with tqdm(
@@ -337,9 +335,7 @@ def _epoch(this: _Run, members: list[_Member], epoch: int, steps: int) -> None:
                 _save_within(members, _inside(members, states, done, pending))
                 raise Preempted(_where(members, done)) from asked
             if saving.is_due(done) and done % steps:
-                inside = _inside(members, states, done, pending)
-                for member, at in zip(members, inside, strict=True):
-                    member.checkpoints.save_within(*at)
+                _save_within(members, _inside(members, states, done, pending))
         if pending:  # a run that was stopped at the epoch's validation has none
             _log_means(this, members, pending, done, steps)
     this.watch.pause()

@@ -62,12 +62,11 @@ class Watch:
         if self._profile:
             self._profile.stop()
 
-    def begin(self) -> None:
-        """Steps follow; the first call may compile, and is not timed."""
-        self._last = None
-
     def step(self, done: int, count: int) -> None:
-        """A call of `count` steps is over; `done` steps of the run are."""
+        """A call of `count` steps is over; `done` steps of the run are.
+
+        The first one, and the first after a pause, may compile, and is not timed.
+        """
         now = monotonic()
         if self._last is not None:
             self._seconds.append((now - self._last) / count)
@@ -80,7 +79,7 @@ class Watch:
                 self._say(self._line(done))
 
     def pause(self) -> None:
-        """No steps follow for a while: what comes is no stall."""
+        """No steps follow for a while: what comes is no stall, and is not timed."""
         self._last = None
 
     def loss(self, label: str, step: int, value: float) -> None:

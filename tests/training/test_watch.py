@@ -57,7 +57,6 @@ def test_a_loss_that_leaps_is_said_once(capsys):
 def test_a_run_that_stands_still_is_said_once(monkeypatch, capsys):
     monkeypatch.setattr(watch, "LEAST_S", 0.3)
     with Watch("a", 10) as seen:
-        seen.begin()
         for done in range(1, 4):
             seen.step(done, 1)
         time.sleep(2.5)
@@ -70,7 +69,6 @@ def test_a_run_that_stands_still_is_said_once(monkeypatch, capsys):
 def test_a_pause_is_no_standstill(monkeypatch, capsys):
     monkeypatch.setattr(watch, "LEAST_S", 0.1)
     with Watch("a", 10) as seen:
-        seen.begin()
         seen.step(1, 1)
         seen.step(2, 1)
         seen.pause()
