@@ -115,11 +115,16 @@ class Checkpoints:
         return str(self._root / kind / str(step))
 
     def save_best(self, model: Tree, progress: Progress) -> None:
-        """Writes `best` of `progress.best_step`; before the `save_last` naming it."""
+        """Writes `best` of `progress.best_step`; before the `save_last` naming it.
+
+        Its own progress is that of its step, whenever it is written.
+        """
         if not self._managers:
             return
-        if progress.best_step not in self._managers["best"].all_steps():
-            self._save("best", progress.best_step, progress, {"model": model})
+        step = progress.best_step
+        if step not in self._managers["best"].all_steps():
+            then = progress._replace(epoch=progress.best_epoch, step=step, unlogged=())
+            self._save("best", step, then, {"model": model})
 
     def save_last(self, state: TrainState, progress: Progress, best: Tree) -> None:
         """Writes `last`, with a copy of the `best` of `progress.best_step`."""

@@ -1,11 +1,11 @@
 """Kills a run at random moments, again and again, and compares what it ends with.
 
-    python tests/soak/run.py --kills=100 --processes=1 [--workdir=DIR] [--seed=0]
+    python -m tests.soak.run --kills=100 --processes=1 [--workdir=DIR] [--seed=0]
 
 SIGKILL and SIGTERM in turn; of several processes, to one of them, drawn at random.
-After one kill in ten a bit is flipped in a file of a checkpoint of the stage that was
-being trained. A run that comes to its end is compared with the run that nobody killed,
-and begun anew. Prints what was seen, and exits with 1 at the first difference:
+After one kill in `--flip_every` a bit is flipped in a file of a checkpoint of the stage
+that was being trained. A run that comes to its end is compared with the run that nobody
+killed, and begun anew. Prints what was seen, and exits with 1 at the first difference:
 
 - results and digests of both checkpoints, and metrics.jsonl to the byte;
 - no temporary file, no checkpoint within an epoch, no lock;
@@ -29,10 +29,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "kdjax", f"--config={ROOT}/tests/soak/config.py"]
-STAGES = ("teacher", "eskd", "beatgan", "ctrnn")
+CONFIG = ROOT / "tests" / "soak" / "config.py"
 MADE = {"environment", "resumed", "seconds"}  # where and when, not what
-FLIP_EVERY = 10
+SECONDS = 30  # within which all processes of a run whose one was killed have ended
 KILLED = (-signal.SIGKILL, 137, 134, 143, -signal.SIGTERM)
 
 
@@ -40,8 +39,9 @@ class Different(AssertionError):
     """A run that was killed did not end as the one that was not."""
 
 
-def start(workdir: Path, processes: int) -> subprocess.Popen[str]:
-    command = [*COMMAND, f"--workdir={workdir}"]
+def start(workdir: Path, processes: int, size: str) -> subprocess.Popen[str]:
+    config = f"--config={CONFIG}:{size}"
+    command = [sys.executable, "-m", "kdjax", config, f"--workdir={workdir}"]
     environ = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     if processes > 1:
         launcher = ROOT / "launch" / "local_multiprocess.py"
@@ -76,10 +76,14 @@ def checkpoints(folder: Path) -> dict[tuple[str, int], Path]:
     return found
 
 
+def stages(workdir: Path) -> list[Path]:
+    """The folders of the stages begun."""
+    return sorted(path for path in (workdir / "seed_0").glob("*") if path.is_dir())
+
+
 def in_progress(workdir: Path) -> Path | None:
     """The folder of the stage that has checkpoints and no results."""
-    for name in STAGES:
-        folder = workdir / "seed_0" / name
+    for folder in stages(workdir):
         if checkpoints(folder) and not (folder / "results.json").exists():
             return folder
     return None
@@ -100,8 +104,8 @@ def flip_a_bit(folder: Path, rng: random.Random) -> str:
 def ended(workdir: Path) -> dict[str, object]:
     """All that must come out the same."""
     found: dict[str, object] = {}
-    for name in STAGES:
-        folder = workdir / "seed_0" / name
+    for folder in stages(workdir):
+        name = folder.name
         results = json.loads((folder / "results.json").read_text())
         found[name] = {k: v for k, v in results.items() if k not in MADE}
         for kind in ("last", "best"):
@@ -123,9 +127,10 @@ def left_over(workdir: Path) -> list[str]:
 
 def compare(workdir: Path, expected: dict[str, object]) -> None:
     found = ended(workdir)
-    for name, value in expected.items():
-        if found[name] != value:
-            raise Different(f"{workdir}: {name}: {value!r} became {found[name]!r}")
+    for name in expected.keys() | found.keys():
+        was, now = expected.get(name), found.get(name)
+        if was != now:
+            raise Different(f"{workdir}: {name}: {was!r} became {now!r}")
     if paths := left_over(workdir):
         raise Different(f"left over: {', '.join(paths)}")
 
@@ -133,15 +138,29 @@ def compare(workdir: Path, expected: dict[str, object]) -> None:
 class Soak:
     """One series of kills; what was seen."""
 
-    def __init__(self, root: Path, processes: int, seed: int):
-        self.root, self.processes = root, processes
-        self.rng = random.Random(seed)
+    def __init__(
+        self,
+        root: Path,
+        *,
+        processes: int = 1,
+        size: str = "whole",
+        flip_every: int = 10,
+        between: tuple[float, float] = (0.1, 0.6),
+        seed: int = 0,
+    ):
+        self.root, self.processes, self.size = root, processes, size
+        self.flip_every, self.rng = flip_every, random.Random(seed)
+        self.between = between  # when it is killed, of the unbroken run's time
         self.kills = dict.fromkeys(("SIGKILL", "SIGTERM"), 0)
+        self.slowest = dict.fromkeys(self.kills, 0.0)  # to end, in seconds
         self.flips = self.runs = self.resumed = self.set_aside = 0
         self.longest = 1.0
 
+    def start(self, name: str) -> subprocess.Popen[str]:
+        return start(self.root / name, self.processes, self.size)
+
     def unbroken(self) -> dict[str, object]:
-        process = start(self.root / "unbroken", self.processes)
+        process = self.start("unbroken")
         began = time.monotonic()
         said = process.communicate(timeout=900)[0]
         if process.returncode:
@@ -164,7 +183,7 @@ class Soak:
             if folder is None:
                 continue
             good = folder.name
-            if sum(self.kills.values()) % FLIP_EVERY == 0:
+            if sum(self.kills.values()) % self.flip_every == 0:
                 self.flips += 1
                 print(f"flipped a bit of {flip_a_bit(folder, self.rng)}", flush=True)
                 if len(checkpoints(folder)) == 1:
@@ -172,17 +191,22 @@ class Soak:
 
     def once(self, workdir: Path, good: str | None, *, to_its_end: bool) -> bool:
         """Runs it, and kills it unless it ends before; whether it did."""
-        process = start(workdir, self.processes)
-        wait = self.rng.uniform(0.1, 0.6) * self.longest
+        process = self.start(workdir.name)
+        wait = self.rng.uniform(*self.between) * self.longest
         number = (signal.SIGKILL, signal.SIGTERM)[sum(self.kills.values()) % 2]
         try:
             said = process.communicate(timeout=None if to_its_end else wait)[0]
         except subprocess.TimeoutExpired:
             targets = those_to_kill(process, self.processes)
+            began = time.monotonic()
             if targets:
                 os.kill(self.rng.choice(targets), number)
                 self.kills[number.name] += 1
             said = process.communicate(timeout=120)[0]
+            seconds = time.monotonic() - began
+            self.slowest[number.name] = max(self.slowest[number.name], seconds)
+            if number == signal.SIGKILL and seconds > SECONDS:
+                raise Different(f"{seconds:.0f} s after SIGKILL: {said}") from None
         self.check(said, process.returncode, good)
         return process.returncode == 0
 
@@ -199,7 +223,10 @@ class Soak:
             raise Different(f"{good} had a good checkpoint and began at step 0: {said}")
 
     def summary(self) -> str:
-        kills = ", ".join(f"{n} {name}" for name, n in self.kills.items())
+        kills = ", ".join(
+            f"{n} {name} (ended in {self.slowest[name]:.1f} s at most)"
+            for name, n in self.kills.items()
+        )
         return (
             f"{self.processes} process{'es' if self.processes > 1 else ''}: {kills}; "
             f"{self.flips} bits flipped, {self.set_aside} checkpoints set aside; "
@@ -212,11 +239,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--size", choices=("whole", "short"), default="whole")
+    parser.add_argument("--flip_every", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workdir", type=Path)
     given = parser.parse_args()
     root = given.workdir or Path(tempfile.mkdtemp(prefix="soak"))
-    soak = Soak(root, given.processes, given.seed)
+    soak = Soak(
+        root,
+        processes=given.processes,
+        size=given.size,
+        flip_every=given.flip_every,
+        seed=given.seed,
+    )
     soak.run(given.kills, soak.unbroken())
     print(soak.summary())
     if given.workdir is None:

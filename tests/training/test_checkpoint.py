@@ -142,12 +142,15 @@ def test_a_full_disk_is_one_line_and_loses_no_checkpoint(saved, size):
 @damaging
 @pytest.mark.parametrize("how", [damage, shutil.rmtree])
 def test_a_lost_best_is_written_again_of_the_copy_in_last(saved, capsys, how):
+    meta = saved / "checkpoints" / "best" / "10" / "meta" / "metadata"
+    written = meta.read_text()
     how(saved / "checkpoints" / "best" / "10")
     _, reached, best = resume(saved)
     assert reached == progress(20, 10)
     assert "best/10" in capsys.readouterr().err
     same(best, model_of(state(10)))
     same(load_model(saved, "best", model_of(state(0))), model_of(state(10)))
+    assert meta.read_text() == written
 
 
 @damaging
