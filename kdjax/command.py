@@ -10,7 +10,9 @@ import contextlib
 import enum
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -18,7 +20,10 @@ from absl import app, flags, logging
 
 from kdjax import console
 from kdjax.errors import InputError, MachineError
-from kdjax.training import processes
+from kdjax.training import preemption, processes
+
+SIGNALS = {KeyboardInterrupt: signal.SIGINT, preemption.Preempted: signal.SIGTERM}
+AGAIN_S = 0.05  # until a signal that was lost is sent again
 
 
 class Exit(enum.IntEnum):
@@ -55,7 +60,7 @@ def run(
     `interrupted` is what an interrupted user is told.
     """
     _open_standard_files()
-    sys.unraisablehook = _report_unraisable
+    sys.unraisablehook = _unraisable
     with _ending(interrupted):
         app.run(lambda argv: _main(work, argv), flags_parser=flags_parser)
 
@@ -108,9 +113,19 @@ def machine_fault(error: BaseException) -> str | None:
     return None if error.__cause__ is None else machine_fault(error.__cause__)
 
 
-def _report_unraisable(fault: Any) -> None:
-    """Leaves out what tensorstore's threads say after a failed read or write of orbax:
-    the failure itself was raised."""
+def _unraisable(fault: Any) -> None:
+    """Answers what was raised where Python lets nothing through, as in a finaliser.
+
+    A signal that came just there is sent again, a moment later. What tensorstore's
+    threads say after a failed read or write of orbax is left out: the failure itself
+    was raised.
+    """
+    for interruption, number in SIGNALS.items():
+        if issubclass(fault.exc_type, interruption):
+            again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
     if str(fault.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(fault)
 

@@ -54,9 +54,9 @@ def run() -> None:
 
 def _experiment() -> None:
     processes.meet(_DISTRIBUTED.value)
-    preemption.listen()
     try:
-        _train()
+        with preemption.heeded():
+            _train()
     except preemption.Preempted as where:
         command.stop(
             f"preempted: {where}; the same command goes on from there", Exit.PREEMPTED

@@ -28,6 +28,7 @@ jaxtyping.install_import_hook("kdjax", "beartype.beartype")
 
 import jax
 import pytest
+from matplotlib.figure import Figure
 
 from kdjax.training import host
 
@@ -58,6 +59,14 @@ def forget_what_is_compiled():
     where it read another program from its cache."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def undrawn():
+    """Figures are made, their files left empty: PNG is half of a short run's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda self, file, **how: None)
+        yield
 
 
 @pytest.fixture(scope="session")

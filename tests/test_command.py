@@ -68,6 +68,39 @@ def test_each_way_to_end_has_a_code_of_its_own():
     assert len({code.value for code in Exit}) == len(Exit) == 7
 
 
+# The signal's handler raises inside a weak reference's callback, where it is lost.
+LOST = """
+import os, signal, sys, time, weakref
+from kdjax import main
+
+name = sys.argv.pop()
+
+class Held:
+    pass
+
+def train():
+    held = Held()
+    number = getattr(signal, name)
+    reference = weakref.ref(held, lambda _: os.kill(os.getpid(), number))
+    del held
+    time.sleep(60)
+
+main._train = train
+main.run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [("SIGTERM", 143, "preempted: outside"), ("SIGINT", 130, "interrupted; ")],
+)
+def test_a_signal_in_a_callback_is_not_lost(python, name, code, said):
+    done = python("-c", LOST, name, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(f"kdjax: {said}")
+    assert done.stderr.count("\n") == 1
+
+
 class Closed(io.StringIO):
     """A stdout that nobody reads; its file is one of its own."""
 

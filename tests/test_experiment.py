@@ -18,6 +18,8 @@ from kdjax.report.runs import read_experiment
 from kdjax.stages import batches, record
 from kdjax.training.metrics import read_log
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = runpy.run_path(str(Path(__file__).with_name("small.py")))
 
 

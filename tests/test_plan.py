@@ -13,6 +13,8 @@ from kdjax.training.checkpoint import model_digest
 from kdjax.training.metrics import read_log
 from tests.small_cognitive import config as small
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 WEIGHTS = {"rate_l1": {"weight": [0.0, 1e-3]}}
 
 

@@ -26,10 +26,17 @@ _deferring = False
 _points = itertools.count()  # over the whole program: all processes count alike
 
 
-def listen() -> None:
-    """Heeds SIGTERM from here on. Of several processes jax does, since they met."""
-    if processes.count() == 1:
-        signal.signal(signal.SIGTERM, _note)
+@contextlib.contextmanager
+def heeded() -> Iterator[None]:
+    """Heeds SIGTERM inside. Of several processes jax does, since they met."""
+    if processes.count() > 1:
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check() -> None:

@@ -16,6 +16,8 @@ from kdjax.stages import controls, networks, taught
 from kdjax.stages.record import read_stage
 from tests import small
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 DATASET = data.load("synthetic_wearable", seed=0, samples=16, windows=12)
 CLASSES = len(DATASET.classes)
 RNG = np.random.default_rng(0)

@@ -199,9 +199,9 @@ def test_which_checkpoints_stay(tmp_path):
 def listening(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(preemption, "_asked", False)
-    preemption.listen()
-    yield
-    signal.signal(signal.SIGTERM, before)
+    with preemption.heeded():
+        yield
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_signal_is_noted_while_a_run_trains(listening):

@@ -12,6 +12,8 @@ from kdjax.errors import InputError
 from kdjax.tasks.anomaly import metrics
 from tests.running import DATA
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 RATE = {"name": "adam", "schedule": {"name": "constant", "value": 1e-3}}
 PCA = {
     "task": "detector",

@@ -13,6 +13,8 @@ from kdjax.files import read_arrays, read_json
 from kdjax.tasks.brain import decode
 from kdjax.training.task import Training
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 UNTRAINED = Training(epochs=0, batch_size=16, eval_batch_size=32)
 NETWORK = {
     "name": "network",

@@ -19,6 +19,8 @@ from kdjax.tasks.brain import rdm, similarity, votes
 from kdjax.tasks.brain.decoding import permutation
 from kdjax.training.task import Training
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 UNTRAINED = Training(epochs=0, batch_size=16, eval_batch_size=92)
 SMALL = {
     "model": {"name": "mlp", "widths": [16]},

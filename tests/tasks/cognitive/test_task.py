@@ -22,6 +22,8 @@ from kdjax.training.metrics import read_log
 from tests.running import mapped
 from tests.small_cognitive import CONFIG, config, make, training
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 RNG = jax.random.key(7)
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from kdjax import experiment
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TESTS = Path(__file__).resolve().parents[2]
 CONFIG, CONFIGS = TESTS / "small_simclr.py", TESTS.parent / "configs"
 FLAG = f"--config={CONFIG}"

@@ -18,6 +18,8 @@ from kdjax.stages import representations
 from kdjax.stages.representations import FROZEN
 from kdjax.tasks.contrastive import readouts
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 PROBES = ("linear", "knn", "ridge", "random_knn")
 
 
