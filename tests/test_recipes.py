@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from tests.conftest import UNOPTIMISED
+from tests.conftest import QUICK, UNOPTIMISED
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
@@ -24,7 +24,10 @@ CONFIG = """
 import json, sys
 from kdjax import experiment
 from kdjax.training import host
+from matplotlib.figure import Figure
 host.cache_compilation()  # the runs share most of their programs
+if "drawn" not in sys.argv:  # most of the time is PNG
+    Figure.savefig = lambda self, file, **how: None
 experiment.run(json.loads(sys.argv[1]), __import__("pathlib").Path(sys.argv[2]))
 """
 SGD = {"name": "sgd", "schedule": {"name": "constant", "value": 0.1}}
@@ -90,13 +93,13 @@ def copy(folder):
     return folder
 
 
-def run(folder, stages):
+def run(folder, stages, *how):
     """Runs the stages with the copy's kdjax; report.md and what was printed."""
     config = {"seeds": [0], "training": TRAINING, "stages": stages, "report": {}}
     done = subprocess.run(
-        [sys.executable, "-c", CONFIG, json.dumps(config), str(folder / "run")],
+        [sys.executable, "-c", CONFIG, json.dumps(config), str(folder / "run"), *how],
         cwd=folder,
-        env=os.environ | {UNOPTIMISED: "1"},
+        env=os.environ | {UNOPTIMISED: "1", "XLA_FLAGS": QUICK},
         capture_output=True,
         text=True,
         timeout=300,
@@ -173,7 +176,7 @@ def test_the_recipes_work_as_they_stand(tmp_path):
         },
     }
     stages = json.loads(ConfigDict(stages).to_json())  # as a config file has it
-    report, _ = run(folder, stages)
+    report, _ = run(folder, stages, "drawn")
     assert "| prior | 50.0 | 50.0 |" in report
     assert "| student | teacher (`best`) | 1 of 1 |" in report
     assert "![Test examples of each class.](figures/examples_by_class.png)" in report
