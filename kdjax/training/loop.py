@@ -175,7 +175,7 @@ def _begin(members: Sequence[Member], this: _Run) -> list[_Member]:
         state, progress, best = at or (member.task.init(init_rng), Progress(), None)
         log = MetricsLog(
             member.folder,
-            after_step=progress.step,
+            after_step=within.last_logged(progress),
             after_epoch=progress.epoch,
             tensorboard=this.training.tensorboard,
         )

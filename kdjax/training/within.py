@@ -37,6 +37,11 @@ def restored(progress: Sequence[Progress]) -> list[Logged]:
     return [Logged(call, len(next(iter(call[0].values())))) for call in calls]
 
 
+def last_logged(progress: Progress) -> int:
+    """The last step whose metrics were written when this was saved."""
+    return progress.step - sum(call.steps for call in restored([progress]))
+
+
 class Saving:
     """When a checkpoint is due within an epoch: after so many steps, or minutes.
 

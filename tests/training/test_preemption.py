@@ -109,12 +109,13 @@ def test_stopped_again_and_again_it_ends_as_unbroken(tmp_path, asked):
     assert left(tmp_path / "broken", 1) == left(tmp_path / "unbroken", 1)
 
 
-def test_stopped_in_an_epoch_and_then_in_its_validation(tmp_path, asked):
+@pytest.mark.parametrize("points", [(3, STEPS - 3 + 1), (STEPS, 1)])
+def test_stopped_in_an_epoch_and_then_in_its_validation(tmp_path, asked, points):
     """What was not yet logged when it was stopped first is logged once."""
     training = settings(log_steps=5)
     asked(None)
     run(tmp_path / "unbroken", training)
-    for point in (3, STEPS - 3 + 1):
+    for point in points:
         asked(point)
         with pytest.raises(Preempted):
             run(tmp_path / "broken", training)
