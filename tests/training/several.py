@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
 from kdjax import experiment
 from kdjax.errors import InputError
@@ -141,9 +142,9 @@ def stages(workdir, mapper):
             },
         },
     }
+    experiment.run(config, workdir)
     found = []
     for name in config["stages"]:
-        experiment.run(config, workdir, only=name)
         path = workdir / "seed_0" / name / "results.json"
         reached = read_json(path)["checkpoints"]
         found += [reached[kind]["test"]["loss"] for kind in ("last", "best")]
@@ -206,6 +207,7 @@ def together(folder):
 
 
 def main():
+    Figure.savefig = lambda self, file, **how: None  # most of the time is PNG
     host.cache_compilation()
     what, folder, *rest = sys.argv[1:]
     folder = Path(folder)
