@@ -64,7 +64,7 @@ def _experiment() -> None:
 
 
 def _train() -> None:
-    config, workdir = _read_config(), _workdir()
+    config, workdir, profile = _read_config(), _workdir(), _profiled()
     # Late, so that a wrong flag is answered before jax has loaded.
     from kdjax import experiment
     from kdjax.training import host
@@ -78,7 +78,7 @@ def _train() -> None:
             workdir,
             only=_STAGE.value,
             rerun_stale=_RERUN_STALE.value,
-            profile=_profiled(),
+            profile=profile,
         )
     except Diverged as error:
         command.stop(f"stopped: {error}", Exit.DIVERGED)
