@@ -6,6 +6,7 @@ The processes import this file and NumPy and Pillow, never jax.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -104,19 +105,14 @@ def read_ahead(
 
     Each batch [B] is cut into `workers` parts (one for each CPU, if not given), decoded
     by as many processes to uint8 [B, size, size, 3]. While one batch is in use, at most
-    `ahead` more are taken from `batches`. The processes end with the iterator, or with
-    this process; a script that starts them needs its `if __name__ == "__main__"`.
+    `ahead` more are taken from `batches`. The processes are started once and end with
+    this one; a script that starts them needs its `if __name__ == "__main__"`.
 
     Raises an InputError that names a damaged file, in its batch's turn, and a
     MachineError if a process dies.
     """
     workers = workers or os.cpu_count() or 1
-    pool = ProcessPoolExecutor(
-        workers,
-        # jax runs threads, and a fork of them can hang.
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-    )
+    pool = _pool(workers)
     queue: deque[tuple[dict[str, NDArray], list[Future[NDArray[np.uint8]]]]] = deque()
     try:
         for batch in batches:
@@ -127,11 +123,25 @@ def read_ahead(
         while queue:
             yield _decoded(*queue.popleft())
     except BrokenProcessPool as error:
+        _pool.cache_clear()
         raise MachineError(
             "a process that decodes images died: killed, or out of memory"
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        for _, parts in queue:
+            for part in parts:
+                part.cancel()
+
+
+@functools.cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """The processes that decode: to start them takes a second, at every pass."""
+    return ProcessPoolExecutor(
+        workers,
+        # jax runs threads, and a fork of them can hang.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+    )
 
 
 def _decoded(
