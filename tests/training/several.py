@@ -2,9 +2,8 @@
 
     several.py alone FOLDER            one process with 8 devices, of which it takes 4
     several.py together FOLDER I PORT  process I of two, with 2 devices each
-    several.py killed FOLDER I PORT    trains `tiny` for a while: to be killed
 
-The first two leave what they found in FOLDER/<who>.json, {case: numbers}.
+They leave what they found in FOLDER/<who>.json, {case: numbers}.
 """
 
 import json
@@ -26,10 +25,9 @@ from kdjax.training import host, loop, parallel, processes, programs
 from kdjax.training.checkpoint import model_of
 from kdjax.training.task import Training
 from tests import small_cognitive
-from tests.training.tiny import STEPS, settings, tiny
+from tests.training.killed import EPOCHS, trained
 
 MAPPERS = ("pmap", "shard_map")
-EPOCHS = 30  # of what is killed
 
 
 def devices(mapper, count=4):
@@ -151,14 +149,6 @@ def stages(workdir, mapper):
     return found
 
 
-def trained(folder, epochs, by):
-    """What `tiny` reaches in a folder, where it goes on."""
-    task = tiny(best_at=3 * STEPS)
-    training = settings(epochs=epochs)
-    reached = loop.run(task, training, folder=folder, seed=0, devices=by, label="")
-    return [reached[kind]["test"]["loss"] for kind in ("last", "best")]
-
-
 def alone(folder):
     """On 4 devices; what they saved is gone on with on others."""
     saved = folder / "saved"
@@ -217,10 +207,7 @@ def main():
             return
         own, port = rest
         processes.meet(f"127.0.0.1:{port},2,{own}")
-        if what == "killed":
-            trained(folder / "killed", EPOCHS, devices("pmap"))
-        else:
-            (folder / f"{own}.json").write_text(json.dumps(together(folder)))
+        (folder / f"{own}.json").write_text(json.dumps(together(folder)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from kdjax.files import read_json
 from kdjax.training import processes
 from tests.conftest import QUICK, ROOT
 
-PROGRAM = Path(__file__).with_name("several.py")
+SEVERAL = Path(__file__).with_name("several.py")
+KILLED = Path(__file__).with_name("killed.py")
 SLURM = {
     "SLURM_JOB_ID": "4097",
     "SLURM_STEP_NODELIST": "node[007-009,12],other3",
@@ -66,11 +67,10 @@ class Two:
         return codes, [path.read_text() for path in self._said]
 
 
-def several(what, folder, port):
+def two(folder, port, *arguments):
     return Two(
         folder,
-        PROGRAM,
-        what,
+        *arguments,
         folder,
         own=lambda i: (i, port),
         JAX_DISABLE_MOST_OPTIMIZATIONS="1",
@@ -87,8 +87,8 @@ def folder(tmp_path_factory):
 def found(folder, python):
     """What each case gave: alone, and on either of two processes."""
     flags = {"PYTHONPATH": str(ROOT)}
-    python(PROGRAM, "alone", folder, devices=8, env=flags, optimised=False)
-    codes, said = several("together", folder, free_port()).end()
+    python(SEVERAL, "alone", folder, devices=8, env=flags, optimised=False)
+    codes, said = two(folder, free_port(), SEVERAL, "together").end()
     assert codes == [0, 0], said
     return [read_json(folder / f"{who}.json") for who in ("alone", 0, 1)]
 
@@ -167,14 +167,13 @@ def test_either_is_killed_and_the_other_says_so(found, folder):
     del found  # `uninterrupted`
     log = folder / "killed" / "metrics.jsonl"
     for victim, lines in ((1, 20), (0, 50)):
-        port = free_port()
-        two = several("killed", folder, port)
+        both = two(folder, free_port(), KILLED)
         until = time.monotonic() + 120
         while not log.exists() or log.read_text().count("\n") < lines:
             assert time.monotonic() < until
             time.sleep(0.05)
-        two.kill(victim)
-        codes, said = two.end(30)
+        both.kill(victim)
+        codes, said = both.end(30)
         assert codes[victim] == -signal.SIGKILL, said
         assert codes[1 - victim] == processes.LOST
         assert (
@@ -183,7 +182,7 @@ def test_either_is_killed_and_the_other_says_so(found, folder):
             .startswith(f"kdjax: process {victim} ({socket.gethostname()}, pid ")
         )
     assert log.read_text().count("\n") < 120, "killed too late to mean anything"
-    codes, said = several("killed", folder, free_port()).end()
+    codes, said = two(folder, free_port(), KILLED).end()
     assert codes == [0, 0], said
     assert digests(folder / "killed") == digests(folder / "uninterrupted")
 
@@ -254,10 +253,10 @@ def test_preempted_together(tmp_path):
 
 
 def meet_briefly(place):
-    """Meets with a patience of 3 s, in a process of its own."""
+    """Meets with a patience of 1 s, in a process of its own."""
     code = (
         "from kdjax.training import processes\n"
-        "processes.MEET_S = 3\n"
+        "processes.MEET_S = 1\n"
         f"with processes.ending(): processes.meet({place!r})"
     )
     done = subprocess.run(
@@ -272,7 +271,7 @@ def test_nobody_comes():
     assert code == processes.LOST
     last = said.splitlines()[-1]
     assert (
-        last == f"kdjax: process 1 of 2 has not met all the others at {address} in 3 s"
+        last == f"kdjax: process 1 of 2 has not met all the others at {address} in 1 s"
     )
 
 

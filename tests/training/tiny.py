@@ -91,7 +91,7 @@ def tiny(seed=0, *, bad=-1, rate=0.1, best_at=100, streamed=False):
 
 
 def main():
-    training = settings(epochs=8)
+    training = settings(epochs=8, checkpoint_epochs=8, eval_epochs=4)
     for count in (1, 2):
         root = Path(sys.argv[1]) / str(count)
         members = [
