@@ -249,7 +249,7 @@ def _is_done(this: _Seed, name: str) -> bool:
     """Whether the stage's results are there; InputError if of another config."""
     folder = this.folder(name)
     if (folder / record.CONFIG).exists():
-        known = files.read_json(folder / record.CONFIG)
+        known = record.read_config(folder)
         other = _difference(known, this.config(name))
         if other:
             raise InputError(

@@ -258,6 +258,20 @@ def test_damaged_results_are_set_aside_and_the_stage_goes_on(tmp_path, capsys, c
     assert len(again["resumed"]) == 1
 
 
+@pytest.mark.parametrize("name", [record.CONFIG, record.RECORD])
+@pytest.mark.parametrize("content", ["", '{"format": 2', "[]"])
+def test_a_damaged_record_says_what_to_remove(tmp_path, name, content):
+    config = small(stages={"scratch": {}}, report={})
+    folder = tmp_path / "seed_0" / "scratch"
+    stage = plan.resolve(config)["scratch"] | {"seed": 0}
+    files.write_json(folder / record.CONFIG, stage)
+    (folder / name).write_text(content)
+    with pytest.raises(InputError) as error:
+        experiment.run(config, tmp_path)
+    assert str(error.value).startswith(f"{folder / name}: ")
+    assert str(error.value).endswith(f"remove {folder} to train that stage anew")
+
+
 def test_a_run_of_kdjax_0_1_is_refused(tmp_path):
     config = small(stages={"scratch": {}}, report={})
     folder = tmp_path / "seed_0" / "scratch"

@@ -128,8 +128,8 @@ def read_ahead(
             "a process that decodes images died: killed, or out of memory"
         ) from error
     finally:
-        for _, parts in queue:
-            for part in parts:
+        for _, waiting in queue:
+            for part in waiting:
                 part.cancel()
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from kdjax import files
 from kdjax.errors import InputError, Settings
 from kdjax.training import environment
-from kdjax.training.checkpoint import model_digest
+from kdjax.training.checkpoint import anew, model_digest
 from kdjax.training.parallel import Parallel
 
 FORMAT = 2  # 1 had no record: kdjax 0.1
@@ -66,7 +66,7 @@ def read_stage(folder: Path) -> Stage:
     """What a stage's folder holds; InputError if it is no stage, or of kdjax 0.1."""
     if not (folder / CONFIG).exists():
         raise InputError(f"{folder}: no stage here (one is RUN/seed_<k>/<stage>)")
-    config = files.read_json(folder / CONFIG)
+    config = read_config(folder)
     if "stages" in config:
         raise InputError(
             f"{folder / CONFIG}: expected the config of one stage, found a whole run's;"
@@ -75,17 +75,33 @@ def read_stage(folder: Path) -> Stage:
     return Stage(folder, config, read_record(folder))
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """A stage's config.json; InputError if it is absent or damaged."""
+    return _read(folder / CONFIG)
+
+
 def read_record(folder: Path, name: str = RECORD) -> dict[str, Any]:
     """record.json or results.json; InputError if absent, damaged or of kdjax 0.1."""
     path = folder / name
     if not path.exists() and name == RECORD and (folder / CONFIG).exists():
         raise InputError(f"{folder}: {OLD}")
-    record: dict[str, Any] = files.read_json(path)
-    if not isinstance(record, dict):
-        raise InputError(f"{path}: expected an object, found {type(record).__name__}")
+    record = _read(path)
     if record.get("format") != FORMAT:
         raise InputError(f"{path}: {OLD}")
     return record
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = files.read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}; {anew(path.parent)}") from error
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        raise InputError(
+            f"{path}: expected an object, found {kind}; {anew(path.parent)}"
+        )
+    return found
 
 
 def is_whole(folder: Path) -> bool:

@@ -299,7 +299,7 @@ def load_model(folder: Path, checkpoint: str, template: Tree) -> Tree:
     try:
         return _read(path, {"model": template})[0]["model"]
     except DamagedCheckpoint as error:
-        raise InputError(f"{path}: {error}; {_anew(folder)}") from error
+        raise InputError(f"{path}: {error}; {anew(folder)}") from error
 
 
 def model_digest(folder: Path, checkpoint: str) -> str:
@@ -311,14 +311,15 @@ def model_digest(folder: Path, checkpoint: str) -> str:
     try:
         return str(read_json(path)["digests"]["model"])
     except InputError as error:
-        raise InputError(f"{error}; {_anew(folder)}") from error
+        raise InputError(f"{error}; {anew(folder)}") from error
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: expected the model's digest, found none; {_anew(folder)}"
+            f"{path}: expected the model's digest, found none; {anew(folder)}"
         ) from error
 
 
-def _anew(folder: Path) -> str:
+def anew(folder: Path) -> str:
+    """What helps where something in a stage's folder is damaged."""
     return f"remove {folder} to train that stage anew"
 
 
@@ -327,7 +328,7 @@ def _newest(folder: Path, checkpoint: str) -> Path:
     root = folder.resolve() / "checkpoints" / checkpoint
     steps = [int(p.name) for p in root.glob("*") if p.name.isdigit()]
     if not steps:
-        raise InputError(f"{root}: no checkpoint here; {_anew(folder)}")
+        raise InputError(f"{root}: no checkpoint here; {anew(folder)}")
     return root / str(max(steps))
 
 
