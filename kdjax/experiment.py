@@ -65,6 +65,7 @@ def run(
     MachineError if another run writes into the workdir; OSError where one cannot write.
     """
     config = plan.plain(config)
+    section(config, where="config")
     flags = {"--stage": only, "--rerun_stale": rerun_stale}
     processes.agree(config=config, kdjax=__version__, **environment.commit(), **flags)
     workdir = files.local(workdir, where="--workdir")

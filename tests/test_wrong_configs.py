@@ -104,5 +104,5 @@ def test_it_is_one_line_and_nothing_is_written(tmp_path, name, path, value, mess
 
 @pytest.mark.parametrize("config", [None, [], "x", 3])
 def test_what_is_no_config(tmp_path, config):
-    with pytest.raises((InputError, TypeError)):
+    with pytest.raises(InputError, match=r"^config: expected a section"):
         experiment.run(config, tmp_path / "run")

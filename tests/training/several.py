@@ -127,6 +127,7 @@ def stages(workdir, mapper):
         "stages": {
             "teacher": {},
             "pupil": {
+                "optimizer": SGD | {"ema": 0.5},
                 "start": read,
                 "teacher": read,
                 "losses": loss | {"kd": {"weight": 0.5}},
