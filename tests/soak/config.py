@@ -21,10 +21,10 @@ DISTILL: dict[str, Any] = {
     "losses": {"cross_entropy": {"weight": 1.0}},
     "augment": {"name": "removal"},
     "training": {
-        "epochs": 20,
+        "epochs": 8,
         "batch_size": 32,
         "log_steps": 5,
-        "checkpoint_epochs": 6,
+        "checkpoint_epochs": 3,
     },
 }
 
@@ -78,12 +78,12 @@ def get_config(size: str = "whole") -> ConfigDict:
             "losses": {"squared_error": {"weight": 1.0}},
             "analysis": {"trials": 0, "rates": 0, "starts": 0},
             "training": {
-                "epochs": 12,
+                "epochs": 6,
                 "batch_size": 16,
                 "eval_batch_size": 16,
                 "select": "loss",
                 "log_steps": 3,
-                "checkpoint_epochs": 5,
+                "checkpoint_epochs": 4,
             },
         },
     }
