@@ -16,21 +16,39 @@ from kdjax.errors import call, look_up_or_import, lookup
 from kdjax.models.beatgan import BeatGAN, beat_encoder, beatgan, motion_beatgan
 from kdjax.models.convnet import ConvNet, convnet
 from kdjax.models.ctrnn import CTRNN, ctrnn
+from kdjax.models.densenet import densenet
+from kdjax.models.fcn import fcn
 from kdjax.models.gated import Gated, gated
+from kdjax.models.inception import inception_time
 from kdjax.models.layers import DTYPES, WHERE, Outputs
 from kdjax.models.mlp import MLP, mlp
+from kdjax.models.mobilenet import mobilenet_v2
 from kdjax.models.network import Head, Network, classifier, projection_head
 from kdjax.models.ops.batch_norm import BatchNorm
 from kdjax.models.recurrent import Recurrent
 from kdjax.models.resnet import ResNet, resnet
+from kdjax.models.resnet_time import resnet_time
+from kdjax.models.sequence import last_step, lstm_fcn
+from kdjax.models.transformer import transformer
 from kdjax.models.wide_resnet import WideResNet, wide_resnet
+from kdjax.models.xception import xception
 
 MODELS = {
     "beat_encoder": beat_encoder,
     "convnet": convnet,
+    "densenet": densenet,
+    "fcn": fcn,
+    "gru": partial(last_step, "gru"),
+    "inception_time": inception_time,
+    "lstm": partial(last_step, "lstm"),
+    "lstm_fcn": lstm_fcn,
     "mlp": mlp,
+    "mobilenet_v2": mobilenet_v2,
     "resnet": resnet,
+    "resnet_time": resnet_time,
+    "transformer": transformer,
     "wide_resnet": wide_resnet,
+    "xception": xception,
 }
 RECURRENT: dict[str, Callable[..., Recurrent]] = {
     "ctrnn": ctrnn,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax import Array
 from jaxtyping import Float
+
+from kdjax.checks import integers
+from kdjax.errors import InputError
 
 WHERE = "config.model"
 DTYPES = ("bfloat16", "float32")  # what networks compute in; parameters are float32
@@ -31,6 +34,24 @@ def check_rank(x: Array) -> None:
             "x: expected [batch, time, channels] or [batch, height, width, channels], "
             f"found shape {x.shape}"
         )
+
+
+def check_series(x: Array) -> None:
+    """An InputError unless `x` is [batch, time, channels]."""
+    if x.ndim != 3:
+        raise InputError(
+            f"{WHERE}.name: this network is for series [time, channels], "
+            f"found examples of shape {x.shape[1:]}"
+        )
+
+
+def odd(windows: Any, length: int, *, where: str) -> tuple[int, ...]:
+    """`length` odd positive windows, which keep a series' length; InputError."""
+    found = integers(windows, length=length, low=1, where=where)
+    for i, window in enumerate(found):
+        if window % 2 == 0:
+            raise InputError(f"{where}[{i}]: expected an odd number, found {window}")
+    return found
 
 
 def pool_over_space(

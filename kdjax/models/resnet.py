@@ -8,8 +8,9 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.checks import number, one_of
+from kdjax.checks import integer, number, one_of
 from kdjax.errors import InputError
+from kdjax.models.blocks import SqueezeExcitation
 from kdjax.models.layers import WHERE, check_rank, pool_over_space
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.convolution import Conv
@@ -21,6 +22,7 @@ class BasicBlock(nn.Module):
     channels: int
     stride: int = 1
     batch_norm: Norm = BatchNorm
+    se: int | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -28,6 +30,7 @@ class BasicBlock(nn.Module):
         h = self.batch_norm(name="norm1")(h, train=train)
         h = Conv(self.channels, 3, name="conv2")(h)
         h = _last_norm(self.batch_norm, "norm2")(h, train=train)
+        h = _excited(h, self.se)
         return nn.relu(_shortcut(x, h, self.stride, self.batch_norm, train) + h)
 
 
@@ -40,6 +43,7 @@ class Bottleneck(nn.Module):
     channels: int
     stride: int = 1
     batch_norm: Norm = BatchNorm
+    se: int | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -49,12 +53,18 @@ class Bottleneck(nn.Module):
         h = self.batch_norm(name="norm2")(h, train=train)
         h = Conv(4 * self.channels, 1, name="conv3")(h)
         h = _last_norm(self.batch_norm, "norm3")(h, train=train)
+        h = _excited(h, self.se)
         return nn.relu(_shortcut(x, h, self.stride, self.batch_norm, train) + h)
 
 
 def _last_norm(batch_norm: Norm, name: str) -> BatchNorm:
     """A block's last norm: its scale starts at 0, and so the block as its shortcut."""
     return batch_norm(relu=False, scale_init=nn.initializers.zeros, name=name)
+
+
+def _excited(h: Array, se: int | None) -> Array:
+    """A branch, squeezed by `se` and excited if there is one; inside a __call__."""
+    return h if se is None else SqueezeExcitation(se, name="se")(h)
 
 
 def _shortcut(x: Array, h: Array, stride: int, batch_norm: Norm, train: bool) -> Array:
@@ -91,6 +101,7 @@ class ResNet(nn.Module):
     width: float | int = 1
     stem: str = "cifar"
     batch_norm: Norm = BatchNorm
+    se: int | None = None
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> OrderedDict[str, Array]:
@@ -108,7 +119,8 @@ class ResNet(nn.Module):
             for i in range(blocks):
                 stride = 2 if stage > 1 and i == 0 else 1
                 name = f"stage{stage}_block{i + 1}"
-                h = block(channels, stride, self.batch_norm, name=name)(h, train=train)
+                made = block(channels, stride, self.batch_norm, self.se, name=name)
+                h = made(h, train=train)
             features[f"stage{stage}"] = h
         features["pooled"] = pool_over_space(h)
         return features
@@ -120,13 +132,18 @@ def resnet(
     depth: Any = 18,
     width: Any = 1,
     stem: Any = "cifar",
+    se: Any = None,
 ) -> ResNet:
-    """A ResNet; an InputError for an unknown depth or stem, or a wrong `width`.
+    """A ResNet; an InputError for an unknown depth or stem, or a wrong `width` or `se`.
 
-    It is a multiple of 1/64 above 0, for a whole number of channels.
+    `width` is a multiple of 1/64 above 0, for a whole number of channels. `se`: by how
+    much squeeze-excitation reduces the channels (16 in its paper), after the last norm
+    of each block's branch.
     """
+    if se is not None:
+        integer(se, low=1, where=f"{WHERE}.se")
     one_of(depth, BLOCKS, where=f"{WHERE}.depth")
     one_of(stem, STEMS, where=f"{WHERE}.stem")
     if number(width, above=0, where=f"{WHERE}.width") % (1 / 64):
         raise InputError(f"{WHERE}.width: expected a multiple of 1/64, found {width}")
-    return ResNet(depth, width, stem, batch_norm)
+    return ResNet(depth, width, stem, batch_norm, se)
