@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import flax.linen as nn
+
 from kdjax.checks import integer, one_of
 from kdjax.errors import call, look_up_or_import, lookup
 from kdjax.models.beatgan import BeatGAN, beat_encoder, beatgan, motion_beatgan
@@ -32,6 +34,7 @@ from kdjax.models.sequence import last_step, lstm_fcn
 from kdjax.models.transformer import transformer
 from kdjax.models.wide_resnet import WideResNet, wide_resnet
 from kdjax.models.xception import xception
+from kdjax.models.xception_time import xception_time
 
 MODELS = {
     "beat_encoder": beat_encoder,
@@ -49,6 +52,7 @@ MODELS = {
     "transformer": transformer,
     "wide_resnet": wide_resnet,
     "xception": xception,
+    "xception_time": xception_time,
 }
 RECURRENT: dict[str, Callable[..., Recurrent]] = {
     "ctrnn": ctrnn,
@@ -106,8 +110,10 @@ def build(
     batch_norm = partial(BatchNorm, norm_axis, norm_devices)
     factory = look_up_or_import(name, MODELS, where=f"{WHERE}.name")
     encoder = call(factory, fields, where=WHERE, batch_norm=batch_norm)
+    head: nn.Module
+    own = getattr(encoder, "own_head", None)
     if projection is None:
-        head = classifier(classes)
+        head = own(classes, batch_norm) if own else classifier(classes)
     else:
         where = f"{WHERE}.projection"
         given = {"classes": classes, "batch_norm": batch_norm}

@@ -52,18 +52,19 @@ class Network(nn.Module):
     """`head(encoder(x))`: x is cast to `dtype`, in which the encoder computes.
 
     The encoder returns its features in order of depth; the last, [batch, width], is the
-    representation. Features keep `dtype`; logits, parameters and batch statistics are
+    representation. The head is given that, or the feature that it `reads`. Features
+    keep `dtype`; logits, parameters and batch statistics are
     float32.
     """
 
     encoder: nn.Module
-    head: Head
+    head: nn.Module
     dtype: str = "float32"
 
     def __call__(self, x: Array, *, train: bool) -> Outputs:
         features = self.encoder(x.astype(self.dtype), train=train)
-        representation = features[next(reversed(features))]
-        return Outputs(self.head(representation, train=train), features)
+        read = getattr(self.head, "reads", next(reversed(features)))
+        return Outputs(self.head(features[read], train=train), features)
 
 
 def classifier(classes: int) -> Head:

@@ -48,6 +48,7 @@ class RecurrentLayer(nn.Module):
         given = product(x, w.astype(x.dtype)).astype(jnp.float32) + b[None, None]
         u = u.astype(x.dtype)
         zeros = jnp.zeros((x.shape[0], self.units))
+        begin: tuple[Array, ...]
         if self.kind == "lstm":
             begin, step = (zeros, zeros), self._lstm
         else:
