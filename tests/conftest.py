@@ -49,7 +49,10 @@ os.environ["XLA_FLAGS"] = AS_FOR_USERS
 
 # The files that take longest, some for one program: begun last, they keep one process
 # busy when the other has nothing left.
-FIRST = ("test_parallel.py", "test_main.py", "test_recipes.py", "test_together.py")
+FIRST = (
+    *("test_parallel.py", "test_main.py", "test_processes.py", "test_experiment.py"),
+    *("test_recipes.py", "test_beatgan.py", "test_plan.py", "test_together.py"),
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -39,6 +39,9 @@ GRACE_S = 5  # for the others to read why process 0, which runs the service, sto
 WAIT_MS = 1000  # between two looks at the signals of this process
 PREEMPTED = 143  # the exit code of all, once they have saved
 LOST = 134  # the exit code of those who lose another, as of jax's own abort
+# how a collective says, as whatever kind of error, that it did not reach another
+STATUS = "UNKNOWN|UNAVAILABLE|ABORTED|CANCELLED|INTERNAL|DEADLINE_EXCEEDED"
+UNREACHED = re.compile(f"({STATUS}): ")
 
 
 class Place(NamedTuple):
@@ -176,7 +179,8 @@ def _join(place: Place) -> None:
     import jax
     from jax._src import distributed
 
-    _heed_abort(place)
+    began = time.monotonic()
+    _heed_abort(place, began)
     jax.distributed.initialize(
         place.address,
         place.number,
@@ -189,11 +193,14 @@ def _join(place: Place) -> None:
     client = distributed.global_state.client
     assert client is not None
     who = f"process {place.own} ({socket.gethostname()}, pid {os.getpid()})"
-    client.key_value_set(f"kdjax/names/{place.own}", who)
-    names = [
-        client.blocking_key_value_get(f"kdjax/names/{i}", MEET_S * 1000)
-        for i in range(place.number)
-    ]
+    try:
+        client.key_value_set(f"kdjax/names/{place.own}", who)
+        names = [
+            client.blocking_key_value_get(f"kdjax/names/{i}", MEET_S * 1000)
+            for i in range(place.number)
+        ]
+    except RuntimeError:  # jax's, of a process that was killed just now
+        _miss(place, began)
     listener = threading.Thread(target=_listen, daemon=True)
     heard = [_Beat("", time.monotonic())] * place.number
     _group = _Group(
@@ -290,11 +297,11 @@ def _listen() -> None:
                 _end(f"{_group.names[i]} stopped: {why['message']}", why["code"])
 
 
-def _heed_abort(place: Place) -> None:
+def _heed_abort(place: Place, began: float) -> None:
     """Has SIGABRT call `_aborted`, in the thread that aborts: jax's or this one."""
     global _on_abort
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
-    _on_abort = handler(lambda number: _aborted(place))  # kept, lest it be freed
+    _on_abort = handler(lambda number: _aborted(place, began))  # kept, lest it be freed
     libc = ctypes.CDLL(None)
     libc.signal.argtypes = (ctypes.c_int, handler)
     libc.signal(signal.SIGABRT, _on_abort)
@@ -303,17 +310,13 @@ def _heed_abort(place: Place) -> None:
 _on_abort: Any = None
 
 
-def _aborted(place: Place) -> None:
+def _aborted(place: Place, began: float) -> None:
     """Says what jax aborts for: whom this process has lost, or has not met.
 
     The service cannot be asked: the thread that is aborted would take its answer.
     """
     if _group is None:
-        _end(
-            f"process {place.own} of {place.number} has not met all the others at "
-            f"{place.address} in {MEET_S} s",
-            LOST,
-        )
+        _miss(place, began)
     others = [i for i in range(count()) if i != _group.own]
     silent = min(others, key=lambda i: _group.heard[i].when)
     if time.monotonic() - _group.heard[silent].when > HEARTBEAT_S / 2:
@@ -330,6 +333,15 @@ def _answers(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _miss(place: Place, began: float) -> NoReturn:
+    """Ends this process, for not all have come, or one has gone already."""
+    _end(
+        f"process {place.own} of {place.number} has not met all the others at "
+        f"{place.address} in {time.monotonic() - began:.0f} s",
+        LOST,
+    )
 
 
 def _lose(i: int) -> NoReturn:
@@ -389,7 +401,7 @@ def _leave(error: BaseException) -> NoReturn:
         message = notes[-1] if notes else f"exit code {code}"
     else:
         # a collective fails before the heartbeats of the one that was killed are missed
-        if type(error).__name__ == "JaxRuntimeError":
+        if type(error).__name__ == "JaxRuntimeError" or UNREACHED.match(str(error)):
             time.sleep(HEARTBEAT_S + GRACE_S)
         traceback.print_exception(error)
         code, message = 1, f"{type(error).__name__}: {error}".splitlines()[0]

@@ -28,6 +28,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import jax
+
+from kdjax.training import environment
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "tests" / "soak" / "config.py"
 MADE = {"environment", "resumed", "seconds"}  # where and when, not what
@@ -240,6 +244,15 @@ class Soak:
         )
 
 
+def machine() -> str:
+    commit, threads = environment.commit()["commit"], environment.threads()
+    many = "" if threads == 1 else "s"
+    return (
+        f"kdjax {str(commit)[:7]}, jax {jax.__version__}, {environment.processor()}, "
+        f"{threads} thread{many}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
@@ -258,6 +271,7 @@ def main() -> None:
         seed=given.seed,
     )
     soak.run(given.kills, soak.unbroken(times=2))  # the first compiles
+    print(machine())
     print(soak.summary())
     if given.workdir is None:
         shutil.rmtree(root)
