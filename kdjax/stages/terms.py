@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -198,13 +198,14 @@ TERMS: dict[str, Term] = {
 class Weighted(NamedTuple):
     """A term with its fields given, what it asks for, its layers and its weight.
 
-    layers: names of feature maps, None for all maps of the student.
+    layers: {the student's feature map: the teacher's that it is paired with}; None:
+      all maps of the student, with those of the same names.
     """
 
     weight: float
     term: Term
     given: tuple[str, ...]
-    layers: Sequence[str] | None
+    layers: Mapping[str, str] | None
 
 
 def build(
@@ -256,10 +257,27 @@ def _weighted(function: Term, fields: dict[str, Any], where: str) -> Weighted:
             )
         schema[name] = parameter.default
     fields = check_fields(fields, schema, where=where)
-    weight, layers = fields.pop("weight"), fields.pop("layers", None)
+    weight = fields.pop("weight")
+    layers = _paired(fields.pop("layers", None), where=f"{where}.layers")
     weight = number(weight, low=0, where=f"{where}.weight")
     fields = check_types(function, fields, where=where)
     return Weighted(weight, functools.partial(function, **fields), given, layers)
+
+
+def _paired(layers: Any, *, where: str) -> Mapping[str, str] | None:
+    """{student's: teacher's} of a config's `layers`: names, or names by name."""
+    if layers is None:
+        return None
+    if isinstance(layers, Mapping):
+        names = [*layers, *layers.values()]
+    else:
+        names = list(layers) if isinstance(layers, list | tuple) else []
+    if names and all(isinstance(name, str) for name in names):
+        return layers if isinstance(layers, Mapping) else {n: n for n in names}
+    raise InputError(
+        f"{where}: expected names of feature maps, or the student's by name with the "
+        f"teacher's, found {layers!r}"
+    )
 
 
 def check(
@@ -343,7 +361,7 @@ def _features(
         return [{}]
     layers = weighted.layers
     if layers is None:
-        layers = [name for name, f in student.features.items() if f.ndim > 2]
+        layers = {name: name for name, f in student.features.items() if f.ndim > 2}
     if not layers:
         raise InputError(
             "config.losses: layers: expected a feature map or more to compare, found "
@@ -351,12 +369,20 @@ def _features(
         )
     return [
         {
-            name: lookup(
-                layer,
-                outputs.features if outputs else {},
-                where=f"config.losses: layers of the {name.removesuffix('_features')}",
-            )
+            name: _map(theirs if name == "teacher_features" else own, name, outputs)
             for name, outputs in asked.items()
         }
-        for layer in layers
+        for own, theirs in layers.items()
     ]
+
+
+def _map(layer: str, kind: str, outputs: Outputs | None) -> Array:
+    """The feature map of this name; InputError that lists those there are."""
+    features = outputs.features if outputs else {}
+    if layer in features:
+        return features[layer]
+    known = ", ".join(f"{name} {list(f.shape[1:])}" for name, f in features.items())
+    raise InputError(
+        f"config.losses: layers of the {kind.removesuffix('_features')}: unknown name "
+        f"{layer!r}, there are {known or 'none'}"
+    )

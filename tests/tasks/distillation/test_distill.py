@@ -203,8 +203,29 @@ def test_wrong_losses_are_named(spec, message):
 
 
 def test_unknown_layer_is_named():
-    with pytest.raises(InputError, match=r"'group3' \(did you mean 'group"):
+    known = r"the student: unknown name 'group3', there are group1 \[.*\], group2 \["
+    with pytest.raises(InputError, match=known):
         total({"amd": {"weight": 1.0, "layers": ["group3"]}})
+
+
+def test_layers_of_different_names_are_paired():
+    """The student's `group1` with what the teacher calls `other`."""
+    other = TEACHER._replace(features={"other": TEACHER.features["group1"]})
+    spec = {"attention_transfer": {"weight": 1.0, "layers": {"group1": "other"}}}
+    built = terms.build(spec, teacher=True)
+    found, _ = terms.total(built, STUDENT, other, LABELS, jnp.int32(0))
+    alike = {"attention_transfer": {"weight": 1.0, "layers": ["group1"]}}
+    assert found == total(alike)[0]
+    built = terms.build(alike, teacher=True)
+    with pytest.raises(InputError, match=r"the teacher: unknown name 'group1', there"):
+        terms.total(built, STUDENT, other, LABELS, jnp.int32(0))
+
+
+@pytest.mark.parametrize("layers", ["group1", {"group1": 2}, {}, [], [1], 3])
+def test_layers_are_names_or_pairs_of_them(layers):
+    spec = {"amd": {"weight": 1.0, "layers": layers}}
+    with pytest.raises(InputError, match=r"amd.layers: expected names of feature maps"):
+        terms.build(spec, teacher=True)
 
 
 def wearable(folder, **changes):
