@@ -351,6 +351,7 @@ def test_bad_arrays_are_wrong_input(tmp_path, table, message):
     with pytest.raises(InputError) as raised:
         experiment.run(json.loads(config.to_json_best_effort()), tmp_path / "run")
     assert message in str(raised.value).replace(str(tmp_path), "")
+    assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
 
 
