@@ -103,9 +103,8 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         return _parsed(argv)
     except SystemExit as wrong:
-        if (
-            wrong.code == Exit.WRONG_INPUT
-        ):  # those who wait for this process must be told
+        # those who wait for this process must be told
+        if wrong.code == Exit.WRONG_INPUT:
             asked = (a.partition("--distributed=")[2] for a in argv)
             with contextlib.suppress(InputError):
                 processes.meet(next(filter(None, asked), "auto"))

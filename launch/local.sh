@@ -5,7 +5,6 @@ set -euo pipefail
 called_from="$PWD"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/setup.sh
-setup ""
 
 config=configs/digits_eskd.py
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
@@ -14,4 +13,5 @@ if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
 fi
 [ -e "${config%%:*}" ] || config="$called_from/$config"
 [ -e "${config%%:*}" ] || fail "no config file ${config#"$called_from/"}; there are: $(echo configs/*_*.py)"
+setup ""
 exec .venv/bin/python -m kdjax --config="$config" "$@"

@@ -351,6 +351,7 @@ def test_bad_arrays_are_wrong_input(tmp_path, table, message):
     with pytest.raises(InputError) as raised:
         experiment.run(json.loads(config.to_json_best_effort()), tmp_path / "run")
     assert message in str(raised.value).replace(str(tmp_path), "")
+    assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
 
 
@@ -371,13 +372,17 @@ def test_a_trial_has_a_folder_of_its_own(python):
     assert python("-c", code).stdout == "runs/digits_eskd_smoke\n"
 
 
-def test_launch_script_names_a_missing_config():
+def test_launch_script_names_a_missing_config(tmp_path):
+    """Before it installs anything."""
+    for folder in ("launch", "configs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     done = subprocess.run(
         ["bash", "launch/local.sh", "configs/none.py"],
-        cwd=ROOT,
+        cwd=tmp_path,
         env=os.environ,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
     assert "no config file configs/none.py" in done.stderr
+    assert not (tmp_path / ".venv").exists()
