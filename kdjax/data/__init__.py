@@ -30,6 +30,7 @@ from kdjax.data.stream import ImageFiles, read_ahead
 from kdjax.data.synthetic import synthetic_wearable
 from kdjax.data.tables import arrays, digits
 from kdjax.data.wearable import pamap2, uci_har
+from kdjax.data.wisdm import wisdm
 from kdjax.errors import InputError, call, look_up_or_import
 
 # By name: the loader, or "module:loader".
@@ -47,6 +48,7 @@ LOADERS: dict[str, Callable[..., Dataset] | str] = {
     "synthetic_fmri": synthetic_fmri,
     "synthetic_wearable": synthetic_wearable,
     "uci_har": uci_har,
+    "wisdm": wisdm,
 }
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "synthetic_wearable",
     "take",
     "uci_har",
+    "wisdm",
 ]
 
 

@@ -22,6 +22,9 @@ SPLITS = ("train", "validation", "test")
 # What a seed is used for: each purpose has its own stream of random numbers.
 HOLD_OUT, PER_CLASS, FRACTION, CONTROL = range(4)
 
+# A test set is drawn once, so that it is the same one for every seed.
+TEST_SEED = 0
+
 MOST_MADE = 2**26  # 256 MiB in float32
 # The label of a training example whose own is not to be used.
 UNLABELLED = -1

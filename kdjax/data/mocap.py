@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kdjax import files
 from kdjax.checks import integer, one_of
 from kdjax.data.dataset import (
+    TEST_SEED,
     Dataset,
     Examples,
     check,
@@ -26,8 +27,6 @@ CLASSES = ("walk", "run", "other")
 SUFFIX = ".amc.4d"
 ANGLES = ("lhumerus", "rhumerus", "lfemur", "rfemur")
 PROTOCOLS = ("file", "paper")
-# The test set is the same for every seed.
-TEST_SEED = 0
 PAPER_TEST_FILES = 2
 
 

@@ -12,6 +12,7 @@ from kdjax import archives, files
 from kdjax.checks import number
 from kdjax.data.dataset import (
     SPLITS,
+    TEST_SEED,
     Dataset,
     Examples,
     as_float,
@@ -23,8 +24,6 @@ from kdjax.data.dataset import (
 )
 from kdjax.errors import InputError
 
-# The test set is drawn once, so that it is the same one for every seed.
-TEST_SEED = 0
 DIGITS_TEST = 1 / 3
 
 

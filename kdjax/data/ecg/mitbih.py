@@ -9,6 +9,7 @@ import numpy as np
 from kdjax.checks import integer
 from kdjax.data.dataset import (
     SPLITS,
+    TEST_SEED,
     Dataset,
     Examples,
     check,
@@ -23,8 +24,6 @@ from kdjax.errors import InputError, nearest
 STRICT_GROUPS = GROUPS | {"N": "NLRej", "S": "aJAS"}
 SAME_PATIENT = {"202": "201"}
 PROTOCOLS = ("patient", "paper")
-# The test set is the same for every seed.
-TEST_SEED = 0
 
 
 def mitbih(
