@@ -90,6 +90,7 @@ def build(
     norm_devices: int | None = None,
     dtype: Any = "float32",
     projection: Mapping[str, Any] | None = None,
+    freeze: tuple[str, ...] = (),
     **fields: Any,
 ) -> Network:
     """The network `name` of `MODELS`, or "module:factory", for `classes` classes.
@@ -99,15 +100,17 @@ def build(
     (beat_encoder, BeatGAN's discriminator without its last layer). Batch statistics
     in training are over groups of `norm_devices` devices (None: all) of the mapped axis
     `norm_axis`. `dtype` is what the encoder computes in, "float32" or "bfloat16".
-    `projection` holds the fields of `kdjax.models.network.projection_head`; without it
-    the head is a classifier on the representation, the encoder's last feature.
+    Batch norm whose statistics' paths match a pattern of `freeze` is in training as it
+    is in evaluation. `projection` holds the fields of
+    `kdjax.models.network.projection_head`; without it the head is a classifier on the
+    representation, the encoder's last feature.
     An unknown name or field, or a value it cannot take, is an InputError.
     """
     integer(classes, low=1, where=f"{WHERE}.classes")
     one_of(dtype, DTYPES, where=f"{WHERE}.dtype")
     if norm_devices is not None:
         integer(norm_devices, low=1, where=f"{WHERE}.norm_devices")
-    batch_norm = partial(BatchNorm, norm_axis, norm_devices)
+    batch_norm = partial(BatchNorm, norm_axis, norm_devices, frozen=freeze)
     factory = look_up_or_import(name, MODELS, where=f"{WHERE}.name")
     encoder = call(factory, fields, where=WHERE, batch_norm=batch_norm)
     head: nn.Module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -14,7 +14,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from kdjax import models
+from kdjax import models, patterns
+from kdjax.checks import number
 from kdjax.data.dataset import SPLITS, Dataset
 from kdjax.errors import (
     InputError,
@@ -27,6 +28,7 @@ from kdjax.errors import (
 from kdjax.models import Outputs
 from kdjax.stages import batches
 from kdjax.stages.record import RESULTS, Stage, fields_of, read_stage
+from kdjax.training import optim
 from kdjax.training.checkpoint import KINDS, load_model, model_of
 from kdjax.training.host import compile_once
 from kdjax.training.parallel import AXIS
@@ -48,12 +50,19 @@ class Trained(NamedTuple):
     spec: Mapping[str, Any]
 
 
-def build(spec: Mapping[str, Any], classes: tuple[str, ...]) -> nn.Module:
-    """The config's `model`, its batch norm over all devices if not told otherwise."""
-    given = "classes", "norm_axis"
+def build(
+    spec: Mapping[str, Any], classes: tuple[str, ...], freeze: tuple[str, ...] = ()
+) -> nn.Module:
+    """The config's `model`, its batch norm over all devices if not told otherwise.
+
+    And as in evaluation where a pattern of `freeze` matches its statistics.
+    """
+    given = "classes", "norm_axis", "freeze"
     name, fields = split_name(spec, where="config.model", given=given)
     record_settings({"config.model": {"dtype": "float32", "norm_devices": None}})
-    return models.build(name, classes=len(classes), norm_axis=AXIS, **fields)
+    return models.build(
+        name, classes=len(classes), norm_axis=AXIS, freeze=freeze, **fields
+    )
 
 
 def predict(module: nn.Module, model: Tree, x: Array) -> Outputs:
@@ -176,6 +185,36 @@ def fresh(
     return compile_once(
         lambda rng: create_state(module.init(rng, example, train=False), optimizer)
     )
+
+
+def by_path(
+    optimizer: optax.GradientTransformation,
+    module: nn.Module,
+    example: Array,
+    *,
+    freeze: Sequence[str],
+    rates: Mapping[str, float | int],
+) -> optax.GradientTransformation:
+    """`optimizer`, but it leaves what `freeze` matches, at `rates` of its own.
+
+    Both by patterns over whole paths. InputError for one that matches no array, or that
+    leaves nothing to train.
+    """
+    if not freeze and not rates:
+        return optimizer
+    arrays = shapes(module, example)
+    trained: list[str] = []
+    optim.by_path(lambda path, _: trained.append(path), arrays["params"])
+    every = list(trained)
+    for collection in arrays["model_state"].values():
+        optim.by_path(lambda path, _: every.append(path), collection)
+    held = patterns.check(freeze, every, where="config.freeze")
+    if set(trained) <= set(held):
+        raise InputError("config.freeze: expected an array that is trained, found none")
+    patterns.check(list(rates), trained, where="config.rates")
+    for pattern, rate in rates.items():
+        number(rate, low=0, where=f"config.rates.{pattern}")
+    return optim.at_rates(optim.holding(optimizer, freeze), rates)
 
 
 def starting_from(

@@ -58,11 +58,12 @@ def averaged(task: Task, optimizer: Mapping[str, Any] | None) -> Task:
         alone = state._replace(average=None)
         moved, metrics = task.step(alone, batch, constants, rng)
         share = _share(rate, moved.step, every)
-        average = jax.tree.map(
-            lambda old, new: (1 - share) * old + share * new,
-            state.average,
-            moved.params,
-        )
+
+        def mixed(old: Array, new: Array) -> Array:
+            # what is held stays the same to the bit
+            return jnp.where(old == new, old, (1 - share) * old + share * new)
+
+        average = jax.tree.map(mixed, state.average, moved.params)
         return moved._replace(average=average), metrics
 
     return task._replace(init=init, step=step)

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from kdjax.checks import boolean, integer, number, numbers
 from kdjax.errors import InputError, call, lookup, record_settings, split_name
+from kdjax.patterns import match
 from kdjax.training import averaging
 from kdjax.training.averaging import WHERE
 
@@ -70,19 +71,60 @@ def build(
 
 
 def holding(
-    optimizer: optax.GradientTransformation, names: Sequence[str]
+    optimizer: optax.GradientTransformation, patterns: Sequence[str]
 ) -> optax.GradientTransformation:
-    """`optimizer`, but the parameters of these names keep their values.
+    """`optimizer`, but parameters whose paths match a pattern keep their values.
 
-    Neither a cost of the weights nor a decay moves them. Names of the top level.
+    Neither a cost of the weights nor a decay moves them, and it has no state for them.
     """
-    if not names:
+    if not patterns:
+        return optimizer
+    both = {"held": optax.set_to_zero(), "moved": optimizer}
+
+    def labels(params: Any) -> Any:
+        return by_path(
+            lambda path, _: "held" if match(patterns, path) else "moved", params
+        )
+
+    return optax.multi_transform(both, labels)
+
+
+def at_rates(
+    optimizer: optax.GradientTransformation, rates: Mapping[str, float]
+) -> optax.GradientTransformation:
+    """`optimizer`, its updates times the rate of the first pattern that matches.
+
+    Over the whole path of a parameter; 1 where none does.
+    """
+    if not rates:
         return optimizer
 
-    def held(params: Mapping[str, Any]) -> dict[str, bool]:
-        return {name: name in names for name in params}
+    def factor(path: str) -> float:
+        return next((r for p, r in rates.items() if match([p], path)), 1.0)
 
-    return optax.chain(optimizer, optax.masked(optax.set_to_zero(), held))
+    def scaled(updates: Any, params: Any) -> Any:
+        del params
+        return by_path(lambda path, update: factor(path) * update, updates)
+
+    return optax.chain(optimizer, optax.stateless(scaled))
+
+
+def frozen(params: Any, patterns: Sequence[str]) -> Any:
+    """`params`, without a gradient where a pattern matches: it is not computed."""
+    if not patterns:
+        return params
+    return by_path(
+        lambda path, x: jax.lax.stop_gradient(x) if match(patterns, path) else x, params
+    )
+
+
+def by_path(function: Callable[[str, Any], Any], tree: Any) -> Any:
+    """`function(path, leaf)` of every leaf of a tree of dicts: "encoder/norm/scale"."""
+
+    def named(keys: tuple[Any, ...], leaf: Any) -> Any:
+        return function("/".join(key.key for key in keys), leaf)
+
+    return jax.tree_util.tree_map_with_path(named, tree)
 
 
 def _call(

@@ -41,7 +41,7 @@ class Watch:
             lambda: deque(maxlen=LOSSES)
         )
         self._leaps: set[str] = set()
-        self._loss = float("nan")
+        self._loss: float | None = None  # none was read yet
         self._last: float | None = None
         self._said = monotonic()
         self._ended = threading.Event()
@@ -115,12 +115,14 @@ class Watch:
         files.write_json(folder / FILE, found)
 
     def _line(self, done: int) -> str:
-        median = float(np.median(self._seconds)) if self._seconds else float("nan")
-        left = median * (self._steps - done) / 60
-        return (
-            f"step {done} of {self._steps}, loss {self._loss:.4g}, "
-            f"{1000 * median:.3g} ms a step, {left:.0f} min left"
-        )
+        said = [f"step {done} of {self._steps}"]
+        if self._loss is not None:
+            said.append(f"loss {self._loss:.4g}")
+        if self._seconds:
+            median = float(np.median(self._seconds))
+            left = median * (self._steps - done) / 60
+            said += [f"{1000 * median:.3g} ms a step", f"{left:.0f} min left"]
+        return ", ".join(said)
 
     def _look(self) -> None:
         """Says once that no step was done for long; in a thread of its own."""

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from kdjax.errors import InputError
 from kdjax.models.layers import WHERE
+from kdjax.patterns import match
 
 Pair = tuple[Array, Array]
 
@@ -183,6 +184,8 @@ class BatchNorm(nn.Module):
     mapped axis `axis` are one batch (None: of all devices; 1: each on its own).
     The statistics kept are the same on every device: the means over all groups of the
     group's mean and of its variance. InputError if `devices` does not divide the axis.
+    Where a pattern of `frozen` matches the path of its `mean`, it normalises by the
+    statistics that it has in training too, and leaves them as they are.
     """
 
     axis: str | None = None
@@ -192,6 +195,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     center: bool = True
     scale_init: nn.initializers.Initializer = nn.initializers.ones
+    frozen: tuple[str, ...] = ()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -202,7 +206,7 @@ class BatchNorm(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
-        if not train:
+        if not train or match(self.frozen, "/".join((*self.path, "mean"))):
             slope = scale * lax.rsqrt(var.value + self.epsilon)
             y = x * _wide(slope, x) + _wide(bias - mean.value * slope, x)
             return (jnp.maximum(y, 0.0) if self.relu else y).astype(x.dtype)

@@ -227,10 +227,7 @@ def impose_after(
         mask = lax.cond(due, prune, lambda w, m, d: m, weights, mask, density)
         masks = dict.fromkeys(state.params, jnp.ones(())) | {"recurrent": mask}
         opt_state = optax.tree.map_params(
-            optimizer,
-            lambda leaf, mask: leaf * jnp.broadcast_to(mask, leaf.shape),
-            state.opt_state,
-            masks,
+            optimizer, _masked, state.opt_state, masks, is_leaf=_is_held
         )
         return state._replace(
             params=state.params | {"recurrent": weights * mask},
@@ -242,3 +239,14 @@ def impose_after(
         )
 
     return impose
+
+
+def _masked(moment: Any, mask: Array) -> Any:
+    if _is_held(moment):
+        return moment
+    return moment * jnp.broadcast_to(mask, moment.shape)
+
+
+def _is_held(moment: Any) -> bool:
+    """Whether it stands for a parameter without a state, which keeps its value."""
+    return isinstance(moment, optax.MaskedNode)

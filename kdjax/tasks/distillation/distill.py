@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ def make(
     reference: Mapping[str, Any] | None = None,
     corruptions: Mapping[str, Mapping[str, Any]] | None = None,
     start: Mapping[str, Any] | None = None,
+    freeze: Sequence[str] = (),
+    rates: Mapping[str, float | int] | None = None,
     unlabelled: bool = False,
     augment: Mapping[str, Any] | None = None,
     soft_labels: bool | str = False,
@@ -77,6 +79,10 @@ def make(
         that are evaluated, each by itself, beside the examples as they are.
       start: {"folder", "checkpoint"} of the stage whose parameters the network starts
         from, all that it has by the same name: fine-tuning.
+      freeze: patterns of paths, such as "encoder/stage[12].*", each over a whole path;
+        the arrays that they match stay as they start, batch norm's statistics too,
+        which is then in training as it is in evaluation. They have no optimizer state.
+      rates: {pattern: factor of the learning rate}; the first that matches counts.
       unlabelled: train on the examples without a label as well; they take part in every
         term but the cross-entropy.
       augment: fields of kdjax.augment.build, for training.
@@ -91,7 +97,8 @@ def make(
     if boolean(together, where="config.together"):
         _check_together(teacher, companions, reference)
     dataset = batches.load(data, seed)
-    module = networks.build(model, dataset.classes)
+    module = networks.build(model, dataset.classes, tuple(freeze))
+    example = batches.first(dataset)
     rows = None if unlabelled else batches.labelled(dataset)
     sources, constants = batches.inputs(
         dataset, seed, train=rows, stream=training.stream
@@ -101,6 +108,7 @@ def make(
         total_steps=training.total_steps(sources["train"].size),
         batch_size=training.batch_size,
     )
+    tx = networks.by_path(tx, module, example, freeze=freeze, rates=rates or {})
     beside = companion.build(companions, dataset) if companions is not None else None
     weighted = terms.build(
         losses, teacher=teacher is not None, companions=beside is not None
@@ -108,7 +116,6 @@ def make(
     frozen = None
     if teacher is not None:
         frozen = taught.build(teacher, dataset, seed=seed)
-    example = batches.first(dataset)
     terms.check(
         weighted, module, example, teacher=frozen, companions=beside is not None
     )
@@ -118,13 +125,16 @@ def make(
         init = networks.starting_from(begin, init, module, example)
     view = augmentations.build(augment)
     batches.check_view(view, example, where="config.augment")
-    loss_fn = _loss_fn(module, weighted, view, frozen, beside)
+    loss_fn = _loss_fn(module, weighted, view, frozen, beside, freeze)
     stored = taught.checkpoint_of(soft_labels)
     judged = evaluation.build(module, dataset, corruptions, reference)
     program = None
     if together:
         sizes = [*example.shape, len(dataset.classes), sources["train"].size]
-        compiled_in = (model, losses, optimizer, augment, corruptions, frozen is None)
+        compiled_in = (
+            *(model, losses, optimizer, augment, corruptions, frozen is None),
+            *(freeze, rates),
+        )
         program = json.dumps(["distill", sizes, *compiled_in], sort_keys=True)
     return Task(
         init=init,
@@ -176,6 +186,7 @@ def _loss_fn(
     augment: augmentations.Augment,
     teacher: taught.Teacher | None,
     companions: Companions | None,
+    freeze: Sequence[str],
 ) -> Callable[..., Any]:
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
@@ -183,6 +194,7 @@ def _loss_fn(
         x, labels = batches.gather(constants, batch), constants["y"][batch["index"]]
         student_rng, teacher_rng = jax.random.split(rng)
         view = augment(augmentations.example_keys(student_rng, batch["index"]), x)
+        params = optim.frozen(params, freeze)
         outputs, model_state = module.apply(
             {"params": params, **state.model_state},
             view,
