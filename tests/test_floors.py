@@ -16,6 +16,7 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "lock": 0,
+    "patterns": 0,
     "losses": 0,
     "models": 1,
     "data": 1,
@@ -32,6 +33,7 @@ FLOORS = {
     "replay": 6,
     "score": 6,
     "table": 6,
+    "zoo": 6,
     "__main__": 6,
 }
 # The losses are for other people's code too: arrays in, a number out.

@@ -29,14 +29,15 @@ class Case(NamedTuple):
     """What is timed, and the peer's program for the same.
 
     prepare: () -> measure, compiled; measure: () -> ms, the median of a round.
-    peer: (a program of PEERS, how the line begins in which it prints its ms) or None.
+    peer: (a program of PEERS, how the line begins in which it prints its ms, what it is
+      given) or None.
     keep: both keep freed memory for the next call, as training does; it slows small
       calls, and stays so in this process.
     """
 
     name: str
     prepare: Callable[[], Callable[[], float]]
-    peer: tuple[str, str] | None = None
+    peer: tuple[str, ...] | None = None
     keep: bool = True
 
 
@@ -96,10 +97,10 @@ def report(cases, *, rounds, peer):
         print(line, flush=True)
 
 
-def peer_ms(python, program, label, *, keep):
+def peer_ms(python, program, label, *arguments, keep):
     """What the peer's program prints: 'LABEL ...: 12.34 ms ...'."""
     done = subprocess.run(
-        [python, PEERS / program],
+        [python, PEERS / program, *arguments],
         env=os.environ | (KEEP_FREED if keep else {}),
         stdout=subprocess.PIPE,
         text=True,

@@ -91,6 +91,10 @@ def test_wearable(run):
     assert_timed(run("wearable", "--tiny", "--rounds=1"), WEARABLE)
 
 
+def test_zoo(run):
+    assert_timed(run("zoo", "--tiny", "--rounds=1"), ["lstm step"])
+
+
 def test_simclr(run):
     assert_timed(run("simclr", "--tiny", "--rounds=1"), ["SimCLR step, batch 8"])
 

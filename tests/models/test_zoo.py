@@ -1,5 +1,7 @@
 """Every family: published parameter counts, odd sizes, gradients in bfloat16."""
 
+import json
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from kdjax.models.blocks import SqueezeExcitation
 from kdjax.models.ops.depthwise import depthwise
 from kdjax.models.sequence import RecurrentLayer
 from kdjax.models.xception_time import average_to
+from tests.models.families import TINY
 
 HAR, PAMAP2, CIFAR = ((128, 9), 6), ((100, 40), 12), ((32, 32, 3), 10)
 IMAGENET = (64, 64, 3), 1000  # convolutions count alike at any size
@@ -83,59 +86,24 @@ def test_parameter_counts(fields, of, count):
     assert outputs.features[next(reversed(outputs.features))].ndim == 2
 
 
-# Small, of odd length and one channel: (fields, the maps' names in order of depth)
-TINY = {
-    "densenet": ({"depth": 10, "growth": 4}, "block1 block2 block3 pooled"),
-    "fcn": ({"widths": [4, 8], "windows": [7, 3]}, "layer1 layer2 pooled"),
-    "gru": ({"units": 4}, "steps last"),
-    "inception_time": (
-        {"filters": 2, "modules": 3, "windows": [9, 5, 3]},
-        "module1 module2 module3 pooled",
-    ),
-    "lstm": ({"units": 4}, "steps last"),
-    "lstm_fcn": ({"units": 4}, "layer1 layer2 layer3 steps joined"),
-    "mobilenet_v2": (
-        {"width": 0.1, "blocks": [1, 1, 1, 1, 1, 1, 1]},
-        "stage1 stage2 stage3 stage4 stage5 stage6 stage7 last pooled",
-    ),
-    "resnet_time": ({"widths": [4, 8], "windows": [3, 3]}, "block1 block2 pooled"),
-    "transformer": (
-        {"width": 8, "layers": 2, "heads": 2, "hidden": 8},
-        "layer1 layer2 flat",
-    ),
-    "xception_time": (
-        {"filters": 2, "windows": [5, 3, 3]},
-        "module1 module2 module3 module4 neck1 neck2 pooled",
-    ),
-}
+@pytest.fixture(scope="module")
+def families(python):
+    """What `tests/models/families.py` found on two devices."""
+    done = python("-m", "tests.models.families", devices=2, optimised=False)
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_one_channel_of_odd_length_has_a_gradient_everywhere(name):
-    fields, names = TINY[name]
-    model = models.build(name, classes=3, dtype="bfloat16", **fields)
-    x = jax.random.normal(jax.random.key(0), (4, 37, 1))
-    variables = dict(model.init(jax.random.key(1), x, train=False))
-    params = variables.pop("params")
-
-    def loss(params):
-        found, _ = model.apply(
-            {"params": params, **variables}, x, train=True, mutable=["batch_stats"]
-        )
-        return jnp.mean(jnp.square(found.logits - 1.0)), found
-
-    (value, found), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-    assert np.isfinite(value)
-    assert found.logits.dtype == jnp.float32
-    assert list(found.features) == names.split()
-    assert all(f.dtype == jnp.bfloat16 for f in found.features.values())
-    zero = [
-        jax.tree_util.keystr(path)
-        for path, g in jax.tree_util.tree_leaves_with_path(gradient)
-        if not np.abs(g).max() > 0
-    ]
+def test_one_channel_of_odd_length_has_a_gradient_everywhere(families, name):
+    """By pmap, in bfloat16, with batch norm over both devices."""
+    found = families[name]
+    assert np.isfinite(found["value"])
+    assert found["maps"] == TINY[name][1].split()
+    assert (found["dtypes"], found["logits"]) == (["bfloat16"], "float32")
+    assert found["apart"] == 0
     # a ReLU may be off for all; what a norm follows or softmax ignores has none
-    assert len(zero) <= len(jax.tree.leaves(gradient)) // 4, zero
+    assert len(found["zero"]) <= found["arrays"] // 4, found["zero"]
+    assert found.get("error", 0.0) < 1e-5
 
 
 @pytest.mark.parametrize("shape", [(11, 3), (8, 7, 3)])
