@@ -5,9 +5,9 @@
     bash launch/local.sh configs/har_anomaly.py --config.data.root=... \
         --config.data.normal=standing --workdir=runs/har_standing
 
-Windows of 2.56 s in 9 channels. Every detector learns `normal` from 17 subjects, without
-any other activity; 4 subjects, drawn by seed, validate, by their normal windows alone;
-the official 9 are tested. The autoencoders reconstruct through a code of 16 numbers,
+Windows of 2.56 s in 9 channels. Every detector learns `normal` from 17 subjects, and
+sees no other activity; 4 subjects, drawn by seed, validate, by their normal windows
+alone; the official 9 are tested. The autoencoders reconstruct through a code of 16 numbers,
 PCA through as many as leave 5 % of the normal validation windows' variance.
 """
 

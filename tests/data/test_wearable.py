@@ -88,7 +88,7 @@ def test_uci_har_of_one_activity_has_it_first_and_learns_it_alone(official):
     ],
 )
 def test_uci_har_cannot_learn_an_activity_that_is_not_there(official, normal, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"config.data.{message}"):
         load(official, normal=normal)
 
 

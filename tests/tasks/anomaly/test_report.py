@@ -163,7 +163,7 @@ def test_relative_scores_undo_a_groups_level():
     assert report.flagged(shifted, "last").false_alarms > 0.5
     assert report.flagged(found, "last").false_alarms < 0.3
     assert report.relative_to_groups(plain._replace(best=-plain.best)) is None
-    rare = plain._replace(label=np.maximum(plain.label, np.arange(120) % 8 > 2))
+    rare = plain._replace(label=np.maximum(plain.label, np.arange(120) % 8 > 1))
     assert report.relative_to_groups(rare) is None
     normal = plain._replace(label=np.zeros_like(plain.label))
     assert report.metrics_of_test(normal, "last") == {}
