@@ -7,8 +7,8 @@
 
 Windows of 2.56 s in 9 channels. Every detector learns `normal` from 17 subjects, and
 sees no other activity; 4 subjects, drawn by seed, validate, by their normal windows
-alone; the official 9 are tested. The autoencoders reconstruct through a code of 16 numbers,
-PCA through as many as leave 5 % of the normal validation windows' variance.
+alone; the official 9 are tested. The autoencoders reconstruct through a code of 16
+numbers, PCA through as many as leave 5 % of the normal validation windows' variance.
 """
 
 from ml_collections import ConfigDict

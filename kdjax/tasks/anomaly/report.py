@@ -248,10 +248,10 @@ def _groups(experiment: Experiment) -> str:
         f" normal and abnormal examples, at `{checkpoint}`: the median over groups,"
         " mean over seeds ±; the range and the count below .5 are over groups and"
         " seeds. A group with few abnormal examples has a noisy AUC. **Relative** AUC"
-        " and what follows: the metrics above again, each score divided by the first quartile of"
-        " its group's, which takes the whole group but no label; none for scores that"
-        " can be negative, nor where fewer than a quarter of the held-out examples are"
-        " normal.",
+        " and what follows: the metrics above again, each score divided by the first"
+        " quartile of its group's, which takes the whole group but no label; none for"
+        " scores that can be negative, nor where fewer than a quarter of the held-out"
+        " examples are normal.",
         "",
         *_head(columns),
         *(f"| {' | '.join(row)} |" for row in rows),
