@@ -10,5 +10,5 @@ SYSTEM = System(
     sections=report.SECTIONS,
     figures=report.FIGURES,
     artefacts=report.ARTEFACTS
-    | {minirocket.CHOSEN: "the penalty that was chosen, and MiniRocket's dilations"},
+    | {minirocket.CHOSEN: "what was chosen in fitting MiniRocket's classifier"},
 )

@@ -1,7 +1,9 @@
 """MiniRocket and a ridge classifier: the baseline of series that is not a network.
 
 `kdjax.models.minirocket` makes the features, which are standardised;
-`kdjax.stages.ridge` reads the classes from them. Nothing is trained step by step.
+`kdjax.stages.ridge` reads the classes from them. Its estimates, divided by the
+temperature that makes the validation labels most likely, are the logits. Nothing is
+trained step by step.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from kdjax import files
 from kdjax.data.dataset import Dataset, as_float
 from kdjax.errors import InputError
 from kdjax.models import minirocket
-from kdjax.stages import batches, ridge, taught
+from kdjax.stages import batches, calibration, ridge, taught
 from kdjax.stages import predictor as predictors
 from kdjax.stages.predictor import Predictor, in_batches
 from kdjax.stages.record import Stage
@@ -54,8 +56,7 @@ def make(
       seed: draws the data's split, and what MiniRocket draws.
       features: how many; a multiple of 84 is made of it.
       penalties: of the ridge; the one with the best validation accuracy is taken.
-      soft_labels: write soft_labels.npz when done. The logits are the ridge's
-        estimates of one-hot labels, not the logarithms of probabilities.
+      soft_labels: write soft_labels.npz when done, of "last" or "best": the same.
 
     Raises InputError on anything in the config or the data that does not fit.
     """
@@ -82,8 +83,8 @@ def make(
         example = np.asarray(batches.first(dataset))
         cost = forward_cost(_logits, reached["last"], example)
         files.write_json(folder / "cost.json", cost)
-        said = {"penalty": solve()[1], "features": sum(c for _, c in plan) * 84}
-        files.write_json(folder / CHOSEN, said | {"dilations": [d for d, _ in plan]})
+        said = {"dilations": [d for d, _ in plan], **solve()[1]}
+        files.write_json(folder / CHOSEN, said)
         if stored is not None:
             splits = batches.splits(dataset)
             model = reached[stored]
@@ -103,10 +104,7 @@ def make(
 
 
 def predictor(stage: Stage, checkpoint: str) -> Predictor:
-    """Estimates of raw examples' classes put through a softmax, [n, classes].
-
-    Only their order means something.
-    """
+    """Probabilities [n, classes] of raw examples."""
     time, channels = stage.record["input"]["shape"]
     features = stage.record["settings"]["config"]["features"]
     params = _shapes(time, channels, features, len(stage.record["classes"]))
@@ -125,8 +123,8 @@ def _solve(
     features: int,
     penalties: Sequence[float],
     seed: int,
-) -> tuple[Tree, float]:
-    """What `_logits` needs, and the penalty that was chosen."""
+) -> tuple[Tree, dict[str, float]]:
+    """What `_logits` needs, and what was chosen on the validation examples."""
     train, held = dataset.train, dataset.validation
     learnt = as_float(train.x[rows])
     with jax.ensure_compile_time_eval():  # `init` is traced first, for its shapes
@@ -148,8 +146,10 @@ def _solve(
         classes=len(dataset.classes),
         penalties=penalties,
     )
-    readout = {"mean": mean, "std": std, "kernel": found.kernel, "bias": found.bias}
-    return {"minirocket": fitted, "ridge": readout}, found.penalty
+    t = calibration.temperature(unseen @ found.kernel + found.bias, held.y)
+    readout = {"kernel": found.kernel / t, "bias": found.bias / t}
+    params = {"minirocket": fitted, "ridge": {"mean": mean, "std": std, **readout}}
+    return params, {"penalty": found.penalty, "temperature": t}
 
 
 def _shapes(time: int, channels: int, features: int, classes: int) -> Tree:
