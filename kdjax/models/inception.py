@@ -34,7 +34,10 @@ class Inception(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         neck = Conv(self.filters, 1, name="neck")(x)
-        maps = [Conv(self.filters, k, name=f"conv{k}")(neck) for k in self.windows]
+        maps = [
+            Conv(self.filters, window, name=f"conv{i}")(neck)
+            for i, window in enumerate(self.windows, start=1)
+        ]
         maps.append(Conv(self.filters, 1, name="pooled")(max_pool(x)))
         return self.batch_norm(name="norm")(jnp.concatenate(maps, -1), train=train)
 

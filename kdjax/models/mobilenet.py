@@ -9,22 +9,23 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from kdjax.checks import number
+from kdjax.checks import integers, number
 from kdjax.models.blocks import ConvNorm
 from kdjax.models.layers import WHERE, check_rank, pool_over_space
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.depthwise import DepthwiseConv
 
-# expansion, outputs, blocks, stride of the first
+# of each stage: expansion, outputs, the stride of its first block
 STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+    (1, 16, 1),
+    (6, 24, 2),
+    (6, 32, 2),
+    (6, 64, 2),
+    (6, 96, 1),
+    (6, 160, 2),
+    (6, 320, 1),
 )
+BLOCKS = (1, 2, 3, 4, 3, 3, 1)
 
 
 class InvertedResidual(nn.Module):
@@ -55,11 +56,12 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """A stem of window 3 and stride 2, seven stages, and 1280 channels of window 1.
 
-    Channels are `width` times the paper's, to the nearest multiple of 8.
-    Features: `stage1` to `stage7`, `last` and `pooled`.
+    Channels are `width` times the paper's, to the nearest multiple of 8; `blocks` in
+    each stage. Features: `stage1` to `stage7`, `last` and `pooled`.
     """
 
     width: float = 1.0
+    blocks: tuple[int, ...] = BLOCKS
     batch_norm: Norm = BatchNorm
 
     @nn.compact
@@ -67,8 +69,8 @@ class MobileNetV2(nn.Module):
         check_rank(x)
         features: OrderedDict[str, Array] = OrderedDict()
         x = self._conv(x, self._channels(32), 3, 2, "stem", train)
-        for i, (expansion, outputs, blocks, stride) in enumerate(STAGES, start=1):
-            for k in range(blocks):
+        for i, (expansion, outputs, stride) in enumerate(STAGES, start=1):
+            for k in range(self.blocks[i - 1]):
                 block = InvertedResidual(
                     self._channels(outputs),
                     expansion,
@@ -96,8 +98,13 @@ class MobileNetV2(nn.Module):
         return found + 8 if found < 0.9 * asked else found
 
 
-def mobilenet_v2(*, batch_norm: Norm = BatchNorm, width: Any = 1.0) -> MobileNetV2:
-    """A MobileNetV2; an InputError unless `width` is a number from .1 to 10."""
-    return MobileNetV2(
-        number(width, low=0.1, high=10, where=f"{WHERE}.width"), batch_norm
-    )
+def mobilenet_v2(
+    *, batch_norm: Norm = BatchNorm, width: Any = 1.0, blocks: Any = BLOCKS
+) -> MobileNetV2:
+    """A MobileNetV2; an InputError unless `width` is a number from .1 to 10.
+
+    Or `blocks` are not seven numbers.
+    """
+    number(width, low=0.1, high=10, where=f"{WHERE}.width")
+    counts = integers(blocks, length=len(STAGES), low=1, where=f"{WHERE}.blocks")
+    return MobileNetV2(width, counts, batch_norm)

@@ -19,7 +19,7 @@ from kdjax.checks import integer
 from kdjax.models.fcn import FCN
 from kdjax.models.layers import WHERE, check_series
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
-from kdjax.models.ops.convolution import product
+from kdjax.models.ops.products import product
 
 GATES = {"lstm": 4, "gru": 3}
 

@@ -7,6 +7,7 @@ with sines, layer norm and the mean over time.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -18,6 +19,7 @@ from kdjax.checks import boolean, integer, one_of
 from kdjax.errors import InputError
 from kdjax.models.layers import WHERE, check_series
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
+from kdjax.models.ops.products import flat_dot_general
 
 POSITIONS, NORMS, POOLINGS = ("learnt", "sines"), ("batch", "layer"), ("flat", "mean")
 
@@ -35,11 +37,17 @@ class EncoderLayer(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         width = x.shape[-1]
         attention = nn.MultiHeadDotProductAttention(
-            self.heads, dtype=x.dtype, use_bias=self.bias, name="attention"
+            self.heads,
+            dtype=x.dtype,
+            use_bias=self.bias,
+            qkv_dot_general=flat_dot_general,
+            out_dot_general=flat_dot_general,
+            name="attention",
         )
+        dense = partial(nn.Dense, dtype=x.dtype, dot_general=flat_dot_general)
         x = self._norm(x + attention(x), "norm1", train)
-        h = nn.gelu(nn.Dense(self.hidden, dtype=x.dtype, name="hidden")(x))
-        h = nn.Dense(width, dtype=x.dtype, name="outputs")(h)
+        h = nn.gelu(dense(self.hidden, name="hidden")(x))
+        h = dense(width, name="outputs")(h)
         return self._norm(x + h, "norm2", train)
 
     def _norm(self, x: Array, name: str, train: bool) -> Array:

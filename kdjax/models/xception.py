@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 import flax.linen as nn
 from jax import Array
 
+from kdjax.checks import number
 from kdjax.models.blocks import ConvNorm, SeparableConv, max_pool
-from kdjax.models.layers import check_rank, pool_over_space
+from kdjax.models.layers import WHERE, check_rank, pool_over_space
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 
 
 class Xception(nn.Module):
     """Separable convolutions of window 3, with shortcuts round every two or three.
 
-    Features: `entry1` to `entry3`, `middle1` to `middle8`, `exit1`, `exit2` and
-    `pooled`.
+    Channels are `width` times the paper's. Features: `entry1` to `entry3`, `middle1` to
+    `middle8`, `exit1`, `exit2` and `pooled`.
     """
 
+    width: float = 1.0
     batch_norm: Norm = BatchNorm
 
     @nn.compact
@@ -26,13 +29,18 @@ class Xception(nn.Module):
         check_rank(x)
         features: OrderedDict[str, Array] = OrderedDict()
 
+        def channels(of_paper: int) -> int:
+            return max(1, round(of_paper * self.width))
+
         def norm_conv(
             outputs: int, window: int, stride: int, name: str, relu: bool = True
         ) -> ConvNorm:
-            return ConvNorm(outputs, window, stride, relu, self.batch_norm, name=name)
+            return ConvNorm(
+                channels(outputs), window, stride, relu, self.batch_norm, name=name
+            )
 
         def separable(h: Array, outputs: int, name: str, relu: bool) -> Array:
-            h = SeparableConv(outputs, name=f"{name}_conv")(h)
+            h = SeparableConv(channels(outputs), name=f"{name}_conv")(h)
             norm = self.batch_norm(relu=relu, name=f"{name}_norm")
             return norm(h, train=train)
 
@@ -45,8 +53,8 @@ class Xception(nn.Module):
 
         x = norm_conv(32, 3, 2, "stem1")(x, train=train)
         x = norm_conv(64, 3, 1, "stem2")(x, train=train)
-        for i, width in enumerate((128, 256, 728), start=1):
-            x = halved(x, (width, width), f"entry{i}", i == 1)
+        for i, outputs in enumerate((128, 256, 728), start=1):
+            x = halved(x, (outputs, outputs), f"entry{i}", i == 1)
             features[f"entry{i}"] = x
         for i in range(1, 9):
             h = nn.relu(x)
@@ -60,6 +68,7 @@ class Xception(nn.Module):
         return features
 
 
-def xception(*, batch_norm: Norm = BatchNorm) -> Xception:
-    """An Xception, whose widths are the paper's."""
-    return Xception(batch_norm)
+def xception(*, batch_norm: Norm = BatchNorm, width: Any = 1.0) -> Xception:
+    """An Xception; an InputError unless `width` is a number from .01 to 10."""
+    number(width, low=0.01, high=10, where=f"{WHERE}.width")
+    return Xception(width, batch_norm)

@@ -12,7 +12,7 @@ from jax import Array
 
 from kdjax.checks import integer
 from kdjax.models.blocks import ConvNorm, SeparableConv, max_pool
-from kdjax.models.layers import WHERE, check_series, pool_over_space
+from kdjax.models.layers import WHERE, check_series, odd, pool_over_space
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.convolution import Conv
 
@@ -28,11 +28,15 @@ class XceptionModule(nn.Module):
     """
 
     filters: int
+    windows: tuple[int, ...] = WINDOWS
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         neck = Conv(self.filters, 1, name="neck")(x)
-        maps = [SeparableConv(self.filters, k, name=f"conv{k}")(neck) for k in WINDOWS]
+        maps = [
+            SeparableConv(self.filters, window, name=f"conv{i}")(neck)
+            for i, window in enumerate(self.windows, start=1)
+        ]
         maps.append(Conv(self.filters, 1, name="pooled")(max_pool(x)))
         return jnp.concatenate(maps, axis=-1)
 
@@ -61,6 +65,7 @@ class XceptionTime(nn.Module):
     """
 
     filters: int = 16
+    windows: tuple[int, ...] = WINDOWS
     batch_norm: Norm = BatchNorm
     own_head = TimeClassifier
 
@@ -70,7 +75,8 @@ class XceptionTime(nn.Module):
         features: OrderedDict[str, Array] = OrderedDict()
         before = x
         for i in range(1, 5):
-            x = XceptionModule(self.filters * 2 ** (i - 1), name=f"module{i}")(x)
+            filters = self.filters * 2 ** (i - 1)
+            x = XceptionModule(filters, self.windows, name=f"module{i}")(x)
             if i % 2 == 0:
                 name = f"shortcut{i // 2}"
                 norm = self.batch_norm
@@ -100,6 +106,13 @@ def average_to(x: Array, length: int) -> Array:
     return jnp.einsum("pt,btc->bpc", jnp.asarray(share, x.dtype), x)
 
 
-def xception_time(*, batch_norm: Norm = BatchNorm, filters: Any = 16) -> XceptionTime:
-    """An XceptionTime whose first module has 4 x `filters` outputs; InputError."""
-    return XceptionTime(integer(filters, low=1, where=f"{WHERE}.filters"), batch_norm)
+def xception_time(
+    *, batch_norm: Norm = BatchNorm, filters: Any = 16, windows: Any = WINDOWS
+) -> XceptionTime:
+    """An XceptionTime whose first module has 4 x `filters` outputs.
+
+    An InputError unless its three windows are odd.
+    """
+    integer(filters, low=1, where=f"{WHERE}.filters")
+    found = odd(windows, 3, where=f"{WHERE}.windows")
+    return XceptionTime(filters, found, batch_norm)

@@ -95,7 +95,7 @@ TINY = {
     "lstm": ({"units": 4}, "steps last"),
     "lstm_fcn": ({"units": 4}, "layer1 layer2 layer3 steps joined"),
     "mobilenet_v2": (
-        {"width": 0.1},
+        {"width": 0.1, "blocks": [1, 1, 1, 1, 1, 1, 1]},
         "stage1 stage2 stage3 stage4 stage5 stage6 stage7 last pooled",
     ),
     "resnet_time": ({"widths": [4, 8], "windows": [3, 3]}, "block1 block2 pooled"),
@@ -104,7 +104,7 @@ TINY = {
         "layer1 layer2 flat",
     ),
     "xception_time": (
-        {"filters": 2},
+        {"filters": 2, "windows": [5, 3, 3]},
         "module1 module2 module3 module4 neck1 neck2 pooled",
     ),
 }
@@ -218,6 +218,9 @@ def test_averages_over_equal_parts(time):
         ({"name": "densenet", "depth": 99}, r"depth: expected 6 n \+ 4, found 99"),
         ({"name": "densenet", "stem": "imagenet"}, "depth: expected one of 121, 169"),
         ({"name": "mobilenet_v2", "width": 0}, "width: expected a number in"),
+        ({"name": "mobilenet_v2", "blocks": [1]}, "blocks: expected a sequence of 7"),
+        ({"name": "xception", "width": -1}, "width: expected a number in"),
+        ({"name": "xception_time", "windows": [4, 3, 3]}, r"windows\[0\]: expected an"),
         ({"name": "transformer", "heads": 3}, "width: expected a multiple of 3 heads"),
         (
             {"name": "transformer", "width": 3, "heads": 1, "positions": "sines"},

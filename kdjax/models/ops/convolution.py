@@ -11,6 +11,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from kdjax.models.ops.products import product
+
+# from which window on several outputs come of one row, and how many
+LONG, BLOCK = 9, 4
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
@@ -23,7 +27,8 @@ def convolve(
 
     Symmetric padding differs from "SAME" at stride 2: output i is centred on input 2i.
     On CPU, these are matrix products, whose gradients are products too: window 1, all
-    1-D windows (3 and, at stride 2, 5 by fewer products than the definition has), and
+    1-D windows (3 and, at stride 2, 5 by fewer products than the definition has; from
+    9 on, several outputs by one row), and
     3 x 3 at stride 2 or from 64 channels over an even number of rows and columns.
     Inside `lax.scan` they keep their speed, where XLA's convolution, used in all other
     cases, is 20 to 40 x slower.
@@ -61,6 +66,8 @@ def _by_products(
         return _winograd
     if window in ((3,), (5,)) and stride == 2 and x.shape[1] % 4 == 0 and wide:
         return _by_phases
+    if len(window) == 1 and window[0] >= LONG and stride == 1:
+        return _by_blocks
     if len(window) == 1:
         return partial(_columns, stride=stride)
     if window != (3, 3):
@@ -100,19 +107,50 @@ def _columns(
 def _positions(
     x: Float[Array, "batch time inputs"], window: int, stride: int
 ) -> Float[Array, "batch reduced columns"]:
-    """The `window` inputs of each output in a row; columns = window x inputs.
+    """The `window` inputs of each output in a row; columns = window x inputs."""
+    pad = (window - 1) // 2
+    reduced = (x.shape[1] + 2 * pad - window) // stride + 1
+    return _rows(x, window, stride, pad, reduced)
+
+
+def _rows(
+    x: Float[Array, "batch time inputs"],
+    window: int,
+    stride: int,
+    pad: int,
+    reduced: int,
+) -> Float[Array, "batch reduced columns"]:
+    """Row i: the `window` inputs from `i stride - pad` on, 0 outside of x.
 
     Time is first cut into blocks of `stride`, so that all slices are contiguous.
     """
     batch, time, inputs = x.shape
-    pad = (window - 1) // 2
-    reduced = (time + 2 * pad - window) // stride + 1
     blocks = -(-window // stride)
     after = (reduced + blocks - 1) * stride - pad - time  # below 0: what no window has
     x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (pad, after, 0), (0, 0, 0)))
     x = x.reshape(batch, -1, stride * inputs)
     columns = jnp.concatenate([x[:, i : i + reduced] for i in range(blocks)], axis=-1)
     return columns[..., : window * inputs]
+
+
+def _by_blocks(
+    x: Float[Array, "batch time inputs"], kernel: Float[Array, "window inputs outputs"]
+) -> Float[Array, "batch reduced outputs"]:
+    """A long window at stride 1: `BLOCK` outputs side by side from one row.
+
+    A row is the window + BLOCK - 1 inputs that they need, and the matrix has the kernel
+    once for each of them, moved on by one: little more to multiply, and a `BLOCK`-th of
+    the rows to write and read.
+    """
+    window, _, outputs = kernel.shape
+    pad = (window - 1) // 2
+    reduced = x.shape[1] + 2 * pad - window + 1
+    rows = _rows(x, window + BLOCK - 1, BLOCK, pad, -(-reduced // BLOCK))
+    moved = [
+        jnp.pad(kernel, ((i, BLOCK - 1 - i), (0, 0), (0, 0))) for i in range(BLOCK)
+    ]
+    y = product(rows, jnp.stack(moved, axis=2).reshape(-1, BLOCK * outputs))
+    return y.reshape(x.shape[0], -1, outputs)[:, :reduced]
 
 
 def _winograd(x: Array, kernel: Array, axis: int = 1) -> Array:
@@ -171,11 +209,6 @@ def _two_taps(
     b = product(first, kernel[0] + kernel[1])
     c = product(second - first, kernel[1])
     return jnp.stack([a + b, b + c], axis=2).reshape(batch, time, -1)
-
-
-def product(x: Array, matrix: Array) -> Array:
-    """`x @ matrix` in two dimensions, or XLA transposes `x` for the gradient."""
-    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
 
 
 class Conv(nn.Module):

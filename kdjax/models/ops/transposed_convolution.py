@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from kdjax.models.ops.convolution import product
+from kdjax.models.ops.products import product
 
 # `nn.initializers.xavier_normal` cuts the normal off at two standard deviations.
 xavier_normal = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")

@@ -16,6 +16,7 @@ from kdjax.models.ops.batch_norm import (
     normalize,
 )
 from kdjax.models.ops.convolution import convolve
+from kdjax.models.ops.products import flat_dot_general
 
 
 @pytest.fixture
@@ -53,14 +54,14 @@ def by_xla(x, kernel, stride):
 
 @pytest.mark.parametrize("time", [12, 13])
 @pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("window", [1, 3, 4, 5, 7])
+@pytest.mark.parametrize("window", [1, 3, 4, 5, 7, 9, 10, 39])
 @pytest.mark.parametrize("inputs", [3, 16])
 def test_convolve_is_the_definition(rng, time, stride, window, inputs):
     x = rng.normal(size=(2, time, inputs)).astype("f4")
     kernel = rng.normal(size=(window, inputs, 5)).astype("f4")
     got = jax.jit(convolve, static_argnums=2)(x, kernel, stride)
     want = reference_convolution(x.astype("f8"), kernel.astype("f8"), stride)
-    np.testing.assert_allclose(got, want, atol=1e-5)
+    np.testing.assert_allclose(got, want, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,8 @@ def test_convolve_is_the_definition(rng, time, stride, window, inputs):
         ((4, 16, 2), (7,), 2),
         ((4, 17, 4), (5,), 1),
         ((4, 17, 4), (5,), 3),
+        ((4, 17, 4), (9,), 1),
+        ((4, 16, 4), (39,), 1),
         ((2, 6, 7, 5), (3, 3), 2),
         ((2, 7, 8, 5), (3, 3), 2),
         ((2, 6, 8, 64), (3, 3), 1),
@@ -101,6 +104,20 @@ def test_accelerators_keep_xlas_convolution(platform, convolutions, stride, wind
     gradient = jax.jit(jax.grad(lambda x: convolve(x, kernel, stride).sum()))
     program = jax.export.export(gradient, platforms=[platform])(x).mlir_module()
     assert ("stablehlo.convolution" in program) == convolutions
+
+
+def test_flat_dot_general_is_a_dense_layers_own(rng):
+    x = jnp.asarray(rng.normal(size=(2, 5, 3, 4)), jnp.float32)
+    for axes, shape in (((-1,), (4, 6)), ((-2, -1), (3, 4, 6))):
+        kernel = jnp.asarray(rng.normal(size=shape), jnp.float32)
+        ours, theirs = (
+            nn.DenseGeneral(6, axes, use_bias=False, dot_general=product)
+            for product in (flat_dot_general, None)
+        )
+        given = {"params": {"kernel": kernel}}
+        np.testing.assert_allclose(
+            ours.apply(given, x), theirs.apply(given, x), atol=1e-6
+        )
 
 
 def variables(channels, rng):
