@@ -69,6 +69,15 @@ def stages(teacher: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+# A stage that is no network: MiniRocket's features and a ridge classifier.
+MINIROCKET: dict[str, Any] = {
+    "task": "minirocket",
+    "losses": None,
+    "model": None,
+    "optimizer": None,
+    "training": {"epochs": 0},
+}
+
 # --- SimCLR --------------------------------------------------------------------------
 
 LAST = {"checkpoint": "last"}

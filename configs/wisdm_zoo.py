@@ -74,6 +74,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "teacher": of_teacher,
             "losses": common.KD,
         }
+    stages["minirocket"] = common.MINIROCKET | {"features": 840 if smoke else 9_996}
     config.stages = stages
     config.report = {
         "order": tuple(stages),

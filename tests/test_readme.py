@@ -69,7 +69,10 @@ def test_every_name_in_its_tables_exists():
 
     tables = {
         "kdjax.data": data.LOADERS,
-        "kdjax.models": models.MODELS | models.GANS | models.RECURRENT,
+        "kdjax.models": models.MODELS
+        | models.GANS
+        | models.AUTOENCODERS
+        | models.RECURRENT,
         "kdjax.augment": augment.AUGMENTATIONS,
         "kdjax.stages.controls": controls.CONTROLS,
         "kdjax.tasks.anomaly.detectors": detectors.DETECTORS,

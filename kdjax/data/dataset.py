@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kdjax.checks import integer, number
+from kdjax.checks import integer, number, one_of
 from kdjax.data.preprocessing import Step
 from kdjax.data.preprocessing import standardise as apply_standardise
 from kdjax.data.stream import ImageFiles
@@ -76,6 +76,24 @@ def take(examples: Examples, index: NDArray[np.integer]) -> Examples:
 def normals(examples: Examples) -> NDArray[np.intp]:
     """The rows of class 0, the normal one where there are anomalies."""
     return np.flatnonzero(examples.y == 0)
+
+
+def learn_normal(dataset: Dataset, normal: str, *, where: str) -> Dataset:
+    """The dataset with the class `normal` first, and it alone to train on.
+
+    The other classes keep their order. InputError that names the field `where` if there
+    is no such class, or no training example of it.
+    """
+    one_of(normal, dataset.classes, where=where)
+    order = sorted(dataset.classes, key=lambda name: name != normal)
+    place = np.array([order.index(name) for name in dataset.classes], np.int32)
+    splits = {name: getattr(dataset, name) for name in SPLITS}
+    splits = {name: part._replace(y=place[part.y]) for name, part in splits.items()}
+    rows = normals(splits["train"])
+    if not len(rows):
+        raise InputError(f"{where}: expected training examples of {normal!r}, found 0")
+    splits["train"] = take(splits["train"], rows)
+    return dataset._replace(classes=tuple(order), **splits)
 
 
 def as_float(x: NDArray[Any] | ImageFiles) -> NDArray[np.float32]:

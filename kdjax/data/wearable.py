@@ -18,6 +18,7 @@ from kdjax.data.dataset import (
     check,
     concatenate,
     hold_out_groups,
+    learn_normal,
     standardise,
     take,
 )
@@ -77,12 +78,17 @@ PAMAP2_NAMES = (
 PAMAP2_EVERY, PAMAP2_WINDOW, PAMAP2_STEP = 3, 100, 22
 
 
-def uci_har(*, root: str, seed: int, validation_groups: int = 4) -> Dataset:
+def uci_har(
+    *, root: str, seed: int, validation_groups: int = 4, normal: str | None = None
+) -> Dataset:
     """UCI HAR: 6 activities, windows [128, 9] at 50 Hz in `UCI_HAR_CHANNELS`' order.
 
     `root` is the official folder, its parent, the zip, or the folder that holds the zip
     (read in memory, not unpacked). Test: the official 9 subjects. Validation:
     `validation_groups` of the 21 training subjects, drawn by `seed`. Standardised.
+
+    `normal`: the activity that a detector of anomalies learns. It becomes class 0, and
+    its windows are all of the training split, by which the others are standardised.
 
     The files are read once in a process. Anguita et al., ESANN 2013.
     """
@@ -105,7 +111,10 @@ def uci_har(*, root: str, seed: int, validation_groups: int = 4) -> Dataset:
         synthetic=False,
         channels=UCI_HAR_CHANNELS,
     )
-    return standardise(check(dataset, where=root))
+    if normal is not None:
+        dataset = learn_normal(dataset, normal, where="config.data.normal")
+    one_class = () if normal is None else ("train",)
+    return standardise(check(dataset, where=root, one_class=one_class))
 
 
 def pamap2(

@@ -15,6 +15,7 @@ import flax.linen as nn
 
 from kdjax.checks import integer, one_of
 from kdjax.errors import call, look_up_or_import, lookup
+from kdjax.models.autoencoder import conv_autoencoder, dense_autoencoder
 from kdjax.models.beatgan import BeatGAN, beat_encoder, beatgan, motion_beatgan
 from kdjax.models.convnet import ConvNet, convnet
 from kdjax.models.ctrnn import CTRNN, ctrnn
@@ -59,9 +60,17 @@ RECURRENT: dict[str, Callable[..., Recurrent]] = {
     "gru": partial(gated, "gru"),
     "lstm": partial(gated, "lstm"),
 }
-GANS = {"beatgan": beatgan, "motion_beatgan": motion_beatgan}
+GANS: dict[str, Callable[..., BeatGAN]] = {
+    "beatgan": beatgan,
+    "motion_beatgan": motion_beatgan,
+}
+AUTOENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "conv_autoencoder": conv_autoencoder,
+    "dense_autoencoder": dense_autoencoder,
+}
 
 __all__ = [
+    "AUTOENCODERS",
     "CTRNN",
     "GANS",
     "MLP",
@@ -77,6 +86,7 @@ __all__ = [
     "ResNet",
     "WideResNet",
     "build",
+    "build_autoencoder",
     "build_gan",
     "build_recurrent",
 ]
@@ -138,13 +148,42 @@ def build_gan(
     and statistics are float32. An unknown name or field, or a value it cannot take,
     is an InputError.
     """
+    gan: BeatGAN = _made(name, GANS, norm_axis, norm_devices, dtype, fields)
+    return gan
+
+
+def build_autoencoder(
+    name: str,
+    *,
+    norm_axis: str | None = None,
+    norm_devices: int | None = None,
+    dtype: Any = "float32",
+    **fields: Any,
+) -> nn.Module:
+    """The network `name` of `AUTOENCODERS`, or the generator of that of `GANS`.
+
+    Called with x, it gives (reconstruction, code). Fields and errors as in `build_gan`.
+    """
+    known: dict[str, Callable[..., nn.Module]] = {**AUTOENCODERS, **GANS}
+    made = _made(name, known, norm_axis, norm_devices, dtype, fields)
+    return made.generator if isinstance(made, BeatGAN) else made
+
+
+def _made(
+    name: str,
+    known: Mapping[str, Callable[..., Any]],
+    norm_axis: str | None,
+    norm_devices: int | None,
+    dtype: Any,
+    fields: Mapping[str, Any],
+) -> Any:
+    """What the factory `name` makes of its fields, batch norm and dtype."""
     if norm_devices is not None:
         integer(norm_devices, low=1, where=f"{WHERE}.norm_devices")
     one_of(dtype, DTYPES, where=f"{WHERE}.dtype")
-    factory = lookup(name, GANS, where=f"{WHERE}.name")
+    factory = lookup(name, known, where=f"{WHERE}.name")
     given = {"batch_norm": partial(BatchNorm, norm_axis, norm_devices), "dtype": dtype}
-    gan: BeatGAN = call(factory, fields, where=WHERE, **given)
-    return gan
+    return call(factory, fields, where=WHERE, **given)
 
 
 def build_recurrent(

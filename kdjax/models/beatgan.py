@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from kdjax.checks import integer, integers
+from kdjax.checks import integer
 from kdjax.errors import InputError, call
+from kdjax.models.autoencoder import DenseAutoencoder, dense, layers
 from kdjax.models.bifpn import BiFPN
 from kdjax.models.layers import WHERE, Outputs, pool_over_space
 from kdjax.models.network import Head, projection_head
@@ -174,30 +175,6 @@ class Discriminator(nn.Module):
         return Outputs(OverTime(1, name="logits")(last), features)
 
 
-class MotionGenerator(nn.Module):
-    """x -> (reconstruction, latent): dense tanh layers over the flattened window.
-
-    To `widths` units and linearly to `latent`; back through the same widths, and tanh.
-    They compute in `dtype`.
-    """
-
-    latent: int = 10
-    widths: tuple[int, ...] = (256, 128, 32)
-    dtype: str = "float32"
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> tuple[Array, Array]:
-        del train  # the same in training and evaluation
-        h = x.astype(self.dtype).reshape(x.shape[0], -1)
-        size = h.shape[-1]
-        for i, width in enumerate(self.widths, start=1):
-            h = jnp.tanh(_dense(h, width, f"encoder{i}"))
-        z = h = _dense(h, self.latent, "latent")
-        for i, width in enumerate((*reversed(self.widths), size), start=1):
-            h = jnp.tanh(_dense(h, width, f"decoder{i}"))
-        return h.reshape(x.shape).astype(jnp.float32), z.astype(jnp.float32)
-
-
 class MotionDiscriminator(nn.Module):
     """x -> Outputs(logits [batch, 1], its tanh layers of `widths` units).
 
@@ -214,20 +191,9 @@ class MotionDiscriminator(nn.Module):
         h = x.astype(self.dtype).reshape(x.shape[0], -1)
         features: OrderedDict[str, Array] = OrderedDict()
         for i, width in enumerate(self.widths, start=1):
-            h = jnp.tanh(_dense(h, width, f"layer{i}"))
+            h = jnp.tanh(dense(h, width, f"layer{i}"))
             features[f"layer{i}" if i < len(self.widths) else "features"] = h
-        return Outputs(_dense(h.astype(jnp.float32), 1, "logits"), features)
-
-
-def _dense(x: Array, width: int, name: str) -> Array:
-    layer = nn.Dense(
-        width,
-        dtype=x.dtype,
-        kernel_init=nn.initializers.xavier_uniform(),
-        bias_init=nn.initializers.constant(0.01),
-        name=name,
-    )
-    return layer(x)
+        return Outputs(dense(h.astype(jnp.float32), 1, "logits"), features)
 
 
 def _check_series(x: Array) -> None:
@@ -284,12 +250,9 @@ def motion_beatgan(
     """
     del batch_norm  # they have none
     integer(latent, low=1, where=f"{WHERE}.latent")
-    units = integers(widths, low=1, where=f"{WHERE}.widths")
-    if not units:
-        raise InputError(f"{WHERE}.widths: expected one layer or more, found none")
-    return BeatGAN(
-        MotionGenerator(latent, units, dtype), MotionDiscriminator(units, dtype)
-    )
+    units = layers(widths)
+    generator = DenseAutoencoder(latent, units, bounded=True, dtype=dtype)
+    return BeatGAN(generator, MotionDiscriminator(units, dtype))
 
 
 def _refining(fields: Mapping[str, Any], batch_norm: Norm) -> BiFPN:

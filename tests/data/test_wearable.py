@@ -60,6 +60,35 @@ def test_uci_har_splits_by_subject(official):
     assert len({load(official, seed=s).validation.group[0] for s in range(20)}) == 3
 
 
+def test_uci_har_of_one_activity_has_it_first_and_learns_it_alone(official):
+    """The windows are 1, 6, 3, 4 of each subject: sitting is the file's 4."""
+    whole, made = load(official), load(official, normal="sitting")
+    assert made.classes[0] == "sitting"
+    assert set(made.classes) == set(whole.classes)
+    assert made.train.key.tolist() == whole.train.key[whole.train.y == 3].tolist()
+    assert made.train.y.tolist() == [0, 0]
+    for split in ("validation", "test"):
+        own, other = getattr(made, split), getattr(whole, split)
+        assert own.key.tolist() == other.key.tolist()
+        names = [made.classes[y] for y in own.y]
+        assert names == [whole.classes[y] for y in other.y]
+    np.testing.assert_allclose(made.train.x.mean((0, 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(made.train.x.std((0, 1)), 1, rtol=1e-5)
+    assert (abs(made.test.x.mean((0, 1))) > 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("normal", "message"),
+    [
+        ("running", "expected one of 'walking', .*, found 'running'"),
+        ("standing", "expected training examples of 'standing', found 0"),
+    ],
+)
+def test_uci_har_cannot_learn_an_activity_that_is_not_there(official, normal, message):
+    with pytest.raises(InputError, match=f"config.data.normal: {message}"):
+        load(official, normal=normal)
+
+
 def test_uci_har_channels_are_in_the_documented_order(official):
     recorded, test = wearable._read_uci_har(official)
     assert wearable.UCI_HAR_CHANNELS[0] == "body_acc_x"

@@ -23,6 +23,7 @@ from kdjax.tasks.anomaly.scoring import Scores, Shown, read_scores, read_shown
 HISTOGRAMS, LINES, HEAT_MAPS = 6, 8, 3  # stages at most
 _BINS = 40
 _WIDE = 30.0  # scores whose ends are so many times apart have a log axis
+_DECADES = 100.0  # and so many, one with decades alone
 
 Stored = TypeVar("Stored", Scores, Shown)
 
@@ -167,7 +168,9 @@ def _histogram(
     axis.set_yticks(0.3 - np.arange(len(present)), names)
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(-len(present) + 0.95, 0.95)
-    if log:
+    if log and high / low < _DECADES:
+        drawing.log_axis(axis)
+    elif log:
         axis.set_xscale("log")
     axis.grid(axis="x", alpha=0.25)
 

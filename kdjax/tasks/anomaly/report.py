@@ -1,4 +1,4 @@
-"""The report's section on anomaly detection: tables by stage, class and patient."""
+"""The report's section on anomaly detection: tables by stage, class and group."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def anomaly_section(experiment: Experiment) -> str:
     parts = (
         _detection(experiment),
         _classes(experiment),
-        _patients(experiment),
+        _groups(experiment),
         _labelled(experiment),
     )
     return "\n\n".join(part for part in parts if part)
@@ -97,7 +97,7 @@ def flagged(stored: Scores, checkpoint: str) -> Flagged | None:
     return Flagged(limit, recall, float(above[test & normal].mean()))
 
 
-def patient_aucs(stored: Scores, checkpoint: str) -> dict[int, float]:
+def group_aucs(stored: Scores, checkpoint: str) -> dict[int, float]:
     """AUC of each group of the test split that has examples of both kinds."""
     score, test = getattr(stored, checkpoint), stored.split == "test"
     normal = stored.label == NORMAL
@@ -109,10 +109,14 @@ def patient_aucs(stored: Scores, checkpoint: str) -> dict[int, float]:
     return aucs
 
 
-def relative_to_patients(stored: Scores) -> Scores | None:
-    """The same with scores relative to their group's; None where any is negative, and
-    so neither an error nor a distance."""
-    if (stored.last < 0).any() or (stored.best < 0).any():
+def relative_to_groups(stored: Scores) -> Scores | None:
+    """The same with scores relative to their group's.
+
+    None where any is negative, and so neither an error nor a distance, or where fewer
+    than a quarter of the examples are normal, for then the quartile is not theirs.
+    """
+    negative = (stored.last < 0).any() or (stored.best < 0).any()
+    if negative or (stored.label == NORMAL).mean() < 0.25:
         return None
     last, best = (relative(score, stored.group) for score in (stored.last, stored.best))
     return stored._replace(last=last, best=best)
@@ -214,13 +218,13 @@ def _counts(runs: Sequence[Run]) -> dict[str, str]:
     return {name: number_range(counts) for name, counts in sizes.items()}
 
 
-def _patients(experiment: Experiment) -> str:
+def _groups(experiment: Experiment) -> str:
     """'' where no group has both kinds: each example may be its own."""
     checkpoint, rows = experiment.settings.checkpoint, []
     for stage in detectors(experiment):
         read = [read_scores(run) for run in stage_runs(experiment, stage)]
         stored = [one for one in read if one is not None]
-        aucs = [patient_aucs(one, checkpoint) for one in stored]
+        aucs = [group_aucs(one, checkpoint) for one in stored]
         seeds = [list(one.values()) for one in aucs if one]
         every = [value for seed in seeds for value in seed]
         cells = [NONE] * 8
@@ -236,17 +240,18 @@ def _patients(experiment: Experiment) -> str:
     if all(row[1] == NONE for row in rows):
         return ""
     columns = (
-        *("patients", "median AUC", "range", "below .5"),
+        *("groups", "median AUC", "range", "below .5"),
         *("relative AUC", "average precision", "recall", "false alarms"),
     )
     lines = [
-        f"AUC within each test patient (or recording) that has both normal and abnormal"
-        f" examples, at `{checkpoint}`: the median over patients, mean over seeds ±;"
-        " the range and the count below .5 are over patients and seeds. A patient with"
-        " few abnormal examples has a noisy AUC. **Relative** AUC and what follows: the"
-        " metrics above again, each score divided by the first quartile of its"
-        " patient's, which takes the whole recording but no label; none for scores that"
-        " can be negative.",
+        "AUC within each test group (a patient, a subject, a recording) that has both"
+        f" normal and abnormal examples, at `{checkpoint}`: the median over groups,"
+        " mean over seeds ±; the range and the count below .5 are over groups and"
+        " seeds. A group with few abnormal examples has a noisy AUC. **Relative** AUC"
+        " and what follows: the metrics above again, each score divided by the first"
+        " quartile of its group's, which takes the whole group but no label; none for"
+        " scores that can be negative, nor where fewer than a quarter of the held-out"
+        " examples are normal.",
         "",
         *_head(columns),
         *(f"| {' | '.join(row)} |" for row in rows),
@@ -256,7 +261,7 @@ def _patients(experiment: Experiment) -> str:
 
 def _relative_cells(stored: Sequence[Scores], checkpoint: str) -> list[str]:
     """AUC, average precision, recall and false alarms by relative scores."""
-    known = [one for one in map(relative_to_patients, stored) if one is not None]
+    known = [one for one in map(relative_to_groups, stored) if one is not None]
     at = [metrics_of_test(one, checkpoint) for one in known]
     above = [one for one in (flagged(k, checkpoint) for k in known) if one is not None]
     return [

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,9 +92,19 @@ def about(inputs: DetectorInputs) -> dict[str, Any]:
 
 def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGAN:
     """The config's `model` where it names a BeatGAN, which has no classes."""
-    name, fields = split_name(spec, where="config.model", given=("norm_axis",))
-    record_settings({"config.model": {"dtype": "float32", "norm_devices": None}})
+    name, fields = _named(spec)
     return models.build_gan(name, norm_axis=AXIS, **fields)
+
+
+def autoencoder(spec: Mapping[str, Any]) -> nn.Module:
+    """The config's `model` where it names an autoencoder, or a BeatGAN's generator."""
+    name, fields = _named(spec)
+    return models.build_autoencoder(name, norm_axis=AXIS, **fields)
+
+
+def _named(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    record_settings({"config.model": {"dtype": "float32", "norm_devices": None}})
+    return split_name(spec, where="config.model", given=("norm_axis",))
 
 
 Score = Callable[[Tree, Array], Float[Array, " batch"]]

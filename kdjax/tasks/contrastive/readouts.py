@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Array
 
 from kdjax import models
-from kdjax.checks import integer, number, numbers
-from kdjax.errors import InputError, call, lookup, recorded_settings, split_name
+from kdjax.checks import integer, number
+from kdjax.errors import call, lookup, recorded_settings, split_name
 from kdjax.stages import networks
+from kdjax.stages import ridge as algebra
 from kdjax.stages.representations import Features
 from kdjax.tasks.contrastive.metrics import unit
 
@@ -70,26 +71,20 @@ def ridge(
     over the examples, so its scale is their number. What it predicts are not
     probabilities: its ECE says nothing.
     """
-    penalties = numbers(penalties, low=0, where="config.probe.penalties")
-    if not penalties:
-        raise InputError("config.probe.penalties: expected one or more, found none")
+    tried = algebra.checked(penalties, where="config.probe.penalties")
 
     def fit(features: Features) -> dict[str, np.ndarray]:
-        from sklearn.linear_model import Ridge  # imported here: it takes a second
-
         scale = _scale(features)
         x = (features.x - scale["mean"]) / scale["std"]
-        targets = np.eye(len(classes), dtype=np.float32)[features.y[features.labelled]]
-        truth, tried = features.y[features.validation], []
-        for penalty in penalties:
-            model = Ridge(alpha=penalty).fit(x[features.labelled], targets)
-            guess = model.predict(x[features.validation]).argmax(axis=1)
-            tried.append((np.mean(guess == truth), model))
-        best = max(tried, key=lambda pair: pair[0])[1]
-        return scale | {
-            "kernel": best.coef_.T.astype(np.float32),
-            "bias": best.intercept_.astype(np.float32),
-        }
+        fitted = algebra.fit(
+            x[features.labelled],
+            features.y[features.labelled],
+            x[features.validation],
+            features.y[features.validation],
+            classes=len(classes),
+            penalties=tried,
+        )
+        return scale | {"kernel": fitted.kernel, "bias": fitted.bias}
 
     def logits(model: Tree, solved: Mapping[str, Array], x: Array) -> Array:
         x = (x - solved["mean"]) / solved["std"]

@@ -1,13 +1,14 @@
-"""Distillation: classifiers, taught by labels or by a teacher."""
+"""Distillation: classifiers, taught by labels or by a teacher; and a baseline."""
 
-from kdjax.tasks.distillation import distill, evaluation, report
+from kdjax.tasks.distillation import distill, evaluation, minirocket, report
 from kdjax.tasks.system import System
 
 SYSTEM = System(
-    tasks={"distill": distill.make},
-    predictors={"distill": distill.predictor},
+    tasks={"distill": distill.make, "minirocket": minirocket.make},
+    predictors={"distill": distill.predictor, "minirocket": minirocket.predictor},
     metrics=evaluation.METRICS,
     sections=report.SECTIONS,
     figures=report.FIGURES,
-    artefacts=report.ARTEFACTS,
+    artefacts=report.ARTEFACTS
+    | {minirocket.CHOSEN: "what was chosen in fitting MiniRocket's classifier"},
 )

@@ -49,6 +49,30 @@ def test_a_step_is_gradient_descent_on_the_mean_square_error():
     assert not any(jax.tree.leaves(same)), "every batch statistic moves"
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "dense_autoencoder", "latent": 3, "widths": [8]},
+        {"name": "conv_autoencoder", "latent": 3, "widths": [4, 6]},
+    ],
+)
+def test_every_autoencoder_is_trained(model):
+    """One step down the gradient of the plain mean square error."""
+    before, after, metrics, x = take_step(make(model=model))
+    module = networks.models.build_autoencoder(**model)
+
+    def loss(params):
+        variables = {"params": params, **before.model_state}
+        (made, _), _ = module.apply(variables, x, train=True, mutable=["batch_stats"])
+        return jnp.mean((made - x) ** 2)
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(before.params)
+    np.testing.assert_allclose(metrics["loss"], value, rtol=1e-5)
+    expected = jax.tree.map(lambda p, g: p - RATE * g, before.params, gradient)
+    close = partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-6)
+    jax.tree.map(close, after.params, expected)
+
+
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory):
     """(folder, metrics) of 20 epochs on warped beats: 40 steps."""
@@ -98,6 +122,10 @@ def test_what_it_leaves(learnt):
         ),
         ({"data": DATA | {"beat": 20}}, r"config.data.beat: .*'beats'"),
         ({"model": {"name": "began"}}, "config.model.name: unknown name 'began'"),
+        (
+            {"model": {"name": "conv_autoencoder", "windows": [3]}},
+            "config.model.windows: unknown field .*'widths'",
+        ),
         (
             {"training": training(select="accuracy")},
             "config.training.select: unknown name 'accuracy'",

@@ -110,33 +110,33 @@ def test_auc_of_each_class_with_its_examples(tmp_path):
     assert rows["beatgan"] == [f"{by_class['S']:.3f}", f"{by_class['V']:.3f}"]
 
 
-def test_auc_of_each_patient_with_both_kinds():
-    # patient 5: one abnormal above both normals; 6: below one; 7: normals; 8: abnormal
+def test_auc_of_each_group_with_both_kinds():
+    # group 5: one abnormal above both normals; 6: below one; 7: normals; 8: abnormal
     group = np.array([5, 5, 5, 6, 6, 6, 7, 7, 8, 5])
     label = np.array([0, 0, 1, 0, 0, 2, 0, 0, 1, 1], np.int32)
     score = np.array([1.0, 2.0, 3.0, 1.0, 3.0, 2.0, 1.0, 1.0, 9.0, 0.0])
     split = np.array(["test"] * 9 + ["validation"])
     found = scoring.Scores(split, label, group, score, score)
-    assert report.patient_aucs(found, "last") == {5: 1.0, 6: 0.5}
+    assert report.group_aucs(found, "last") == {5: 1.0, 6: 0.5}
     alone = found._replace(group=np.arange(10))
-    assert report.patient_aucs(alone, "last") == {}
+    assert report.group_aucs(alone, "last") == {}
 
 
-def test_the_patients_table(tmp_path):
+def test_the_groups_table(tmp_path):
     experiment = read_experiment(fabricate(tmp_path))
-    rows = table(report.anomaly_section(experiment), "| stage | patients")
+    rows = table(report.anomaly_section(experiment), "| stage | groups")
     aucs = []
     for run in runs.stage_runs(experiment, "pca"):
-        found = report.patient_aucs(scoring.read_scores(run), "last")
+        found = report.group_aucs(scoring.read_scores(run), "last")
         assert found.keys() == {4, 5, 6, 7}
         aucs.append(list(found.values()))
-    patients, median, between, below, *relative = rows["pca"]
-    assert patients == "4"
+    groups, median, between, below, *relative = rows["pca"]
+    assert groups == "4"
     assert mean_of(median) == pytest.approx(np.median(aucs, axis=1).mean(), abs=6e-4)
     assert between == f"{np.min(aucs):.3f} to {np.max(aucs):.3f}"
     assert below == f"{np.sum(np.array(aucs) < 0.5)} of 12"
     own = [
-        report.relative_to_patients(scoring.read_scores(run))
+        report.relative_to_groups(scoring.read_scores(run))
         for run in runs.stage_runs(experiment, "pca")
     ]
     at = [report.metrics_of_test(one, "last") for one in own]
@@ -151,29 +151,31 @@ def test_the_patients_table(tmp_path):
         assert mean_of(cell) == pytest.approx(np.mean(values), abs=6e-4)
 
 
-def test_relative_scores_undo_a_patients_level():
+def test_relative_scores_undo_a_groups_level():
     arrays = examples(0, 2.0)
     plain = scoring.Scores(*(arrays[name] for name in scoring.Scores._fields))
     level = np.array([1, 1, 1, 1, 1, 10, 100, 1000.0])[plain.group]
     shifted = plain._replace(last=plain.last * level)
-    found, same = map(report.relative_to_patients, (plain, shifted))
+    found, same = map(report.relative_to_groups, (plain, shifted))
     np.testing.assert_allclose(same.last, found.last, rtol=1e-6)
     mixed, own = (report.metrics_of_test(one, "last") for one in (shifted, found))
     assert mixed["auc"] < own["auc"]
     assert report.flagged(shifted, "last").false_alarms > 0.5
     assert report.flagged(found, "last").false_alarms < 0.3
-    assert report.relative_to_patients(plain._replace(best=-plain.best)) is None
+    assert report.relative_to_groups(plain._replace(best=-plain.best)) is None
+    rare = plain._replace(label=np.maximum(plain.label, np.arange(120) % 8 > 1))
+    assert report.relative_to_groups(rare) is None
     normal = plain._replace(label=np.zeros_like(plain.label))
     assert report.metrics_of_test(normal, "last") == {}
 
 
-def test_examples_that_are_their_own_groups_have_no_patients_table(tmp_path):
+def test_examples_that_are_their_own_groups_have_no_table_of_groups(tmp_path):
     fabricate(tmp_path)
     for path in tmp_path.glob("seed_*/*/scores.npz"):
         stored = dict(np.load(path))
         np.savez(path, **stored | {"group": np.arange(120)})
     section = report.anomaly_section(read_experiment(tmp_path))
-    assert "patient" not in section
+    assert "test group" not in section
     assert "| stage | S (10) | V (10) |" in section
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kdjax.checks import integer
 from kdjax.data.fmri.volumes import NO_CLASS
 from kdjax.data.soft_labels import IN_SAMPLE
-from kdjax.tasks.brain.decoding.calibration import temperature
+from kdjax.stages.calibration import temperature
 from kdjax.tasks.brain.decoding.decoders import Fit, Labels, Predict, Responses
 from kdjax.tasks.brain.decoding.folds import (
     Fold,

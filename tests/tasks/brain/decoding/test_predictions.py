@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from kdjax.errors import InputError
+from kdjax.stages.calibration import temperature
 from kdjax.tasks.brain.decoding import decoders
-from kdjax.tasks.brain.decoding.calibration import decoding_metrics, temperature
+from kdjax.tasks.brain.decoding.calibration import decoding_metrics
 from kdjax.tasks.brain.decoding.folds import Fold, k_fold, leave_one_run_out
 from kdjax.tasks.brain.decoding.predictions import calibrated, in_sample, out_of_fold
 
