@@ -1,0 +1,160 @@
+"""Lines of a stranger's text file, and cells of its columns, with clear errors."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdjax import archives
+from kdjax.errors import InputError
+
+BOM, OTHER_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+SHOWN = 40  # characters of a wrong cell
+MISSING = {"", "nan"}
+
+
+class Column(NamedTuple):
+    """Where cells stand: their file, their column, and the line of each in the file."""
+
+    path: Path
+    name: str
+    line: NDArray[np.int64]
+
+    def fault(self, i: int, expected: str, found: str) -> InputError:
+        """The error of one line that says what is wrong with cell `i`."""
+        return InputError(
+            f"{self.path}: column {self.name!r}, row {self.line[i]}: expected "
+            f"{expected}, found {found[:SHOWN]!r}"
+        )
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a text file in UTF-8, unpacked where its name ends in .gz.
+
+    InputError, with the row: a damaged or too large file, another encoding, NUL, a byte
+    order mark after the first line.
+    """
+    left, row = archives.most_bytes(), 0
+    try:
+        archives.check_size(path.stat().st_size, where=path)
+        opened = gzip.open if path.suffix.lower() == ".gz" else open
+        with opened(path, "rb") as file:
+            while raw := file.readline(left + 1):
+                row, left = row + 1, left - len(raw)
+                if left < 0:
+                    archives.check_size(archives.most_bytes() - left, where=path)
+                if row == 1:
+                    if raw.startswith(OTHER_BOMS):
+                        raise InputError(
+                            f"{path}: row 1: expected UTF-8, found UTF-16: save it anew"
+                        )
+                    raw = raw.removeprefix(BOM)
+                line = raw.decode()
+                if "\0" in line:
+                    raise InputError(f"{path}: row {row}: expected text, found NUL")
+                if "\ufeff" in line:
+                    raise InputError(
+                        f"{path}: row {row}: expected one file, found the beginning of "
+                        "another (a byte order mark): were two put together?"
+                    )
+                yield line
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise InputError(
+            f"{path}: row {row}: expected UTF-8, found the byte 0x{byte:02x}"
+        ) from None
+    except InputError:
+        raise
+    except archives.DAMAGED as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: row {row + 1}: cannot be read ({why})") from error
+
+
+def numbers(
+    cells: Sequence[str], at: Column, *, decimal: str = "."
+) -> NDArray[np.float64]:
+    """Cells as float64, NaN where one is empty or NaN; the fault of the first other."""
+    if decimal != ".":
+        cells = _with_points(cells, at)
+    try:
+        full = [cell or "nan" for cell in cells]
+        values = np.fromiter(map(float, full), np.float64, len(full))
+        if "_" in "".join(full):  # which Python takes
+            raise ValueError
+    except ValueError:
+        values = np.array([_number(i, cells[i], at) for i in range(len(cells))])
+    infinite = np.isinf(values)
+    if infinite.any():
+        i = int(np.argmax(infinite))
+        raise at.fault(i, "a finite number", cells[i])
+    return values
+
+
+def _number(i: int, cell: str, at: Column) -> float:
+    text = cell.strip()
+    if text.lower() in MISSING:
+        return np.nan
+    try:
+        if "_" not in text:
+            return float(text)
+    except ValueError:
+        pass
+    raise at.fault(i, f"a number{comma_hint(text)}", cell)
+
+
+def comma_hint(text: str) -> str:
+    """What to set where a cell is a number but for its decimal comma; or ''."""
+    number = text.strip().removeprefix("-").replace(",", "", 1)
+    if number.isdecimal() and "," in text:
+        return " with a decimal point (or config.data.decimal=',')"
+    return ""
+
+
+def _with_points(cells: Sequence[str], at: Column) -> list[str]:
+    for i, cell in enumerate(cells):
+        if "." in cell:
+            raise at.fault(i, "a number with a decimal comma", cell)
+    return [cell.replace(",", ".") for cell in cells]
+
+
+class Names:
+    """Texts as numbers: the code of each name, whatever file it stands in."""
+
+    def __init__(self) -> None:
+        self._code: dict[str, int] = {}
+
+    def codes(self, cells: Sequence[str]) -> NDArray[np.int32]:
+        """The code of each cell without its outer spaces; -1 where empty or NaN."""
+        of: dict[str, int] = {}
+        for cell in dict.fromkeys(cells):
+            name = cell.strip()
+            missing = name.lower() in MISSING
+            of[cell] = -1 if missing else self.code(name)
+        return np.fromiter(map(of.__getitem__, cells), np.int32, len(cells))
+
+    def code(self, name: str) -> int:
+        """The code of one name, which may be empty."""
+        return self._code.setdefault(name, len(self._code))
+
+    def ranked(self) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+        """The names in order, and for each code its place there (-1 stays, at the end).
+
+        In the order of numbers if all are whole ones, else of texts.
+        """
+        names = in_order(self._code)
+        place = np.full(len(names) + 1, -1, np.int32)
+        place[[self._code[name] for name in names]] = np.arange(len(names))
+        return names, place
+
+
+def in_order(names: Sequence[str] | dict[str, int]) -> tuple[str, ...]:
+    """Names sorted as numbers if all are whole ones, else as texts."""
+    whole = all(
+        name.removeprefix("-").isdecimal() and len(name) < SHOWN for name in names
+    )
+    return tuple(sorted(names, key=lambda name: (int(name) if whole else 0, name)))
