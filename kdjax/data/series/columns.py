@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kdjax.data.series import ts
-from kdjax.data.series.reading import Form, open_rows
+from kdjax.data.series.formats import ts
+from kdjax.data.series.formats.reading import Form, open_rows
 from kdjax.errors import InputError, nearest
 
 

@@ -11,12 +11,13 @@ from typing import NamedTuple
 from kdjax import files
 from kdjax.checks import integer, number, one_of
 from kdjax.data.series.columns import Reading, is_ts
+from kdjax.data.series.formats.reading import Form
 from kdjax.data.series.labels import RULES
-from kdjax.data.series.reading import Form
 from kdjax.data.series.times import DIGITS
 from kdjax.errors import InputError
 
 Paths = str | Mapping[str, str]
+FIELD = "config.data."
 LEAKING = "random_leaking"
 SPLITTINGS = ("group", "time", "random", LEAKING)
 

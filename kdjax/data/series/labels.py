@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax.data.series.columns import position
-from kdjax.data.series.lines import Column, Names
-from kdjax.data.series.reading import Form, open_rows
+from kdjax.data.series.formats.lines import Column, Names
+from kdjax.data.series.formats.reading import Form, open_rows
 from kdjax.data.series.times import NONE, Clock
 from kdjax.errors import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from kdjax import archives, files
 from kdjax.checks import number, one_of
 from kdjax.data.dataset import (
-    TEST_SEED,
     Dataset,
     Examples,
     as_float,
     check,
     digests,
-    hold_out_stratified,
     standardise,
     take,
 )
 from kdjax.data.series.columns import Reading
 from kdjax.data.series.fields import (
+    FIELD,
     LEAKING,
     Cutting,
     Paths,
@@ -34,31 +33,15 @@ from kdjax.data.series.fields import (
     find_files,
     form_of,
 )
+from kdjax.data.series.formats.lines import in_order
 from kdjax.data.series.labels import CHANGES, window_changes, window_labels
-from kdjax.data.series.lines import in_order
-from kdjax.data.series.recordings import Recording, read
-from kdjax.data.series.splits import by_group, by_time, cut_times
+from kdjax.data.series.recordings import Cut, Recording, read
+from kdjax.data.series.splits import check_apart, regrouped, split_windows
 from kdjax.data.series.windows import cut, in_windows, run_starts, steps, window_starts
 from kdjax.errors import InputError
 
-FIELD = "config.data."
 GAP = 1.5  # median steps
 BY_FILE = {"name": "by_file", "what": "each row's change from the one before"}
-
-
-class Cut(NamedTuple):
-    """A recording's windows: their first rows, and what each one's label is in `names`.
-
-    `counts`: the recording's, with how many rows of each file are in no window.
-    `limit`: the longest step inside a window.
-    """
-
-    recording: Recording
-    starts: NDArray[np.intp]
-    code: NDArray[np.int32]
-    names: tuple[str, ...]
-    counts: tuple[dict[str, Any], ...]
-    limit: float
 
 
 def series(
@@ -155,11 +138,11 @@ def series(
         parts.append(_windows(_read(tested), cutting, like=parts[0]))
     examples, classes = _examples(parts, cutting)
     if test_path is not None:
-        _check_apart(parts, split)
-    index = _split(parts, examples, split, cutting, (validation, test), seed)
+        check_apart(parts, split)
+    index = split_windows(parts, examples, split, cutting, (validation, test), seed)
     splits = [take(examples[0], rows) for rows in index] + examples[1:]
     if split != "group":
-        splits = [_regrouped(part, i, split) for i, part in enumerate(splits)]
+        splits = [regrouped(part, i, split) for i, part in enumerate(splits)]
     name = Path(path).name.split(".")[0] if isinstance(path, str) else "+".join(path)
     dataset = Dataset(
         name=name + " (random split, windows leak)" * (split == LEAKING),
@@ -287,69 +270,3 @@ def _examples(
         y = np.array(known, np.int32)[code]
         examples.append(Examples(x, y, group, np.array(key, np.str_)))
     return examples, classes
-
-
-def _check_apart(parts: Sequence[Cut], split: str) -> None:
-    """InputError if a test file has a group, or in it a time, of the others."""
-    one, other = (part.recording for part in parts)
-    for name in set(one.groups) & set(other.groups):
-        where = f"{other.files[0]}: {FIELD}test_path"
-        if split == "group":
-            raise InputError(
-                f"{where}: expected other groups than in {one.files[0]}, "
-                f"found {name!r} in both"
-            )
-        times = [
-            each.rows.time[each.rows.group == each.groups.index(name)]
-            for each in (one, other)
-        ]
-        if one.nanoseconds and np.intersect1d(*times).size:
-            raise InputError(
-                f"{where}: expected other times than in {one.files[0]}, found some in "
-                "both"
-            )
-
-
-def _split(
-    parts: Sequence[Cut],
-    examples: Sequence[Examples],
-    split: str,
-    cutting: Cutting,
-    fractions: tuple[float, float],
-    seed: int,
-) -> list[NDArray[np.intp]]:
-    """The windows of train, validation and, where it has no files of its own, test."""
-    (validation, test), (first, *given) = fractions, examples
-    if split == "time":
-        rows, starts = parts[0].recording.rows, parts[0].starts
-        until = 1.0 if given else 1 - test
-        cuts = cut_times(rows.time, ((1 - validation) * until, until)[: 2 - len(given)])
-        return by_time(
-            rows.group,
-            rows.time,
-            starts,
-            cuts=cuts,
-            window=cutting.window,
-            horizon=cutting.horizon,
-        )
-
-    def draw(
-        index: NDArray[np.intp], fraction: float, seed: int, where: str
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        y, group = first.y[index], first.group[index]
-        if split == "group":
-            return by_group(group, y, fraction=fraction, seed=seed, where=where)
-        return hold_out_stratified(y, fraction=fraction, seed=seed, where=where)
-
-    pool, held = np.arange(len(first.y)), []
-    if not given:
-        rest, tested = draw(pool, test, TEST_SEED, f"{FIELD}test")
-        pool, held = pool[rest], [pool[tested]]
-    rest, validated = draw(pool, validation, seed, f"{FIELD}validation")
-    return [pool[rest], pool[validated], *held]
-
-
-def _regrouped(part: Examples, i: int, split: str) -> Examples:
-    """The same, with groups of this split's own: a period of a group, or a window."""
-    own = part.group if split == "time" else np.arange(len(part.y), dtype=np.int32)
-    return part._replace(group=own * 3 + np.int32(i))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from kdjax.checks import number
-from kdjax.data.dataset import hold_out_groups, hold_out_stratified
+from kdjax.data.dataset import (
+    TEST_SEED,
+    Examples,
+    hold_out_groups,
+    hold_out_stratified,
+)
+from kdjax.data.series.fields import FIELD, Cutting
+from kdjax.data.series.recordings import Cut
+from kdjax.errors import InputError
 
 Index = NDArray[np.intp]
 
@@ -72,3 +82,69 @@ def by_time(
         parts.append(np.flatnonzero(chosen))
         left = at_cut + window + horizon
     return parts
+
+
+def check_apart(parts: Sequence[Cut], split: str) -> None:
+    """InputError if a test file has a group, or in it a time, of the others."""
+    one, other = (part.recording for part in parts)
+    for name in set(one.groups) & set(other.groups):
+        where = f"{other.files[0]}: {FIELD}test_path"
+        if split == "group":
+            raise InputError(
+                f"{where}: expected other groups than in {one.files[0]}, "
+                f"found {name!r} in both"
+            )
+        times = [
+            each.rows.time[each.rows.group == each.groups.index(name)]
+            for each in (one, other)
+        ]
+        if one.nanoseconds and np.intersect1d(*times).size:
+            raise InputError(
+                f"{where}: expected other times than in {one.files[0]}, found some in "
+                "both"
+            )
+
+
+def split_windows(
+    parts: Sequence[Cut],
+    examples: Sequence[Examples],
+    split: str,
+    cutting: Cutting,
+    fractions: tuple[float, float],
+    seed: int,
+) -> list[Index]:
+    """The windows of train, validation and, where it has no files of its own, test."""
+    (validation, test), (first, *given) = fractions, examples
+    if split == "time":
+        rows, starts = parts[0].recording.rows, parts[0].starts
+        until = 1.0 if given else 1 - test
+        cuts = cut_times(rows.time, ((1 - validation) * until, until)[: 2 - len(given)])
+        return by_time(
+            rows.group,
+            rows.time,
+            starts,
+            cuts=cuts,
+            window=cutting.window,
+            horizon=cutting.horizon,
+        )
+
+    def draw(
+        index: Index, fraction: float, seed: int, where: str
+    ) -> tuple[Index, Index]:
+        y, group = first.y[index], first.group[index]
+        if split == "group":
+            return by_group(group, y, fraction=fraction, seed=seed, where=where)
+        return hold_out_stratified(y, fraction=fraction, seed=seed, where=where)
+
+    pool, held = np.arange(len(first.y)), []
+    if not given:
+        rest, tested = draw(pool, test, TEST_SEED, f"{FIELD}test")
+        pool, held = pool[rest], [pool[tested]]
+    rest, validated = draw(pool, validation, seed, f"{FIELD}validation")
+    return [pool[rest], pool[validated], *held]
+
+
+def regrouped(part: Examples, i: int, split: str) -> Examples:
+    """The same, with groups of this split's own: a period of a group, or a window."""
+    own = part.group if split == "time" else np.arange(len(part.y), dtype=np.int32)
+    return part._replace(group=own * 3 + np.int32(i))

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 from numpy.typing import NDArray
 
-from kdjax.data.series.lines import MISSING, Column, comma_hint
+from kdjax.data.series.formats.lines import MISSING, Column, comma_hint
 
 DIGITS = {"s": 9, "ms": 6, "us": 3, "ns": 0}  # of a unit's nanoseconds
 NONE = -(2**63)  # where a cell is empty
@@ -24,6 +24,7 @@ ISO = re.compile(
     re.ASCII,
 )
 EXPECTED = "an ISO 8601 time such as 2012-05-23T16:47:50.125+01:00"
+SHAPE = str.maketrans("123456789", "0" * 9)
 EPOCH = datetime(1970, 1, 1)
 
 
@@ -67,12 +68,7 @@ class Clock:
         return found
 
     def _from_iso(self, cells: Sequence[str], at: Column) -> NDArray[np.int64]:
-        parts = [ISO.fullmatch(cell.strip()) for cell in cells]
-        for i, part in enumerate(parts):
-            if part is None:
-                raise at.fault(i, EXPECTED + _unit_hint(cells[i]), cells[i])
-        split = [part.groups() for part in parts if part is not None]
-        days, fractions, zones = zip(*split, strict=True)
+        days, fractions, zones = _parts(cells, at)
         self._check_zone([zone is not None for zone in zones], cells, at)
         try:
             seconds = np.array(days, "datetime64[s]").astype(np.int64)
@@ -115,6 +111,30 @@ class Clock:
             i = zoned.index(not self.zoned)
             expected = "a time zone" if self.zoned else "no time zone"
             raise at.fault(i, f"{expected}, as in {self.first}", cells[i])
+
+
+def _parts(
+    cells: Sequence[str], at: Column
+) -> tuple[Sequence[str], Sequence[str | None], Sequence[str | None]]:
+    """Of each cell: to the second, the fraction's digits, the zone."""
+    first = ISO.fullmatch(cells[0])
+    if first is not None:
+        shape = "\n".join(cells).translate(SHAPE)
+        if shape == "\n".join([cells[0].translate(SHAPE)] * len(cells)):
+            # all are written as the first is
+            day, fraction, zone = (slice(*first.span(k)) for k in (1, 2, 3))
+            return (
+                [cell[day] for cell in cells],
+                [cell[fraction] for cell in cells] if first[2] else [None] * len(cells),
+                [cell[zone] for cell in cells] if first[3] else [None] * len(cells),
+            )
+    parts = [ISO.fullmatch(cell.strip()) for cell in cells]
+    for i, part in enumerate(parts):
+        if part is None:
+            raise at.fault(i, EXPECTED + _unit_hint(cells[i]), cells[i])
+    split = [part.groups() for part in parts if part is not None]
+    days, fractions, zones = zip(*split, strict=True)
+    return days, fractions, zones
 
 
 def _seconds(i: int, day: str, at: Column) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kdjax import archives
-from kdjax.data.series.reading import CHUNK, Chunk, Opened, check_names
+from kdjax.data.series.formats.reading import CHUNK, Chunk, Opened, check_names
 from kdjax.errors import InputError
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,11 @@ from kdjax import archives
 from kdjax.errors import InputError
 
 BOM, OTHER_BOMS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+WRONG = {
+    "\0": "NUL",
+    "\ufeff": "a byte order mark: were two files put together?",
+}
+BLOCK = 2**20
 SHOWN = 40  # characters of a wrong cell
 MISSING = {"", "nan"}
 
@@ -39,40 +45,55 @@ def lines(path: Path) -> Iterator[str]:
     InputError, with the row: a damaged or too large file, another encoding, NUL, a byte
     order mark after the first line.
     """
-    left, row = archives.most_bytes(), 0
+    row = 1
+    for block in _whole_lines(path):
+        if row == 1:
+            if block.startswith(OTHER_BOMS):
+                raise InputError(
+                    f"{path}: row 1: expected UTF-8, found UTF-16: save it anew"
+                )
+            block = block.removeprefix(BOM)
+        try:
+            text = block.decode()
+        except UnicodeDecodeError as error:
+            row += block[: error.start].count(b"\n")
+            raise InputError(
+                f"{path}: row {row}: expected UTF-8, found the byte "
+                f"0x{block[error.start]:02x}"
+            ) from None
+        for mark, found in WRONG.items():
+            if mark in text:
+                row += text[: text.index(mark)].count("\n")
+                raise InputError(f"{path}: row {row}: expected text, found {found}")
+        yield from io.StringIO(text, newline="\n")
+        row += text.count("\n")
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, unpacked, in blocks that end where a line does."""
+    left, row = archives.most_bytes(), 1
+    begun: list[bytes] = []
+    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         archives.check_size(path.stat().st_size, where=path)
-        opened = gzip.open if path.suffix.lower() == ".gz" else open
         with opened(path, "rb") as file:
-            while raw := file.readline(left + 1):
-                row, left = row + 1, left - len(raw)
+            while block := file.read(BLOCK):
+                left -= len(block)
                 if left < 0:
                     archives.check_size(archives.most_bytes() - left, where=path)
-                if row == 1:
-                    if raw.startswith(OTHER_BOMS):
-                        raise InputError(
-                            f"{path}: row 1: expected UTF-8, found UTF-16: save it anew"
-                        )
-                    raw = raw.removeprefix(BOM)
-                line = raw.decode()
-                if "\0" in line:
-                    raise InputError(f"{path}: row {row}: expected text, found NUL")
-                if "\ufeff" in line:
-                    raise InputError(
-                        f"{path}: row {row}: expected one file, found the beginning of "
-                        "another (a byte order mark): were two put together?"
-                    )
-                yield line
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise InputError(
-            f"{path}: row {row}: expected UTF-8, found the byte 0x{byte:02x}"
-        ) from None
+                whole, end, rest = block.rpartition(b"\n")
+                if end:
+                    yield b"".join([*begun, whole, end])
+                    row += block.count(b"\n")
+                    begun = []
+                begun.append(rest)
+        if any(begun):
+            yield b"".join(begun)
     except InputError:
         raise
     except archives.DAMAGED as error:
         why = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: row {row + 1}: cannot be read ({why})") from error
+        raise InputError(f"{path}: row {row}: cannot be read ({why})") from error
 
 
 def numbers(

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kdjax.data.series.lines import SHOWN, lines
+from kdjax.data.series.formats.lines import SHOWN, lines
 from kdjax.errors import InputError
 
-CHUNK = 2**16  # rows, so that no more of a long file is text at once
+CHUNK = 2**14  # rows, so that no more of a long file is text at once
 SUFFIXES = (".csv", ".csv.gz", ".ts", ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
 GENEACTIV_HEADER = 100  # lines
@@ -51,11 +51,11 @@ def open_rows(path: Path, form: Form) -> Opened:
     if not name.endswith(SUFFIXES):
         raise InputError(f"{path}: expected a file {', '.join(SUFFIXES)}")
     if name.endswith(".ts"):
-        from kdjax.data.series.ts import open_ts
+        from kdjax.data.series.formats.ts import open_ts
 
         return open_ts(path)
     if name.endswith(".parquet"):
-        from kdjax.data.series.parquet import open_parquet
+        from kdjax.data.series.formats.parquet import open_parquet
 
         return open_parquet(path)
     if form.format == "geneactiv":
