@@ -89,7 +89,7 @@ def as_float(x: NDArray[Any] | ImageFiles) -> NDArray[np.float32]:
     return array
 
 
-def digests(x: NDArray[np.float32]) -> NDArray[np.str_]:
+def digests(x: NDArray[np.float32]) -> NDArray:
     """What each example is, by its numbers: 16 hexadecimal digits."""
     found = (hashlib.blake2b(example.tobytes(), digest_size=8) for example in x)
     return np.array([digest.hexdigest() for digest in found], np.str_)

@@ -58,8 +58,10 @@ def is_ts(reading: Reading) -> bool:
     return bool(series)
 
 
-def for_ts(reading: Reading) -> Reading:
-    """The same; of .ts files with their own groups and labels, and without times."""
+def completed(reading: Reading) -> Reading:
+    """The same with what a format says: .ts of groups and labels, GENEActiv of axes."""
+    if reading.form.format == "geneactiv" and reading.channels is None:
+        return reading._replace(channels=("x", "y", "z"))
     if not is_ts(reading):
         return reading
     for name in ("group", "group_pattern", "labels", "key", "value"):

@@ -30,7 +30,7 @@ class Cutting(NamedTuple):
 
     window: int
     step: int
-    gap: float | None
+    gap: float | int | None
     rule: str
     horizon: int
     where: str
@@ -134,7 +134,7 @@ def _check_roles(reading: Reading) -> None:
     roles: dict[str, str] = {}
     for role in ("time", "group", "key", "value", "label"):
         name = getattr(reading, role)
-        if name in roles:
+        if name in roles and (role, roles[name]) != ("label", "group"):
             raise InputError(
                 f"config.data.{role}: expected another column than "
                 f"config.data.{roles[name]}, found {name!r} for both"
@@ -165,7 +165,7 @@ def cutting_of(
     reading: Reading,
     window: int,
     step: int | None,
-    gap: float | None,
+    gap: float | int | None,
     rule: str,
     horizon: int | None,
 ) -> Cutting:

@@ -64,7 +64,7 @@ def series(
     horizon: int | None = None,
     relative: bool = False,
     repeated: str = "error",
-    gap: float | None = None,
+    gap: float | int | None = None,
     split: str | None = None,
     validation: float = 0.2,
     test: float = 0.2,
@@ -223,7 +223,7 @@ def _windows(recording: Recording, cutting: Cutting, like: Cut | None = None) ->
 def _limit(after: NDArray[np.float64], cutting: Cutting, recording: Recording) -> float:
     """The longest step inside a window, in the times' own unit."""
     if cutting.gap is not None:
-        return cutting.gap * (recording.nanoseconds or 1)
+        return float(cutting.gap) * (recording.nanoseconds or 1)
     known = after[~np.isnan(after)]
     return GAP * float(np.median(known)) if len(known) else 0.0
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kdjax.data.series.columns import Reading, Source, find_sources, for_ts
+from kdjax.data.series.columns import Reading, Source, completed, find_sources
 from kdjax.data.series.formats.lines import Column
 from kdjax.data.series.labels import label_rows, read_intervals
 from kdjax.data.series.long import widened
@@ -61,7 +61,7 @@ class Cut(NamedTuple):
 
 def read(reading: Reading) -> Recording:
     """The rows of the files; InputError with file, column and row for what is wrong."""
-    reading = for_ts(reading)
+    reading = completed(reading)
     shared = Shared(reading)
     sources = find_sources(reading)
     tables = [read_source(source, reading, shared) for source in sources]
@@ -176,12 +176,12 @@ def _finished(recording: Recording, reading: Reading) -> Recording:
         row, change = relative(rows.group, rows.values)
         wrong = np.argwhere(rows.values[row - 1] == 0)
         if len(wrong):
-            i, channel = wrong[0]
-            raise recording.fault(row[i] - 1, channel, "no 0 before a change", "0")
+            i, channel = wrong[0].tolist()
+            raise recording.fault(int(row[i]) - 1, channel, "no 0 before a change", "0")
         recording = recording._replace(rows=rows.take(row)._replace(values=change))
     wrong = np.argwhere(~(abs(recording.rows.values) <= LARGEST))
     if len(wrong):
-        i, channel = wrong[0]
+        i, channel = wrong[0].tolist()
         found = f"{recording.rows.values[i, channel]:g}"
         raise recording.fault(i, channel, f"at most {LARGEST:.3g}", found)
     return recording

@@ -87,7 +87,7 @@ def by_time(
 def check_apart(parts: Sequence[Cut], split: str) -> None:
     """InputError if a test file has a group, or in it a time, of the others."""
     one, other = (part.recording for part in parts)
-    for name in set(one.groups) & set(other.groups):
+    for name in sorted({*one.groups} & {*other.groups}):
         where = f"{other.files[0]}: {FIELD}test_path"
         if split == "group":
             raise InputError(

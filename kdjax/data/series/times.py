@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 from numpy.typing import NDArray
 
-from kdjax.data.series.formats.lines import MISSING, Column, comma_hint
+from kdjax.data.series.formats.lines import MISSING, Column, comma_hint, with_points
 
 DIGITS = {"s": 9, "ms": 6, "us": 3, "ns": 0}  # of a unit's nanoseconds
 NONE = -(2**63)  # where a cell is empty
@@ -36,8 +36,10 @@ class Clock:
     become UTC.
     """
 
-    def __init__(self, unit: str | None = None, form: str | None = None) -> None:
-        self.unit, self.form = unit, form
+    def __init__(
+        self, unit: str | None = None, form: str | None = None, decimal: str = "."
+    ) -> None:
+        self.unit, self.form, self.decimal = unit, form, decimal
         self.zoned: bool | None = None  # not known yet
         self.first = ""  # where it was known from
 
@@ -60,6 +62,8 @@ class Clock:
             cells = [cells[int(i)] for i in full]
             at = at._replace(line=at.line[full])
         if self.unit is not None:
+            if self.decimal != ".":
+                cells = with_points(cells, at)
             found[full] = _from_numbers(cells, at, DIGITS[self.unit])
         elif self.form is not None:
             found[full] = self._by_format(cells, at, self.form)

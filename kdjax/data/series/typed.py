@@ -29,7 +29,7 @@ class Shared:
     """What is one for all sources: the clock, codes of names, the files and counts."""
 
     def __init__(self, reading: Reading) -> None:
-        self.clock = Clock(reading.time_unit, reading.time_format)
+        self.clock = Clock(reading.time_unit, reading.time_format, reading.form.decimal)
         self.groups, self.labels, self.keys = Names(), Names(), Names()
         self.files = [path for _, files in reading.sources for path in files]
         self.counts: list[dict[str, Any]] = [

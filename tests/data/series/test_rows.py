@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from kdjax.data.series.rows import Rows, by_time, differing, pivot, relative
-from kdjax.data.series.typed import known
 from kdjax.data.series.columns import Source
+from kdjax.data.series.rows import Rows, by_time, differing, pivot, relative
 from kdjax.data.series.times import NONE
+from kdjax.data.series.typed import known
 from kdjax.data.series.windows import inner_join, repeated
 
 FEW = settings(max_examples=60, deadline=None)
@@ -17,12 +17,13 @@ SOURCE = Source("", (), "label", ("x", "y"), ("x", "y"))
 
 
 @st.composite
-def tables(draw, size=st.integers(1, 30)):
+def tables(draw):
     """Rows of few groups and times, in any order, some of them the same."""
-    n = draw(size)
-    pick = lambda kind, low, high: draw(
-        arrays.arrays(kind, n, elements=st.integers(low, high))
-    )
+    n = draw(st.integers(1, 30))
+
+    def pick(kind, low, high):
+        return draw(arrays.arrays(kind, n, elements=st.integers(low, high)))
+
     group, time = pick(np.int32, 0, 2), pick(np.int64, -3, 6)
     values = np.stack([pick(np.int64, 1, 3), pick(np.int64, 1, 2)], 1).astype(float)
     label = pick(np.int64, 0, 1).astype(float)

@@ -101,7 +101,7 @@ def numbers(
 ) -> NDArray[np.float64]:
     """Cells as float64, NaN where one is empty or NaN; the fault of the first other."""
     if decimal != ".":
-        cells = _with_points(cells, at)
+        cells = with_points(cells, at)
     try:
         full = [cell or "nan" for cell in cells]
         values = np.fromiter(map(float, full), np.float64, len(full))
@@ -136,7 +136,8 @@ def comma_hint(text: str) -> str:
     return ""
 
 
-def _with_points(cells: Sequence[str], at: Column) -> list[str]:
+def with_points(cells: Sequence[str], at: Column) -> list[str]:
+    """Cells with decimal commas as others write them; none may have a point."""
     for i, cell in enumerate(cells):
         if "." in cell:
             raise at.fault(i, "a number with a decimal comma", cell)
