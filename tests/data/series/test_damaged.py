@@ -152,7 +152,7 @@ def test_files_that_are_too_large(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"a.csv: expected at most"):
         made.load(path)
     path = made.csv(tmp_path / "b.csv")
-    monkeypatch.setattr("kdjax.archives.most_bytes", lambda: 2**14)
+    monkeypatch.setattr("kdjax.archives.most_bytes", lambda: 2**13)
     with pytest.raises(InputError, match=r"config.data.step: 180 windows: expected"):
         made.load(path, step=1)
 
