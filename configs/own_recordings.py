@@ -3,7 +3,7 @@
     bash launch/local.sh configs/own_recordings.py \
         --config.data.path='recordings/*.csv' --config.data.time_unit=s
 
-Columns time, subject and activity, and numbers; `kdjax.data.series` documents the fields.
+Columns time, subject, activity, and numbers; help(kdjax.data.series) has all fields.
 """
 
 from ml_collections import ConfigDict, config_dict

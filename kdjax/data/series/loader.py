@@ -33,7 +33,7 @@ from kdjax.data.series.fields import (
     find_files,
     form_of,
 )
-from kdjax.data.series.formats.lines import in_order
+from kdjax.data.series.formats.lines import SHOWN, in_order
 from kdjax.data.series.labels import CHANGES, window_changes, window_labels
 from kdjax.data.series.recordings import Cut, Recording, read
 from kdjax.data.series.splits import check_apart, regrouped, split_windows
@@ -250,7 +250,8 @@ def _examples(
         classes = in_order(sorted(found))
     if len(classes) < 2:
         raise InputError(
-            f"{cutting.where}: expected two classes or more, found {classes[0]!r} alone"
+            f"{cutting.where}: expected two classes or more, found "
+            f"{classes[0][:SHOWN]!r} alone"
         )
     groups = in_order(
         sorted({name for part in parts for name in part.recording.groups})

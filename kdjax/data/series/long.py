@@ -76,8 +76,10 @@ def _wide(
     if not same.all():
         row = int(np.argmin(same))
         above = rows.line[first[went[row]], 0]
-        expected = f"the label of row {above}, which has the same time"
-        raise at(row, source.label or "").fault(row, expected, "another")
+        raise InputError(
+            f"{at(row, '').path}: column {source.label!r}, row {rows.line[row, 0]}: "
+            f"expected the label of row {above}, of the same time, found another"
+        )
     whole = np.isnan(values).sum(axis=1) == 0
     shared.count("incomplete", rows.file[~whole[went], 0], source.files)
     wide = rows.take(first)._replace(values=values)

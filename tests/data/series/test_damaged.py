@@ -211,7 +211,10 @@ def test_labels_that_are_wrong(tmp_path, text, message):
         (("@classLabel true 1 2", "@classLabel false"), "expected @classLabel true"),
         (("@data", ""), "row 8: expected a line @..., up to @data"),
         (("# made up", "made up"), "row 1: expected a line @..., up to @data"),
-        ((":1\n", "\n"), "row 9: expected 1 dimensions, found 2"),
+        (
+            (":1\n", "\n"),
+            "column 'label', row 8: expected values:label of 1 or 2, found",
+        ),
         ((":", ":1,2:"), r"row 8: expected 4 dimensions|column 'dim_1', row 8: .*20"),
         ((",", ",x"), "column 'dim_0', row 8: expected a number, found 'x"),
         (("@data\n", "@data\n(0,1.5),(1,2):1\n"), "column 'dim_0', row 8"),

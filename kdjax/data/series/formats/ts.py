@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdjax.data.series.formats.lines import lines
+from kdjax.data.series.formats.lines import SHOWN, lines
 from kdjax.data.series.formats.reading import Chunk, Opened
 from kdjax.errors import InputError
 
@@ -33,14 +33,17 @@ def open_ts(path: Path) -> Opened:
         field, _, rest = text[1:].partition(" ")
         if field.lower() == "data":
             break
-        header[field.lower()] = rest.strip().lower()
+        header[field.lower()] = rest.strip()
     else:
         raise InputError(f"{path}: expected a line @data, found none")
-    if header.get("timestamps", "false") != "false":
+    if header.get("timestamps", "false").lower() != "false":
         raise InputError(f"{path}: expected @timeStamps false, found time stamps")
-    if not header.get("classlabel", "").startswith("true"):
+    given, *classes = header.get("classlabel", "false").split() or ["false"]
+    if given.lower() != "true":
         raise InputError(f"{path}: expected @classLabel true and the classes")
-    series = (_parts(row, line.strip(), path) for row, line in every if line.strip())
+    series = (
+        _parts(row, line.strip(), classes, path) for row, line in every if line.strip()
+    )
     first = next(series, None)
     if first is None:
         raise InputError(f"{path}: expected series after @data, found none")
@@ -55,12 +58,16 @@ def open_ts(path: Path) -> Opened:
     return Opened(names, chunks())
 
 
-def _parts(row: int, line: str, path: Path) -> tuple[int, list[str]]:
+def _parts(
+    row: int, line: str, classes: list[str], path: Path
+) -> tuple[int, list[str]]:
     parts = line.split(":")
-    if len(parts) < 2 or not parts[-1].strip():
+    label = parts[-1].strip()
+    if len(parts) < 2 or not label or (classes and label not in classes):
         raise InputError(
-            f"{path}: column {LABEL!r}, row {row}: expected values:label, "
-            f"found {line[-40:]!r}"
+            f"{path}: column {LABEL!r}, row {row}: expected values:label"
+            f"{' of ' * bool(classes)}{' or '.join(classes)[:SHOWN]}, "
+            f"found {line[-SHOWN:]!r}"
         )
     return row, parts
 
