@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,7 +56,7 @@ def find_files(path: Paths, where: str) -> tuple[tuple[str, tuple[Path, ...]], .
 
 def _matching(pattern: str, where: str) -> tuple[Path, ...]:
     path = files.local(pattern, where=where)
-    if path.exists() or not glob.has_magic(pattern):
+    if os.path.exists(path) or not glob.has_magic(pattern):
         return (path,)
     try:
         found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))

@@ -199,7 +199,7 @@ def _windows(recording: Recording, cutting: Cutting, like: Cut | None = None) ->
             f"above {limit / (recording.nanoseconds or 1):g} ends a run: "
             "config.data.gap)"
         )
-    size = len(starts) * window * len(recording.channels) * rows.values.itemsize
+    size = len(starts) * window * len(recording.channels) * 4
     archives.check_size(size, where=f"{FIELD}step: {len(starts):,} windows")
     inside = in_windows(starts, window=window, rows=len(rows.time))
     if ahead:
@@ -232,11 +232,11 @@ def _outside(
     recording: Recording, inside: NDArray[np.bool_]
 ) -> tuple[dict[str, Any], ...]:
     """The counts by file, and of each its joined rows that are in no window."""
-    file = recording.rows.file[~inside].ravel()
-    left = np.bincount(file, minlength=len(recording.files))
+    file = recording.rows.file[inside].ravel()
+    used = np.bincount(file, minlength=len(recording.files)).tolist()
     return tuple(
-        count | {"in no window": int(n)}
-        for count, n in zip(recording.counts, left, strict=True)
+        count | {"in no window": count["joined"] - n}
+        for count, n in zip(recording.counts, used, strict=True)
     )
 
 
@@ -253,21 +253,22 @@ def _examples(
             f"{cutting.where}: expected two classes or more, found "
             f"{classes[0][:SHOWN]!r} alone"
         )
-    groups = in_order(
-        sorted({name for part in parts for name in part.recording.groups})
-    )
+    every = {name for part in parts for name in part.recording.groups}
+    place = {name: i for i, name in enumerate(in_order(sorted(every)))}
+    label = {name: i for i, name in enumerate(classes)}
     examples = []
     for i, (recording, starts, code, names, _, _) in enumerate(parts):
-        rows = recording.rows
-        place = [groups.index(name) for name in recording.groups]
-        group = np.array(place, np.int32)[rows.group[starts]]
-        known = [classes.index(name) if name in found else -1 for name in names]
+        rows, groups = recording.rows, recording.groups
+        own = np.array([place[name] for name in groups], np.int32)
+        y = np.array([label.get(name, -1) for name in names], np.int32)
         begin = "test/" * i
-        key = [
-            f"{begin}{recording.groups[rows.group[row]]}/{rows.time[row]}"
-            for row in starts
-        ]
-        x = cut(rows.values.astype(np.float32), starts, window=cutting.window)
-        y = np.array(known, np.int32)[code]
-        examples.append(Examples(x, y, group, np.array(key, np.str_)))
+        key = [f"{begin}{groups[rows.group[k]]}/{rows.time[k]}" for k in starts]
+        examples.append(
+            Examples(
+                x=cut(rows.values.astype(np.float32), starts, window=cutting.window),
+                y=y[code],
+                group=own[rows.group[starts]],
+                key=np.array(key, np.str_),
+            )
+        )
     return examples, classes

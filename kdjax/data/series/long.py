@@ -54,7 +54,7 @@ def _wide(
 ) -> Table:
     """A row for each time at which every channel has a value; others are counted."""
     kept = known(source, table.rows) & (table.key >= 0)
-    shared.count("incomplete", table.rows.file[~kept, 0], source.files)
+    shared.count("incomplete", table.rows.file[~kept, 0])
     channel = np.full(len(names), -1, np.int32)
     channel[[names.index(name) for name in source.columns]] = np.arange(
         len(source.columns)
@@ -81,6 +81,6 @@ def _wide(
             f"expected the label of row {above}, of the same time, found another"
         )
     whole = np.isnan(values).sum(axis=1) == 0
-    shared.count("incomplete", rows.file[~whole[went], 0], source.files)
+    shared.count("incomplete", rows.file[~whole[went], 0])
     wide = rows.take(first)._replace(values=values)
     return Table(wide.take(whole), key[first[whole]])

@@ -85,8 +85,7 @@ def read(reading: Reading) -> Recording:
         for source, table in zip(sources, tables, strict=True)
     ]
     rows = _joined(sources, parts)
-    for s, source in enumerate(sources):
-        shared.count("joined", rows.file[:, s], source.files)
+    shared.count("joined", rows.file.ravel())
     if intervals is not None:
         intervals = intervals._replace(
             group=place[intervals.group], label=label_place[intervals.label]
@@ -108,7 +107,7 @@ def read(reading: Reading) -> Recording:
 def _prepared(source: Source, rows: Rows, reading: Reading, shared: Shared) -> Rows:
     """The complete rows, sorted, each (group, time) once."""
     whole = known(source, rows)
-    shared.count("incomplete", rows.file[~whole, 0], source.files)
+    shared.count("incomplete", rows.file[~whole, 0])
     if not whole.any():
         empty = np.isnan(rows.values).sum(axis=0)
         column = source.columns[int(np.argmax(empty))] if len(empty) else reading.time
@@ -128,7 +127,7 @@ def _prepared(source: Source, rows: Rows, reading: Reading, shared: Shared) -> R
             f"each time once in a group, found that of {above} with other values "
             "(config.data.repeated='first' keeps the first)"
         )
-    shared.count("repeated", rows.file[again, 0], source.files)
+    shared.count("repeated", rows.file[again, 0])
     return rows.take(~again)
 
 

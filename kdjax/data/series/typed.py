@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,18 +30,20 @@ class Shared:
     def __init__(self, reading: Reading) -> None:
         self.clock = Clock(reading.time_unit, reading.time_format, reading.form.decimal)
         self.groups, self.labels, self.keys = Names(), Names(), Names()
-        self.files = [path for _, files in reading.sources for path in files]
-        self.counts: list[dict[str, Any]] = [
-            {"file": str(path), "read": 0, "incomplete": 0, "repeated": 0}
-            for path in self.files
-        ]
+        self.files: list[Path] = []
+        self.counts: list[dict[str, Any]] = []
 
-    def count(self, what: str, file: NDArray[np.int32], of: Sequence[Path]) -> None:
-        """Adds the rows of each file; 0 for those of `of` that have none."""
-        found = np.bincount(file, minlength=len(self.files))
-        for path in of:
-            i = self.files.index(path)
-            self.counts[i][what] = self.counts[i].get(what, 0) + int(found[i])
+    def begin(self, path: Path) -> int:
+        """The place of a file that is begun."""
+        self.files.append(path)
+        counts = dict.fromkeys(("read", "incomplete", "repeated", "joined"), 0)
+        self.counts.append({"file": str(path), **counts})
+        return len(self.files) - 1
+
+    def count(self, what: str, file: NDArray[np.int32]) -> None:
+        """Adds a row to its file's count, for each row's `file`."""
+        for i, rows in enumerate(np.bincount(file).tolist()):
+            self.counts[i][what] += rows
 
 
 def read_source(source: Source, reading: Reading, shared: Shared) -> Table:
@@ -50,7 +51,7 @@ def read_source(source: Source, reading: Reading, shared: Shared) -> Table:
     parts: list[Table] = []
     for path in source.files:
         names, chunks = open_rows(path, reading.form)
-        file, before = shared.files.index(path), len(parts)
+        file, before = shared.begin(path), len(parts)
         group = _group_of(path, reading, shared)
         for chunk in chunks:
             part = _typed(source, path, names, chunk, reading, shared)
@@ -62,7 +63,7 @@ def read_source(source: Source, reading: Reading, shared: Shared) -> Table:
             raise InputError(f"{path}: expected rows, found none")
     rows = stack([part.rows for part in parts])
     key = np.concatenate([part.key for part in parts])
-    shared.count("read", rows.file[:, 0], source.files)
+    shared.count("read", rows.file[:, 0])
     if reading.time is None:
         rows = rows._replace(time=_count_up(rows.group))
     return Table(rows, key)

@@ -153,8 +153,8 @@ def test_files_that_are_too_large(tmp_path, monkeypatch):
         made.load(path)
     path = made.csv(tmp_path / "b.csv")
     monkeypatch.setattr("kdjax.archives.most_bytes", lambda: 2**13)
-    with pytest.raises(InputError, match=r"config.data.step: 180 windows: expected"):
-        made.load(path, step=1)
+    with pytest.raises(InputError, match=r"config.data.step: 155 windows: expected"):
+        made.load(path, window=10, step=1)
 
 
 def test_sources_without_a_time_in_common(tmp_path):

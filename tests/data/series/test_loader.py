@@ -192,6 +192,25 @@ def test_labels_by_group(file, tmp_path):
     assert found.train.y.tolist() == [0, 0, 1, 1] * 4
 
 
+def test_labels_by_the_files_names(tmp_path):
+    for p in "abcdef":
+        lines = [f"{i},{i}" for i in range(20)]
+        made.csv(tmp_path / f"{p}.csv", lines, header="time,x")
+    text = "".join(f"{p},0,10,sit\n{p},10,20,walk\n" for p in "fedcba")
+    labels = made.write(tmp_path / "l" / "labels.csv", f"group,start,end,label\n{text}")
+    how = {"group": None, "group_pattern": r"(.*)\.csv", "label": None}
+    found = made.load(tmp_path / "*.csv", labels=str(labels), **how)
+    assert found.train.y.tolist() == [0, 0, 1, 1] * 4
+
+
+def test_one_file_as_two_sources(file):
+    path = str(file())
+    found = made.load({"u": path, "v": path}, relative=True)
+    assert [count["joined"] for count in found.counts] == [200, 200]
+    # the first row of each of 5 groups, and its last four
+    assert [count["in no window"] for count in found.counts] == [25, 25]
+
+
 def test_what_comes_next(file, one):
     prices = [1, 2, 2, 1, 3, 3, 2, 4, 4, 4, 1, 2, 3]
     lines = [f"{i},{p},{p}" for i, p in enumerate(prices)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +47,7 @@ class Opened(NamedTuple):
 def open_rows(path: Path, form: Form) -> Opened:
     """The file, read as its name's end says; InputError with file, column and row."""
     name = path.name.lower()
-    if not path.is_file():
+    if not os.path.isfile(path):  # which never raises
         raise InputError(f"{path}: expected this file, found none")
     if not name.endswith(SUFFIXES):
         raise InputError(f"{path}: expected a file {', '.join(SUFFIXES)}")
