@@ -16,12 +16,16 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = {
         "name": "series",
         "path": "recordings.csv",
+        "delimiter": ",",
+        "decimal": ".",
+        "time": "time",
         "time_unit": config_dict.placeholder(str),  # dates; "s", "ms", "us" or "ns"
         "group": "subject",
         "label": "activity",
         "rule": "majority",
         "window": 100,
         "step": 50,
+        "split": config_dict.placeholder(str),  # whole groups; or "time"
     }
     config.model = {"name": "wide_resnet", "depth": 10 if smoke else 16, "width": 1}
     config.training = {"epochs": 1 if smoke else 30, "batch_size": 32}

@@ -134,7 +134,10 @@ def series(
     number(test, above=0, below=1, where=f"{FIELD}test")
     parts = [_windows(_read(reading), cutting)]
     if test_path is not None:
-        tested = reading._replace(sources=find_files(test_path, f"{FIELD}test_path"))
+        tested = reading._replace(
+            sources=find_files(test_path, f"{FIELD}test_path"),
+            channels=parts[0].recording.channels,  # in this order
+        )
         parts.append(_windows(_read(tested), cutting, like=parts[0]))
     examples, classes = _examples(parts, cutting)
     if test_path is not None:

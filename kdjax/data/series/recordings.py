@@ -13,6 +13,7 @@ from kdjax.data.series.formats.lines import Column
 from kdjax.data.series.labels import label_rows, read_intervals
 from kdjax.data.series.long import widened
 from kdjax.data.series.rows import Rows, by_time, differing, relative
+from kdjax.data.series.times import NONE
 from kdjax.data.series.typed import Shared, known, ranked, read_source
 from kdjax.data.series.windows import inner_join
 from kdjax.errors import InputError
@@ -23,13 +24,14 @@ LARGEST = float(np.finfo(np.float32).max)
 class Recording(NamedTuple):
     """Rows that are complete, each (group, time) once, in every source.
 
-    `owner`: the source of each channel. `counts`: of each file. `nanoseconds`: of the
-    unit of a step in time; without times a step is a row, and this 0.
+    `owner`: the source of each channel, and its column there. `counts`: of each file.
+    `nanoseconds`: of the unit of a step in time; without times a step is a row, and
+    this 0.
     """
 
     rows: Rows
     channels: tuple[str, ...]
-    owner: tuple[int, ...]
+    owner: tuple[tuple[int, str], ...]
     groups: tuple[str, ...]
     classes: tuple[str, ...]
     files: tuple[Path, ...]
@@ -38,9 +40,9 @@ class Recording(NamedTuple):
 
     def fault(self, row: int, channel: int, expected: str, found: str) -> InputError:
         """The error that names the file, column and row of a value."""
-        source = self.owner[channel]
+        source, column = self.owner[channel]
         path = self.files[self.rows.file[row, source]]
-        at = Column(path, self.channels[channel], self.rows.line[:, source])
+        at = Column(path, column, self.rows.line[:, source])
         return at.fault(row, expected, found)
 
 
@@ -84,7 +86,7 @@ def read(reading: Reading) -> Recording:
         _prepared(source, table.rows, reading, shared)
         for source, table in zip(sources, tables, strict=True)
     ]
-    rows = _joined(sources, parts)
+    rows = _joined(sources, parts, reading, shared)
     shared.count("joined", rows.file.ravel())
     if intervals is not None:
         intervals = intervals._replace(
@@ -94,7 +96,9 @@ def read(reading: Reading) -> Recording:
     recording = Recording(
         rows=rows,
         channels=tuple(name for source in sources for name in source.outputs),
-        owner=tuple(s for s, source in enumerate(sources) for _ in source.outputs),
+        owner=tuple(
+            (s, name) for s, source in enumerate(sources) for name in source.columns
+        ),
         groups=groups,
         classes=classes,
         files=tuple(shared.files),
@@ -109,8 +113,13 @@ def _prepared(source: Source, rows: Rows, reading: Reading, shared: Shared) -> R
     whole = known(source, rows)
     shared.count("incomplete", rows.file[~whole, 0])
     if not whole.any():
-        empty = np.isnan(rows.values).sum(axis=0)
-        column = source.columns[int(np.argmax(empty))] if len(empty) else reading.time
+        empty: dict[str | None, NDArray[np.bool_]] = {
+            reading.time: rows.time == NONE,
+            reading.group: rows.group < 0,
+            source.label: np.isnan(rows.label) & (source.label is not None),
+            **dict(zip(source.columns, np.isnan(rows.values).T, strict=False)),
+        }
+        column = max(empty, key=lambda name: empty[name].sum())
         raise InputError(
             f"{source.files[0]}: column {column!r}: expected rows without an empty "
             "cell, found none"
@@ -131,7 +140,9 @@ def _prepared(source: Source, rows: Rows, reading: Reading, shared: Shared) -> R
     return rows.take(~again)
 
 
-def _joined(sources: list[Source], parts: list[Rows]) -> Rows:
+def _joined(
+    sources: list[Source], parts: list[Rows], reading: Reading, shared: Shared
+) -> Rows:
     """The rows whose (group, time) every source has."""
     if len(parts) == 1:
         return parts[0]
@@ -139,7 +150,8 @@ def _joined(sources: list[Source], parts: list[Rows]) -> Rows:
     if not len(index[0]):
         files = " and ".join(str(source.files[0]) for source in sources)
         raise InputError(
-            f"{files}: column of times: expected groups and times in common, found none"
+            f"{files}: column {reading.time!r}: expected groups and times in common, "
+            "found none"
         )
     parts = [part.take(rows) for part, rows in zip(parts, index, strict=True)]
     labelled = [s for s, source in enumerate(sources) if source.label is not None]
@@ -147,7 +159,7 @@ def _joined(sources: list[Source], parts: list[Rows]) -> Rows:
         differs = parts[s].label != parts[labelled[0]].label
         if differs.any():
             row = int(np.argmax(differs))
-            path = sources[s].files[0]
+            path = shared.files[parts[s].file[row, 0]]
             raise InputError(
                 f"{path}: column {sources[s].label!r}, row {parts[s].line[row, 0]}: "
                 f"expected the label of {sources[labelled[0]].name!r}, found another"

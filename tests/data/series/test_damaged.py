@@ -73,7 +73,11 @@ def row(k, text):
             "column 'does': .*two classes .* 'sit' alone",
         ),
         (GOOD, {"group": "x"}, "'who', row 2: expected a number, found 'p0'"),
-        (GOOD.replace(",sit", ",").replace(",walk", ","), {}, "without an empty cell"),
+        (
+            GOOD.replace(",sit", ",").replace(",walk", ","),
+            {},
+            "'does': .*without an empty cell",
+        ),
         (GOOD, {"relative": True, "channels": ["x"], "repeated": "first"}, None),
         (row(5, "0.15,p0,0,1,sit\n"), {"relative": True}, "'x', row 5: .*no 0 before"),
         (GOOD, {"channels": ["x", "x"]}, "config.data.channels: expected names, each"),
@@ -164,6 +168,15 @@ def test_sources_without_a_time_in_common(tmp_path):
         "two": str(made.csv(tmp_path / "b.csv", later)),
     }
     with pytest.raises(InputError, match=r"a.csv and .*b.csv: .*in common, found none"):
+        made.load(path)
+
+
+def test_a_sources_own_column_is_named(tmp_path):
+    path = {
+        "one": str(made.csv(tmp_path / "a.csv")),
+        "two": str(made.write(tmp_path / "b.csv", row(4, "0.10,p0,1,1e99,sit\n"))),
+    }
+    with pytest.raises(InputError, match=r"b.csv: column 'y', row 4: expected at most"):
         made.load(path)
 
 

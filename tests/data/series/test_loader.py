@@ -373,6 +373,11 @@ def test_a_test_file_of_its_own(file):
     assert {key.split("/")[1] for key in found.test.key} == {"p6", "p7"}
     assert len(found.counts) == 2
     assert len(found.train.y) + len(found.validation.y) == 48
+    turned = [",".join(reversed(line.split(","))) for line in lines[240:]]
+    other = file(turned, name="c.csv", header="does,y,x,who,time")
+    np.testing.assert_array_equal(
+        made.load(train, test_path=str(other)).test.x, found.test.x
+    )
     with pytest.raises(InputError, match=r"other groups than in .*a.csv, found 'p"):
         made.load(train, test_path=str(train))
     with pytest.raises(InputError, match=r"other times than in"):

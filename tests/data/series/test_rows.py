@@ -12,7 +12,7 @@ from kdjax.data.series.times import NONE
 from kdjax.data.series.typed import known
 from kdjax.data.series.windows import inner_join, repeated
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=40, deadline=None)
 SOURCE = Source("", (), "label", ("x", "y"), ("x", "y"))
 
 

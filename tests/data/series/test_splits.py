@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kdjax.data.series import splits, windows
 
-FEW = settings(max_examples=80, deadline=None)
+FEW = settings(max_examples=50, deadline=None)
 
 
 @FEW
