@@ -97,6 +97,11 @@ def test_parquet(tmp_path):
     table.assign(time=stamps).to_parquet(tmp_path / "b.parquet")
     found = made.load(tmp_path / "b.parquet", time_unit=None)
     np.testing.assert_array_equal(found.train.key, expected.train.key)
+    table.assign(z=[[1]] * len(table)).to_parquet(tmp_path / "b.parquet")
+    found = made.load(tmp_path / "b.parquet", channels=["x", "y"])
+    np.testing.assert_array_equal(found.train.x, expected.train.x)
+    with pytest.raises(InputError, match=r"b.parquet: column 'z', row 1: .*'\[1\]'"):
+        made.load(tmp_path / "b.parquet")
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match=r"b.parquet: cannot be read"):
         made.load(tmp_path / "b.parquet")

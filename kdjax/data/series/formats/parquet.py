@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,13 +45,22 @@ def open_parquet(path: Path) -> Opened:
             for batch in file.iter_batches(batch_size=CHUNK):
                 line = before + 1 + np.arange(batch.num_rows)
                 before += batch.num_rows
-                texts = (column.cast(pyarrow.string()) for column in batch.columns)
-                columns = (text.fill_null("").to_pylist() for text in texts)
-                yield Chunk(line, tuple(map(tuple, columns)))
+                yield Chunk(line, tuple(map(_texts, batch.columns)))
         except damaged as error:
             raise _unreadable(path, error) from error
 
     return Opened(names, chunks())
+
+
+def _texts(column: Any) -> tuple[str, ...]:
+    """A column's cells as text, "" for null; lists and the like are no numbers."""
+    import pyarrow
+
+    try:
+        texts = column.cast(pyarrow.string()).fill_null("").to_pylist()
+    except pyarrow.ArrowNotImplementedError:
+        texts = map(str, column.to_pylist())
+    return tuple(texts)
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:
