@@ -26,6 +26,7 @@ from kdjax.data.fmri.dataset import bdata, synthetic_fmri
 from kdjax.data.human.human92 import human92
 from kdjax.data.images import cifar10, image_folder
 from kdjax.data.mocap import mocap
+from kdjax.data.series.loader import series
 from kdjax.data.stream import ImageFiles, read_ahead
 from kdjax.data.synthetic import synthetic_wearable
 from kdjax.data.tables import arrays, digits
@@ -44,6 +45,7 @@ LOADERS: dict[str, Callable[..., Dataset] | str] = {
     "mitbih": mitbih,
     "mocap": mocap,
     "pamap2": pamap2,
+    "series": series,
     "synthetic_ecg": synthetic_ecg,
     "synthetic_fmri": synthetic_fmri,
     "synthetic_wearable": synthetic_wearable,
@@ -73,6 +75,7 @@ __all__ = [
     "pamap2",
     "read_ahead",
     "read_beats",
+    "series",
     "synthetic_ecg",
     "synthetic_fmri",
     "synthetic_wearable",

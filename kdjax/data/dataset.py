@@ -5,7 +5,8 @@ Everything here is NumPy. Whatever is drawn is a pure function of the seed given
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +53,8 @@ class Dataset(NamedTuple):
     `preprocessing`: the steps of `kdjax.data.preprocessing` that were applied, and must
     be to raw examples. `channels`: their names, where they have some. `loader`: whose
     keys these are. `content`: of train, validation and test, what each example is
-    whatever its key, where keys say nothing about another file's.
+    whatever its key, where keys say nothing about another file's. `counts`: of each
+    file that was read row by row, {"file": its name, what: how many rows}.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Dataset(NamedTuple):
     channels: tuple[str, ...] = ()
     loader: str = ""
     content: tuple[NDArray[np.str_], ...] | None = None
+    counts: tuple[Mapping[str, Any], ...] = ()
 
 
 def take(examples: Examples, index: NDArray[np.integer]) -> Examples:
@@ -102,6 +105,12 @@ def as_float(x: NDArray[Any] | ImageFiles) -> NDArray[np.float32]:
     if array.dtype == np.uint8:
         array = array / np.float32(255)
     return array
+
+
+def digests(x: NDArray[np.float32]) -> NDArray:
+    """What each example is, by its numbers: 16 hexadecimal digits."""
+    found = (hashlib.blake2b(example.tobytes(), digest_size=8) for example in x)
+    return np.array([digest.hexdigest() for digest in found], np.str_)
 
 
 def concatenate(parts: list[Examples]) -> Examples:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from kdjax.data.dataset import (
     Examples,
     as_float,
     check,
+    digests,
     hold_out_groups,
     hold_out_stratified,
     standardise,
@@ -84,7 +84,7 @@ def arrays(
     """
     table = _read_npz(files.local(path, where="config.data.path"))
     examples, classes = _examples(table, where=path)
-    content = np.array([_digest(example) for example in as_float(examples.x)])
+    content = digests(as_float(examples.x))
     grouped = "group" in table
     if "split" in table:
         index = _given_splits(table["split"], len(examples.y), where=path)
@@ -108,10 +108,6 @@ def arrays(
     )
     check(dataset, where=path)
     return standardise(dataset) if scale else dataset
-
-
-def _digest(example: NDArray[np.float32]) -> str:
-    return hashlib.blake2b(example.tobytes(), digest_size=8).hexdigest()
 
 
 def _read_npz(path: Path) -> dict[str, NDArray]:

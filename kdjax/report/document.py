@@ -20,6 +20,7 @@ from kdjax.report.comparisons import (
     planned_pairs,
     power_note,
 )
+from kdjax.report.counts import counts_section
 from kdjax.report.runs import (
     Experiment,
     Place,
@@ -71,6 +72,7 @@ def write_report(
     parts = (
         title(experiment),
         overview(experiment),
+        counts_section(experiment),
         results_section(experiment),
         *(section(experiment) for section in sections),
         comparison_section(experiment, comparisons),

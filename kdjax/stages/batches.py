@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from kdjax import data as datasets
 from kdjax.augment import Augment
+from kdjax.console import say
 from kdjax.data.dataset import (
     SPLITS,
     UNLABELLED,
@@ -33,6 +34,7 @@ from kdjax.errors import (
     recorded_settings,
     split_name,
 )
+from kdjax.training import processes
 from kdjax.training.task import Batch, Source
 
 Tree = Any
@@ -54,7 +56,20 @@ def _load(spec: str, seed: int) -> tuple[Dataset, Settings]:
     name, fields = split_name(json.loads(spec), where="config.data", given=("seed",))
     with recorded_settings() as settings:
         dataset = datasets.load(name, seed=seed, **fields)
+    if processes.is_first():
+        for count in dataset.counts:
+            _say_once(_in_words(count))
     return dataset, settings
+
+
+_say_once = functools.lru_cache(maxsize=2**16)(say)  # not again for every seed
+
+
+def _in_words(count: Mapping[str, Any]) -> str:
+    """`a.csv: 1,000 rows read, 3 incomplete, ...`, of a file's counts."""
+    (_, read), *others = ((k, n) for k, n in count.items() if k != "file")
+    rest = "".join(f", {number:,} {name}" for name, number in others)
+    return f"{count['file']}: {read:,} rows read{rest}"
 
 
 def load(spec: Mapping[str, Any], seed: int) -> Dataset:
@@ -92,6 +107,7 @@ def forget() -> None:
     """Reads data anew from here on: their files may have changed."""
     _load.cache_clear()
     _fingerprint.cache_clear()
+    _say_once.cache_clear()
 
 
 def splits(dataset: Dataset) -> dict[str, Examples]:
@@ -189,6 +205,7 @@ def check_view(view: Augment, example: Array, *, where: str) -> None:
 def about(dataset: Dataset, sources: Mapping[str, Source]) -> dict[str, Any]:
     """What a stage's record says of its data: enough to use it on raw examples."""
     sizes = {name: source.size for name, source in sources.items()}
+    counts = {"counts": [dict(count) for count in dataset.counts]}
     known = len(labelled(dataset))
     if known != len(dataset.train.y):
         sizes["labelled"] = known
@@ -203,6 +220,7 @@ def about(dataset: Dataset, sources: Mapping[str, Source]) -> dict[str, Any]:
         },
         "preprocessing": list(dataset.preprocessing),
         "split": {name: _described(split) for name, split in splits(dataset).items()},
+        **(counts if dataset.counts else {}),
     }
 
 

@@ -1,5 +1,6 @@
 """Small valid files of every format, and how each is read."""
 
+import gzip
 import shutil
 import warnings
 import zipfile
@@ -16,6 +17,7 @@ from kdjax.data.dataset import Examples
 from kdjax.data.ecg.recording import cut, read_recording
 from kdjax.errors import InputError
 from tests.data.fmri.conftest import _volumes as volumes
+from tests.data.series import made
 from tests.data.test_mocap import write_file as write_mocap
 from tests.data.test_wearable import write_pamap2_file, write_uci_har
 from tests.fuzz import mutations
@@ -171,6 +173,50 @@ def write_bdata(folder):
     write_bdata(folder / "a.h5", volumes())
 
 
+def write_sources(folder):
+    lines = made.rows(people=6, n=24)
+    made.csv(folder / "accel.csv", lines)
+    with gzip.open(folder / "gyro.csv.gz", "wt") as file:
+        file.write("\n".join(["time,who,x,y,does", *lines]))
+
+
+def write_days(folder):
+    begin = np.datetime64("2024-02-28T23:59:58", "ms")
+    lines = [f"{begin + 50 * i}Z,{i % 7 / 7:.3f},{i}" for i in range(120)]
+    made.csv(folder / "a.csv", lines, header="time,x,y")
+    labels = [
+        f"{begin + 500 * i}Z,{begin + 500 * i + 500}Z,c{i % 2}" for i in range(12)
+    ]
+    made.csv(folder / "labels.csv", labels, header="start,end,label")
+
+
+def write_long(folder):
+    lines = [line.split(",") for line in made.rows(people=6, n=24)]
+    long = [
+        f"{time};{who};{key};{value};{does}".replace(".", ",")
+        for time, who, x, y, does in lines
+        for key, value in (("x", x), ("y", y))
+    ]
+    made.csv(folder / "a.csv", long, header="time;who;key;value;does")
+
+
+def reads_series(name="a.csv", **fields):
+    """folder -> the windows of the recordings there; texts may name the {folder}."""
+
+    def read(folder):
+        given = {"path": f"{{folder}}/{name}", "window": 5} | fields
+        made.load(**_in(folder, given))
+
+    return read
+
+
+def _in(folder, value):
+    if isinstance(value, dict):
+        return {key: _in(folder, each) for key, each in value.items()}
+    return value.format(folder=folder) if isinstance(value, str) else value
+
+
+PLAIN = {"group": None, "label": None, "time_unit": None}
 KEYS = np.array([f"k{i}" for i in range(6)])
 
 
@@ -254,6 +300,37 @@ FORMATS = {
             "bdata", paths=str(folder / "a.h5"), seed=0, lag=0, test=[3]
         ),
         mangle_bdata,
+    ),
+    "series": Format(
+        write_sources,
+        reads_series(
+            path={"accel": "{folder}/accel.csv", "gyro": "{folder}/gyro.csv.gz"}
+        ),
+        mangle_bytes,
+    ),
+    "series_dates": Format(
+        write_days,
+        reads_series(**PLAIN | {"labels": "{folder}/labels.csv", "window": 2}),
+        mangle_bytes,
+    ),
+    "series_long": Format(
+        write_long,
+        reads_series(
+            key="key", value="value", delimiter=";", decimal=",", relative=True
+        ),
+        mangle_bytes,
+    ),
+    "series_geneactiv": Format(
+        lambda folder: made.geneactiv(folder / "a.csv"),
+        reads_series(
+            **PLAIN | {"format": "geneactiv", "label": "z", "horizon": 2, "window": 3}
+        ),
+        mangle_bytes,
+    ),
+    "series_ts": Format(
+        lambda folder: made.ts(folder / "a.ts"),
+        reads_series("a.ts", **PLAIN),
+        mangle_bytes,
     ),
     "soft_labels": Format(write_labels, read_labels, mangle_arrays),
 }

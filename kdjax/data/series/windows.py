@@ -41,6 +41,25 @@ def run_starts(group: NDArray, follows: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return _differs(group) | ~follows
 
 
+def steps(group: NDArray, time: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How long after the row above each row is; NaN for the first of a group.
+
+    Sorted by group, then time.
+    """
+    found = np.full(len(time), np.nan)
+    # the difference of two int64 fits into a uint64
+    found[1:] = np.diff(time.astype(np.uint64))
+    found[_differs(group)] = np.nan
+    return found
+
+
+def in_windows(starts: Rows, *, window: int, rows: int) -> NDArray[np.bool_]:
+    """Which of `rows` rows are in a window or several."""
+    change = np.bincount(starts, minlength=rows + 1)
+    change -= np.bincount(starts + window, minlength=rows + 1)
+    return np.cumsum(change[:rows]) > 0
+
+
 def window_starts(begins: NDArray[np.bool_], *, window: int, step: int) -> Rows:
     """The first rows of windows of `window` rows of one run.
 

@@ -1,0 +1,41 @@
+"""ESKD on your own recordings: CSV files with a row a time, cut into windows.
+
+    bash launch/local.sh configs/own_recordings.py \
+        --config.data.path='recordings/*.csv' --config.data.time_unit=s
+
+Columns time, subject, activity, and numbers; help(kdjax.data.series) has all fields.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+from configs import common
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    config, smoke = common.start(arg, seeds=6)
+    config.data = {
+        "name": "series",
+        "path": "recordings.csv",
+        "delimiter": ",",
+        "decimal": ".",
+        "time": "time",
+        "time_unit": config_dict.placeholder(str),  # dates; "s", "ms", "us" or "ns"
+        "group": "subject",
+        "label": "activity",
+        "rule": "majority",
+        "window": 100,
+        "step": 50,
+        "split": config_dict.placeholder(str),  # whole groups; or "time"
+    }
+    config.model = {"name": "wide_resnet", "depth": 10 if smoke else 16, "width": 1}
+    config.training = {"epochs": 1 if smoke else 30, "batch_size": 32}
+    config.optimizer = common.sgd(
+        weight_decay=1e-4, schedule={"name": "cosine", "value": 0.05}
+    )
+    config.stages = common.stages({"model": {"width": 3}})
+    config.report = {
+        "order": common.ORDER,
+        "confusion": ("scratch", "eskd"),
+        "comparisons": common.COMPARISONS,
+    }
+    return config

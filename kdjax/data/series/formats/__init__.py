@@ -1,0 +1,1 @@
+"""Files of rows, whatever their format, as columns of text."""
