@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kdjax import data
+
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
@@ -16,6 +18,33 @@ def test_the_example_of_one_loss_runs():
     exec(code, names)
     assert names["gradient"].shape == names["student"].shape
     assert float(names["loss"]) > 0
+
+
+def test_the_recordings_of_two_sensors_are_read(tmp_path, monkeypatch):
+    rows = [
+        f"{600 * subject + activity * 100 + i / 20:.2f},{subject},{i},1,{i % 7},{name}"
+        for subject in range(6)
+        for activity, name in enumerate(("rest", "run"))
+        for i in range(150)
+    ]
+    for sensor in ("accel", "gyro"):
+        (tmp_path / sensor).mkdir()
+        text = "\n".join(["time,subject,x,y,z,activity", *rows]) + "\n"
+        (tmp_path / sensor / "all.csv").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    (code,) = (
+        c for c in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "accel" in c
+    )
+    names = {}
+    exec(code, names)
+    dataset = data.load(seed=0, **names["get_config"]().data.to_dict())
+    assert dataset.channels == (
+        *(f"accel_{axis}" for axis in "xyz"),
+        *(f"gyro_{axis}" for axis in "xyz"),
+    )
+    assert dataset.classes == ("rest", "run")
+    splits = (dataset.train, dataset.validation, dataset.test)
+    assert sum(len(split.y) for split in splits) == 6 * 2 * 2
 
 
 PAGES = (
@@ -39,7 +68,7 @@ def test_every_path_a_page_names_exists(page):
 
 
 def test_the_readme_fits_on_a_few_screens():
-    assert len(TEXT.splitlines()) <= 160
+    assert len(TEXT.splitlines()) <= 180
 
 
 def test_every_config_is_in_the_table_of_configs():
@@ -59,7 +88,7 @@ def test_tables_between_marks_say_with_what_they_were_made():
 
 
 def test_every_name_in_its_tables_exists():
-    from kdjax import augment, data, losses, models
+    from kdjax import augment, losses, models
     from kdjax.stages import controls, terms
     from kdjax.tasks import ALL
     from kdjax.tasks.anomaly import detectors
