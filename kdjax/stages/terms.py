@@ -42,6 +42,7 @@ from kdjax.models import Outputs
 from kdjax.stages import networks, taught
 
 Term = Callable[..., Array]
+TEACHERS = "teacher_features"
 
 # What a term may ask for by the name of a parameter.
 GIVEN = {
@@ -49,7 +50,8 @@ GIVEN = {
     "teacher_logits": "[batch, classes]",
     "teacher_probabilities": "their softmax",
     "student_features": "one map, [batch, *space, channels], of each pair of `layers`",
-    "teacher_features": "the map of the same name; the term is summed over the pairs",
+    "teacher_features": "the map it is paired with, the larger averaged to the smaller's"
+    " size; the term is summed over the pairs",
     "student_outputs": "models.Outputs: logits, and all features by name",
     "teacher_outputs": "the same of the teacher",
     "companion_features": "of each of `layers`, the student's map of its companions",
@@ -368,12 +370,36 @@ def _features(
             "none (an mlp has none)"
         )
     return [
-        {
-            name: _map(theirs if name == "teacher_features" else own, name, outputs)
-            for name, outputs in asked.items()
-        }
+        _alike(
+            {
+                name: _map(theirs if name == TEACHERS else own, name, outputs)
+                for name, outputs in asked.items()
+            }
+        )
         for own, theirs in layers.items()
     ]
+
+
+def _alike(maps: dict[str, Array]) -> dict[str, Array]:
+    """The student's and the teacher's map, the larger averaged to the smaller's size.
+
+    Along each axis of space on its own; maps of another rank are the term's to refuse.
+    """
+    pair = {k: f for k, f in maps.items() if k in ("student_features", TEACHERS)}
+    if len(pair) < 2 or len({f.ndim for f in pair.values()}) > 1:
+        return maps
+    for axis in range(1, maps[TEACHERS].ndim - 1):
+        least = min(f.shape[axis] for f in pair.values())
+        pair = {k: _averaged(f, axis, least) for k, f in pair.items()}
+    return maps | pair
+
+
+def _averaged(x: Array, axis: int, size: int) -> Array:
+    """`x`, the mean along an axis over each of `size` equal parts of its length."""
+    if x.shape[axis] == size:
+        return x
+    share = jnp.asarray(overlaps(x.shape[axis], size), x.dtype)
+    return jnp.moveaxis(jnp.tensordot(share, x, (1, axis)), 0, axis)
 
 
 def _map(layer: str, kind: str, outputs: Outputs | None) -> Array:

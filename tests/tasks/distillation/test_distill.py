@@ -208,6 +208,52 @@ def test_unknown_layer_is_named():
         total({"amd": {"weight": 1.0, "layers": ["group3"]}})
 
 
+def test_the_larger_map_of_a_pair_is_averaged_to_the_smaller():
+    """8 steps against 4, by hand; either may be the teacher's."""
+    long, short = STUDENT.features["group1"], TEACHER.features["group2"]
+    halved = long.reshape(5, 4, 2, 6).mean(2)
+    spec = {"attention_transfer": {"weight": 1.0, "layers": {"group1": "group2"}}}
+    expected = losses.attention_transfer_loss(halved, short)
+    np.testing.assert_allclose(total(spec)[0], expected, rtol=1e-5)
+    spec = {"attention_transfer": {"weight": 1.0, "layers": {"group2": "group1"}}}
+    theirs = TEACHER.features["group1"].reshape(5, 4, 2, 9).mean(2)
+    expected = losses.attention_transfer_loss(STUDENT.features["group2"], theirs)
+    np.testing.assert_allclose(total(spec)[0], expected, rtol=1e-5)
+
+
+def test_images_are_averaged_along_both_axes():
+    x = jax.random.normal(KEYS[0], (2, 6, 9, 3))
+    maps = {"student_features": x, "teacher_features": x[:, :2, :6]}
+    found = terms._alike(maps)
+    # 6 rows to 2 of three; 9 columns to 6, each of one and a half
+    share = np.kron(np.eye(3), [[2, 1, 0], [0, 1, 2]]) / 3
+    expected = np.einsum(
+        "nrcx,wc->nrwx", np.asarray(x).reshape(2, 2, 3, 9, 3).mean(2), share
+    )
+    np.testing.assert_allclose(found["student_features"], expected, atol=1e-6)
+    assert found["teacher_features"] is maps["teacher_features"]
+
+
+def test_a_recurrent_student_is_taught_by_a_convolutional_teachers_maps():
+    waves = {"name": "synthetic_wearable", "windows": 4, "samples": 16, "subjects": 5}
+    model = {"name": "wide_resnet", "depth": 10, "width": 1}
+    teacher = {"model": model, "data": waves, "seed": 0}
+    task = fine_tuned(
+        data=waves,
+        model={"name": "lstm", "units": 4},
+        losses={"amd": {"weight": 1.0, "layers": {"steps": "group2"}}},
+        teacher={"folder": "untrained", "config": teacher},
+    )
+    assert task.data["train"].size > 0
+    with pytest.raises(InputError, match=r"layers of the teacher: .*'group9'"):
+        fine_tuned(
+            data=waves,
+            model={"name": "lstm", "units": 4},
+            losses={"amd": {"weight": 1.0, "layers": {"steps": "group9"}}},
+            teacher={"folder": "untrained", "config": teacher},
+        )
+
+
 def test_layers_of_different_names_are_paired():
     """The student's `group1` with what the teacher calls `other`."""
     other = TEACHER._replace(features={"other": TEACHER.features["group1"]})
