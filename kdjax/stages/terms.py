@@ -50,8 +50,8 @@ GIVEN = {
     "teacher_logits": "[batch, classes]",
     "teacher_probabilities": "their softmax",
     "student_features": "one map, [batch, *space, channels], of each pair of `layers`",
-    "teacher_features": "the map it is paired with, the larger averaged to the smaller's"
-    " size; the term is summed over the pairs",
+    "teacher_features": "the map it is paired with; the larger is averaged to the"
+    " smaller's size; the term is summed over the pairs",
     "student_outputs": "models.Outputs: logits, and all features by name",
     "teacher_outputs": "the same of the teacher",
     "companion_features": "of each of `layers`, the student's map of its companions",
