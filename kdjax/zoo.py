@@ -23,10 +23,6 @@ from kdjax import command, console
 from kdjax.checks import integer
 from kdjax.errors import InputError, lookup
 
-_INPUT = flags.DEFINE_string("input", None, "Of an example: 128x9, or 32x32x3.")
-_CLASSES = flags.DEFINE_integer("classes", None, "How many classes there are.")
-_MODELS = flags.DEFINE_list("models", [], "Of these alone. Default: all.")
-
 # What a family is not as published without, or would not be built without.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "convnet": [{"widths": (32, 64, 128), "windows": (3, 3, 3), "strides": (2, 2, 2)}],
@@ -98,17 +94,21 @@ def costs(
 
 def run() -> None:
     """Parses the command line and exits with the code of the run."""
+    # defined here, for another command has an --input too
+    flags.DEFINE_string("input", None, "Of an example: 128x9, or 32x32x3.")
+    flags.DEFINE_integer("classes", None, "How many classes there are.")
+    flags.DEFINE_list("models", [], "Of these alone. Default: all.")
     command.run(_zoo, interrupted="nothing was written")
 
 
 def _zoo() -> None:
-    given = {"input": _INPUT.value, "classes": _CLASSES.value}
-    for flag, value in given.items():
-        if value is None:
+    given = flags.FLAGS
+    for flag in ("input", "classes"):
+        if given[flag].value is None:
             raise InputError(f"--{flag}: missing, and it has no default")
-    shape = shape_of(str(_INPUT.value))
-    classes = integer(_CLASSES.value, low=1, high=2**20, where="--classes")
-    names, refused = known(_MODELS.value), list[str]()
+    shape = shape_of(given.input)
+    classes = integer(given.classes, low=1, high=2**20, where="--classes")
+    names, refused = known(given.models), list[str]()
     console.write(ROW.format(*HEADS))
     for name in names:
         try:
