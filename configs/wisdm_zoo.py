@@ -18,7 +18,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 TEACHER = "inception_time"
-# As published, but for those whose width or depth says otherwise: a CPU's.
+# As published, without dropout, but for those whose width or depth says otherwise: a
+# CPU's.
 FAMILIES: dict[str, dict[str, Any]] = {
     "convnet": common.CONVNET,
     "wide_resnet": {"name": "wide_resnet", "depth": 16, "width": 1},

@@ -16,10 +16,8 @@ def check(patterns: Sequence[str], paths: Iterable[str], *, where: str) -> list[
     """
     known, found = sorted(paths), set[str]()
     for pattern in patterns:
-        try:
-            reached = [path for path in known if re.fullmatch(pattern, path)]
-        except re.error as error:
-            raise InputError(f"{where}: {pattern!r}: no pattern ({error})") from error
+        compiled = regular(pattern, where=where)
+        reached = [path for path in known if compiled.fullmatch(path)]
         if not reached:
             raise InputError(
                 f"{where}: {pattern!r} matches no array of the network"
@@ -27,6 +25,14 @@ def check(patterns: Sequence[str], paths: Iterable[str], *, where: str) -> list[
             )
         found |= set(reached)
     return sorted(found)
+
+
+def regular(pattern: str, *, where: str) -> re.Pattern[str]:
+    """The regular expression; InputError for what is none."""
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InputError(f"{where}: {pattern!r}: no pattern ({error})") from error
 
 
 def match(patterns: Sequence[str], path: str) -> bool:

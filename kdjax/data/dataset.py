@@ -66,7 +66,7 @@ class Dataset(NamedTuple):
     preprocessing: tuple[Step, ...] = ()
     channels: tuple[str, ...] = ()
     loader: str = ""
-    content: tuple[NDArray[np.str_], ...] | None = None
+    content: tuple[NDArray[Any], ...] | None = None
     counts: tuple[Mapping[str, Any], ...] = ()
 
 

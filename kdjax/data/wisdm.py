@@ -132,6 +132,12 @@ def _windows(recordings: Recordings, window: int, step: int) -> Examples:
     recording = recordings.recording
     begins = run_starts(recording, recordings.follows)
     starts = window_starts(begins, window=window, step=step)
+    if not len(starts):
+        longest = np.diff(np.append(np.flatnonzero(begins), len(begins))).max()
+        raise InputError(
+            f"config.data.window: expected at most {longest} samples, as many as come "
+            f"without a gap, found {window}"
+        )
     first = np.searchsorted(recording, recording[starts])
     subject, activity = (
         field[recording[starts]] for field in (recordings.subject, recordings.activity)
@@ -188,6 +194,8 @@ def _stored(arrays: _Stored) -> Recordings:
     if arrays.activity.min() < 0 or arrays.activity.max() >= len(ACTIVITIES):
         raise ValueError("activity: expected 0 to 17")
     length = np.diff(np.append(arrays.start, samples))
+    if not recordings or arrays.start[0] != 0 or length.min() < 1:
+        raise ValueError("start: expected 0 and rising numbers of samples")
     step = arrays.step_ms.astype(np.int64)
     return Recordings(
         signal=(arrays.signal.T * np.float32(arrays.scale)).astype(np.float32),

@@ -52,6 +52,13 @@ class DenseNet(nn.Module):
             if i < len(self.blocks):
                 x = self._conv(x, x.shape[-1] // 2, 1, f"transition{i}", train)
                 space = (2,) * (x.ndim - 2)
+                if min(x.shape[1:-1]) < 2:
+                    least = 2 ** (len(self.blocks) - 1)
+                    least *= 4 if self.stem == "imagenet" else 1
+                    raise InputError(
+                        f"{WHERE}.name: 'densenet' halves what it is given: expected "
+                        f"{least} samples or more, found fewer"
+                    )
                 x = nn.avg_pool(x, space, space)
         x = self.batch_norm(name="norm")(x, train=train)
         features["pooled"] = pool_over_space(x)

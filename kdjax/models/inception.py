@@ -23,8 +23,8 @@ from kdjax.models.resnet_time import norm_shortcut
 class Inception(nn.Module):
     """Convolutions of three windows and a max-pool side by side, then norm and ReLU.
 
-    A convolution of window 1, the neck, comes before the three; one after the max-pool.
-    Each of the four has `filters` outputs.
+    A convolution of window 1, the neck, comes before the three, but for a single
+    channel; one after the max-pool. Each of the four has `filters` outputs.
     """
 
     filters: int = 32
@@ -33,7 +33,7 @@ class Inception(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
-        neck = Conv(self.filters, 1, name="neck")(x)
+        neck = Conv(self.filters, 1, name="neck")(x) if x.shape[-1] > 1 else x
         maps = [
             Conv(self.filters, window, name=f"conv{i}")(neck)
             for i, window in enumerate(self.windows, start=1)

@@ -1,7 +1,7 @@
 """A transformer encoder of series: Vaswani et al., NeurIPS 2017.
 
 With learnt positions, batch norm and a flattened head as Zerveas et al., KDD 2021; or
-with sines, layer norm and the mean over time.
+with sines, layer norm and the mean over time. Without their dropout of .1.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.checks import number
+from kdjax.checks import integer, number
 from kdjax.models.blocks import ConvNorm, SeparableConv, max_pool
 from kdjax.models.layers import WHERE, check_rank, pool_over_space
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
@@ -17,11 +17,12 @@ from kdjax.models.ops.batch_norm import BatchNorm, Norm
 class Xception(nn.Module):
     """Separable convolutions of window 3, with shortcuts round every two or three.
 
-    Channels are `width` times the paper's. Features: `entry1` to `entry3`, `middle1` to
-    `middle8`, `exit1`, `exit2` and `pooled`.
+    Channels are `width` times the paper's, with `blocks` in the middle. Features:
+    `entry1` to `entry3`, `middle1` to `middle8`, `exit1`, `exit2` and `pooled`.
     """
 
     width: float = 1.0
+    blocks: int = 8
     batch_norm: Norm = BatchNorm
 
     @nn.compact
@@ -56,7 +57,7 @@ class Xception(nn.Module):
         for i, outputs in enumerate((128, 256, 728), start=1):
             x = halved(x, (outputs, outputs), f"entry{i}", i == 1)
             features[f"entry{i}"] = x
-        for i in range(1, 9):
+        for i in range(1, self.blocks + 1):
             h = nn.relu(x)
             for k in (1, 2, 3):
                 h = separable(h, 728, f"middle{i}_{k}", k < 3)
@@ -68,7 +69,10 @@ class Xception(nn.Module):
         return features
 
 
-def xception(*, batch_norm: Norm = BatchNorm, width: Any = 1.0) -> Xception:
-    """An Xception; an InputError unless `width` is a number from .01 to 10."""
+def xception(
+    *, batch_norm: Norm = BatchNorm, width: Any = 1.0, blocks: Any = 8
+) -> Xception:
+    """An Xception; an InputError names a field with a value it cannot take."""
     number(width, low=0.01, high=10, where=f"{WHERE}.width")
-    return Xception(width, batch_norm)
+    integer(blocks, low=1, high=1000, where=f"{WHERE}.blocks")
+    return Xception(width, blocks, batch_norm)

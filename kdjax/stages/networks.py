@@ -60,6 +60,8 @@ def build(
     given = "classes", "norm_axis", "freeze"
     name, fields = split_name(spec, where="config.model", given=given)
     record_settings({"config.model": {"dtype": "float32", "norm_devices": None}})
+    for pattern in freeze:
+        patterns.regular(pattern, where="config.freeze")
     return models.build(
         name, classes=len(classes), norm_axis=AXIS, freeze=freeze, **fields
     )
@@ -193,7 +195,7 @@ def by_path(
     example: Array,
     *,
     freeze: Sequence[str],
-    rates: Mapping[str, float | int],
+    rates: Sequence[Sequence[Any]],
 ) -> optax.GradientTransformation:
     """`optimizer`, but it leaves what `freeze` matches, at `rates` of its own.
 
@@ -211,10 +213,14 @@ def by_path(
     held = patterns.check(freeze, every, where="config.freeze")
     if set(trained) <= set(held):
         raise InputError("config.freeze: expected an array that is trained, found none")
-    patterns.check(list(rates), trained, where="config.rates")
-    for pattern, rate in rates.items():
-        number(rate, low=0, where=f"config.rates.{pattern}")
-    return optim.at_rates(optim.holding(optimizer, freeze), rates)
+    factors = {}
+    for i, pair in enumerate(rates):
+        where = f"config.rates[{i}]"
+        if len(pair) != 2 or not isinstance(pair[0], str):
+            raise InputError(f"{where}: expected (pattern, factor), found {pair!r}")
+        patterns.check(pair[:1], trained, where=where)
+        factors[pair[0]] = number(pair[1], low=0, where=where)
+    return optim.at_rates(optim.holding(optimizer, freeze), factors)
 
 
 def starting_from(
@@ -303,9 +309,10 @@ def _check_held_out(known: Dataset, dataset: Dataset, where: str) -> None:
         if dataset.content is None or known.content is None:
             shared = np.isin(key, known.train.key)
         else:
-            shared = np.isin(dataset.content[place], known.content[0])
+            found = np.isin(dataset.content[place], known.content[0])
             # twins within one data set are its own affair
-            shared &= ~np.isin(dataset.content[place], dataset.content[0])
+            found &= ~np.isin(dataset.content[place], dataset.content[0])
+            shared = np.any(found.reshape(len(key), -1), axis=-1)
         if shared.any():
             raise InputError(
                 f"{where}: that stage was trained on {shared.sum()} of this stage's "

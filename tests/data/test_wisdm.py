@@ -133,6 +133,30 @@ def test_other_folders_are_refused(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("start", [[1, 20], [0, 0], [0, 60], []])
+def test_arrays_whose_recordings_do_not_fill_them_are_refused(tmp_path, start):
+    """Starts that begin past 0 were once a traceback."""
+    n, recordings = 40, len(start)
+    arrays = {
+        "signal": np.zeros((6, n), np.int16),
+        "step_ms": np.full(n, 50, np.uint16),
+        "start": np.array(start, np.int32),
+        "subject": np.arange(recordings, dtype=np.int16),
+        "activity": np.zeros(recordings, np.int8),
+        "scale": np.float32(0.01),
+    }
+    np.savez(tmp_path / "wisdm_watch.npz", **arrays)
+    with pytest.raises(
+        InputError, match=r"wisdm_watch.npz: expected WISDM's recordings"
+    ):
+        load(tmp_path)
+
+
+def test_a_window_longer_than_any_run_is_named(root):
+    with pytest.raises(InputError, match="window: expected at most 40"):
+        load(root, window=41)
+
+
 @needs_data
 def test_the_real_recordings():
     dataset = data.load("wisdm", root=str(SHARED), seed=0)

@@ -31,6 +31,10 @@ TINY = {
         {"width": 8, "layers": 2, "heads": 2, "hidden": 8},
         "layer1 layer2 flat",
     ),
+    "xception": (
+        {"width": 0.02, "blocks": 1},
+        "entry1 entry2 entry3 middle1 exit1 exit2 pooled",
+    ),
     "xception_time": (
         {"filters": 2, "windows": [5, 3, 3]},
         "module1 module2 module3 module4 neck1 neck2 pooled",

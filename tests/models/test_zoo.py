@@ -47,6 +47,7 @@ COUNTS = [
     ({"name": "resnet_time"}, PAMAP2, 499_724),
     ({"name": "inception_time"}, HAR, 457_158),
     ({"name": "inception_time"}, PAMAP2, 463_884),
+    ({"name": "inception_time"}, ((128, 1), 6), 389_126),  # without the first neck
     ({"name": "xception_time"}, HAR, 401_020),
     ({"name": "xception_time"}, PAMAP2, 406_760),
     ({"name": "xception"}, HAR, 20_668_670),
@@ -201,6 +202,14 @@ def test_averages_over_equal_parts(time):
 def test_wrong_fields_are_named(fields, message):
     with pytest.raises(InputError, match=f"config.model.{message}|{message}"):
         models.build(classes=3, **fields)
+
+
+def test_a_series_that_is_halved_too_often_is_refused():
+    """At a length of 1 it was once a ZeroDivisionError."""
+    model = models.build("densenet", classes=3, depth=10, growth=2)
+    with pytest.raises(InputError, match="expected 4 samples or more, found fewer"):
+        shapes(model, 3, 1)
+    shapes(model, 4, 1)
 
 
 @pytest.mark.parametrize(

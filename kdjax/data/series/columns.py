@@ -160,4 +160,5 @@ def position(names: tuple[str, ...], name: str, path: Path) -> int:
 
 def _label(header: tuple[str, ...], source: str, label: str | None) -> str | None:
     """The column `label`, or SOURCE_COLUMN, of a source; None where it has neither."""
-    return next((c for c in header if c and label in (c, f"{source}_{c}")), None)
+    before = f"{source}_" if source else ""
+    return next((c for c in header if c and label in (c, f"{before}{c}")), None)

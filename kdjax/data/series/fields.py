@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from kdjax import files
+from kdjax import files, patterns
 from kdjax.checks import integer, number, one_of
 from kdjax.data.series.columns import Reading, is_ts
 from kdjax.data.series.formats.reading import Form
@@ -68,6 +67,22 @@ def _matching(pattern: str, where: str) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def check_other_files(
+    learnt: tuple[tuple[str, tuple[Path, ...]], ...],
+    tested: tuple[tuple[str, tuple[Path, ...]], ...],
+) -> None:
+    """InputError for a file that is to be learnt from and tested on."""
+    one, other = (
+        {path.resolve() for _, files in sources for path in files}
+        for sources in (learnt, tested)
+    )
+    for path in sorted(one & other):
+        raise InputError(
+            f"config.data.test_path: expected other files than config.data.path, "
+            f"found {str(path)!r} in both"
+        )
+
+
 def form_of(delimiter: str, decimal: str, kind: str | None) -> Form:
     """How CSV files are written; InputError for marks that cannot be told apart."""
     where = "config.data.delimiter"
@@ -119,10 +134,7 @@ def check_reading(reading: Reading) -> None:
 
 def _check_pattern(pattern: str) -> None:
     where = "config.data.group_pattern"
-    try:
-        groups = re.compile(pattern).groups
-    except (re.error, RecursionError, OverflowError) as error:
-        raise InputError(f"{where}: {pattern!r}: {error}") from error
+    groups = patterns.regular(pattern, where=where).groups
     if groups != 1:
         raise InputError(
             f"{where}: expected one (group) in the pattern, found {groups} in "
@@ -174,7 +186,7 @@ def cutting_of(
     integer(window, low=1, where="config.data.window")
     if step is not None:
         integer(step, low=1, where="config.data.step")
-    if gap is not None and gap != float("inf"):
+    if gap is not None:
         number(gap, low=0, where="config.data.gap")
     if horizon is not None:
         integer(horizon, low=1, where="config.data.horizon")
@@ -197,7 +209,9 @@ def check_split(split: str | None, reading: Reading, cutting: Cutting) -> str:
     one_of(split, SPLITTINGS, where=where)
     if split == "group" and not grouped:
         raise InputError(f"{where}: 'group' needs config.data.group or group_pattern")
-    overlap = cutting.step < cutting.window + cutting.horizon
+    # a change is against the row above
+    reach = cutting.window + cutting.horizon + reading.relative
+    overlap = cutting.step < reach
     if split == "random" and (grouped or overlap):
         why = "windows of one group" if grouped else "windows that overlap"
         raise InputError(

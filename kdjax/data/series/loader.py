@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,14 @@ from numpy.typing import NDArray
 
 from kdjax import archives, files
 from kdjax.checks import number, one_of
-from kdjax.data.dataset import (
-    Dataset,
-    Examples,
-    as_float,
-    check,
-    digests,
-    standardise,
-    take,
-)
+from kdjax.data.dataset import Dataset, Examples, check, standardise, take
 from kdjax.data.series.columns import Reading
 from kdjax.data.series.fields import (
     FIELD,
     LEAKING,
     Cutting,
     Paths,
+    check_other_files,
     check_reading,
     check_split,
     cutting_of,
@@ -36,6 +30,7 @@ from kdjax.data.series.fields import (
 from kdjax.data.series.formats.lines import SHOWN, in_order
 from kdjax.data.series.labels import CHANGES, window_changes, window_labels
 from kdjax.data.series.recordings import Cut, Recording, read
+from kdjax.data.series.rows import marks
 from kdjax.data.series.splits import check_apart, regrouped, split_windows
 from kdjax.data.series.windows import cut, in_windows, run_starts, steps, window_starts
 from kdjax.errors import InputError
@@ -95,18 +90,20 @@ def series(
 
     Windows: `window` rows of one group, the next one `step` rows on (by default as many
     as it has), with no step in time above `gap`: in `time_unit`, in seconds for dates,
-    in rows without times; None: 1.5 median steps; 1e9 or so for no limit. Labels:
+    in rows without times; None: 1.5 median steps; 1e18 for no limit. Labels:
     column `label`, or the file `labels` with columns start, end, label and the group's
     (`group` where that is a pattern), for rows in [start, end). `rule`: "last" (row),
     "majority" (of the rows with a label, if they are half or more) or "all" (rows have
-    it); windows without a label are left out. Or `horizon`: the classes are whether the
+    it); windows without a label are left out. In a column, a row without a label is
+    left out itself, as with any empty cell. Or `horizon`: the classes are whether the
     column `label`, numbers, is down, same or up so many rows after the last row.
 
     `split`: "group" (where there are groups): whole ones; test is drawn once for all
     seeds, validation by `seed`. "time": train, then validation, then test, cut at the
     same times in every group, `window + horizon` rows left out after each cut.
-    "random", if windows share no rows and there are no groups; "random_leaking" where
-    they do. `test`: a fraction of all, `validation`: of the rest. `scale` standardises.
+    "random", if windows share no rows (nor, if `relative`, does one change reach into
+    the next window's) and there are no groups; "random_leaking" where they do. `test`:
+    a fraction of all, `validation`: of the rest. `scale` standardises.
 
     Raises an InputError that names the file, and column and row where there are any.
     """
@@ -134,8 +131,10 @@ def series(
     number(test, above=0, below=1, where=f"{FIELD}test")
     parts = [_windows(_read(reading), cutting)]
     if test_path is not None:
+        given = find_files(test_path, f"{FIELD}test_path")
+        check_other_files(reading.sources, given)
         tested = reading._replace(
-            sources=find_files(test_path, f"{FIELD}test_path"),
+            sources=given,
             channels=parts[0].recording.channels,  # in this order
         )
         parts.append(_windows(_read(tested), cutting, like=parts[0]))
@@ -144,9 +143,13 @@ def series(
         check_apart(parts, split)
     index = split_windows(parts, examples, split, cutting, (validation, test), seed)
     splits = [take(examples[0], rows) for rows in index] + examples[1:]
+    marks = [_marks(part, cutting) for part in parts]
+    content = tuple([marks[0][rows] for rows in index] + marks[1:])
     if split != "group":
         splits = [regrouped(part, i, split) for i, part in enumerate(splits)]
-    name = Path(path).name.split(".")[0] if isinstance(path, str) else "+".join(path)
+    name = "+".join(path)
+    if isinstance(path, str):  # of a pattern all of it
+        name = path if glob.has_magic(path) else Path(path).name.split(".")[0]
     dataset = Dataset(
         name=name + " (random split, windows leak)" * (split == LEAKING),
         classes=classes,
@@ -156,10 +159,10 @@ def series(
         synthetic=False,
         preprocessing=(BY_FILE,) * relative,
         channels=parts[0].recording.channels,
-        content=tuple(digests(as_float(part.x)) for part in splits),
+        content=content,
         counts=tuple(count for part in parts for count in part.counts),
     )
-    check(dataset, where=cutting.where)
+    check(dataset, where=str(path))
     return standardise(dataset) if scale else dataset
 
 
@@ -182,6 +185,13 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size
+
+
+def _marks(part: Cut, cutting: Cutting) -> NDArray[np.uint64]:
+    """What each row of each window is, and the row of its label."""
+    rows = np.arange(cutting.window + cutting.horizon)
+    recording = part.recording
+    return marks(recording.rows, recording.groups)[part.starts[:, None] + rows]
 
 
 def _windows(recording: Recording, cutting: Cutting, like: Cut | None = None) -> Cut:

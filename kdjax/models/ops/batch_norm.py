@@ -184,8 +184,8 @@ class BatchNorm(nn.Module):
     mapped axis `axis` are one batch (None: of all devices; 1: each on its own).
     The statistics kept are the same on every device: the means over all groups of the
     group's mean and of its variance. InputError if `devices` does not divide the axis.
-    Where a pattern of `frozen` matches the path of its `mean`, it normalises by the
-    statistics that it has in training too, and leaves them as they are.
+    Where a pattern of `frozen` matches the path of its `mean` or `var`, it normalises
+    by the statistics that it has in training too, and leaves them as they are.
     """
 
     axis: str | None = None
@@ -206,7 +206,9 @@ class BatchNorm(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, shape)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
-        if not train or match(self.frozen, "/".join((*self.path, "mean"))):
+        here = "/".join(self.path)
+        frozen = any(match(self.frozen, f"{here}/{name}") for name in ("mean", "var"))
+        if not train or frozen:
             slope = scale * lax.rsqrt(var.value + self.epsilon)
             y = x * _wide(slope, x) + _wide(bias - mean.value * slope, x)
             return (jnp.maximum(y, 0.0) if self.relu else y).astype(x.dtype)

@@ -56,7 +56,7 @@ def make(
     corruptions: Mapping[str, Mapping[str, Any]] | None = None,
     start: Mapping[str, Any] | None = None,
     freeze: Sequence[str] = (),
-    rates: Mapping[str, float | int] | None = None,
+    rates: Sequence[Sequence[Any]] = (),
     unlabelled: bool = False,
     augment: Mapping[str, Any] | None = None,
     soft_labels: bool | str = False,
@@ -82,7 +82,8 @@ def make(
       freeze: patterns of paths, such as "encoder/stage[12].*", each over a whole path;
         the arrays that they match stay as they start, batch norm's statistics too,
         which is then in training as it is in evaluation. They have no optimizer state.
-      rates: {pattern: factor of the learning rate}; the first that matches counts.
+      rates: pairs (pattern, factor of the learning rate), such as (("encoder/.*", .1),)
+        (a config's names may have no dots); the first that matches counts.
       unlabelled: train on the examples without a label as well; they take part in every
         term but the cross-entropy.
       augment: fields of kdjax.augment.build, for training.
@@ -108,7 +109,7 @@ def make(
         total_steps=training.total_steps(sources["train"].size),
         batch_size=training.batch_size,
     )
-    tx = networks.by_path(tx, module, example, freeze=freeze, rates=rates or {})
+    tx = networks.by_path(tx, module, example, freeze=freeze, rates=rates)
     beside = companion.build(companions, dataset) if companions is not None else None
     weighted = terms.build(
         losses, teacher=teacher is not None, companions=beside is not None

@@ -69,10 +69,20 @@ def headline_by_cost(experiment: Experiment, place: Place) -> None:
             x *= ASIDE if taught else 1.0
             colour = drawing.PALETTE[0] if taught else drawing.PALETTE[1]
             axis.plot([x, x], [low, high], color=colour, alpha=0.35, linewidth=1.2)
-            ring = {"boxstyle": "circle,pad=0.15", "facecolor": "white"}
-            box = ring | {"edgecolor": colour, "linewidth": 1.4 if taught else 0}
-            text = {"ha": "center", "va": "center", "fontsize": 8, "color": colour}
-            axis.text(x, mean, str(number), bbox=box, **text)
+            box = {
+                "boxstyle": "circle,pad=0.15",
+                "facecolor": "white",
+                "edgecolor": colour,
+                "linewidth": 1.4 if taught else 0,
+            }
+            axis.text(
+                *(x, mean, str(number)),
+                bbox=box,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color=colour,
+            )
             axis.plot(x, mean, alpha=0)  # for the limits
         axis.set_xscale("log")
         axis.set_xlabel(label)

@@ -90,7 +90,7 @@ def row(k, text):
         (
             GOOD,
             {"split": "time"},
-            "column 'does': validation: expected examples, found",
+            "a.csv: validation: expected examples, found",
         ),
         (GOOD, {"test_path": "{folder}/none.csv"}, "none.csv: expected this file"),
         (
@@ -103,7 +103,7 @@ def row(k, text):
             {"path": "{folder}/*.ts"},
             r"config.data.path: expected files '.*\*.ts'",
         ),
-        (GOOD, {"path": "{folder}"}, "expected this file, found none"),
+        (GOOD, {"path": "{folder}"}, "expected this file, found a folder"),
         (GOOD, {"path": "{folder}/a.txt"}, "a.txt: expected a file .csv, .csv.gz"),
         (
             GOOD,

@@ -26,7 +26,7 @@ def test_ts_of_unequal_lengths(tmp_path):
     line = path.read_text().splitlines()[int(found.train.key[0].split(":")[1][:-2]) - 1]
     expected = [float(v) for v in line.split(":")[0].split(",")[:20]]
     np.testing.assert_allclose(found.train.x[0, :, 0], expected, rtol=1e-6)
-    assert found.train.key[0].startswith("X_TRAIN.ts:")
+    assert found.train.key[0].startswith(f"{tmp_path.name}/X_TRAIN.ts:")
 
 
 def test_ts_with_an_official_test_set_and_missing_values(tmp_path):
@@ -39,7 +39,7 @@ def test_ts_with_an_official_test_set_and_missing_values(tmp_path):
     found = made.load(path, window=20, test_path=str(test), **PLAIN)
     assert [len(part.y) for part in found[2:5]] == [10, 2, 6]
     assert [count["incomplete"] for count in found.counts] == [2, 0]
-    assert found.test.key[0] == "test/X_TEST.ts:10/0"
+    assert found.test.key[0] == f"test/{tmp_path.name}/X_TEST.ts:10/0"
     with pytest.raises(InputError, match=r"config.data.group: expected None for a .ts"):
         made.load(path, window=20, **PLAIN | {"group": "x"})
     made.csv(tmp_path / "X_a.csv")

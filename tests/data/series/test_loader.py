@@ -10,6 +10,7 @@ from kdjax import data
 from kdjax.data.preprocessing import preprocess
 from kdjax.data.series import loader
 from kdjax.errors import InputError
+from kdjax.stages import networks
 from tests.data.series import made
 
 
@@ -203,6 +204,20 @@ def test_labels_by_the_files_names(tmp_path):
     assert found.train.y.tolist() == [0, 0, 1, 1] * 4
 
 
+def test_a_teacher_that_saw_rows_of_the_test_in_other_windows_is_refused(file):
+    """Whole windows were once compared: none is the same with another step."""
+    path = file(made.rows(people=1, n=400))
+    own = {"channels": ["x", "y"], "group": None, "split": "time"}
+    one, other = (
+        made.load(path, **own, step=step, test=test)
+        for step, test in ((4, 0.2), (5, 0.5))
+    )
+    assert not np.isin(other.test.key, one.train.key).all()
+    with pytest.raises(InputError, match=r"that stage was trained on \d+ of this"):
+        networks._check_held_out(one, other, "config.teacher")
+    networks._check_held_out(one, one, "config.teacher")
+
+
 def test_one_file_as_two_sources(file):
     path = str(file())
     found = made.load({"u": path, "v": path}, relative=True)
@@ -234,7 +249,7 @@ def test_relative_goes_on_over_rows_that_are_left_out(file, one):
     path = file(lines, header="time,x,does")
     x, _, _ = one(path, relative=True, window=1)
     assert x[:6] == [[1.0], [0.5], [1.0], [0.5], [1.0], [-0.5]]
-    found = made.load(path, relative=True, group=None, split="random", window=1)
+    found = made.load(path, relative=True, group=None, split="random_leaking", window=1)
     with pytest.raises(InputError, match="each row's change"):
         preprocess(found.preprocessing, found.test.x)
 
@@ -364,6 +379,24 @@ def test_random_only_where_nothing_leaks(file):
             made.load(path, split="random", **how)
     found = made.load(path, group=None, window=2, step=1, split="random_leaking")
     assert found.name == "a (random split, windows leak)"
+    # a change reaches into the window before
+    relative = {"group": None, "window": 2, "relative": True, "split": "random"}
+    with pytest.raises(InputError, match="split: expected 'group' or 'time'"):
+        made.load(path, **relative)
+    made.load(path, **relative, step=3)
+
+
+def test_what_is_no_file_and_a_pattern_are_named(file, tmp_path):
+    lines = made.rows(people=2)
+    for name in ("a.csv", "b.csv"):
+        file([line.replace("p", name[0]) for line in lines], name=name)
+    pattern = str(tmp_path / "*.csv")
+    assert made.load(pattern).name == pattern
+    (tmp_path / "c.csv").mkdir()
+    with pytest.raises(InputError, match=r"c.csv: expected this file, found a folder"):
+        made.load(tmp_path / "c.csv")
+    with pytest.raises(InputError, match=r"expected a column '_does'.*did you mean"):
+        made.load(file(), label="_does")
 
 
 def test_a_test_file_of_its_own(file):
@@ -378,10 +411,14 @@ def test_a_test_file_of_its_own(file):
     np.testing.assert_array_equal(
         made.load(train, test_path=str(other)).test.x, found.test.x
     )
+    same = str(file(lines[:240], name="same.csv"))
     with pytest.raises(InputError, match=r"other groups than in .*a.csv, found 'p"):
-        made.load(train, test_path=str(train))
+        made.load(train, test_path=same)
     with pytest.raises(InputError, match=r"other times than in"):
-        made.load(train, test_path=str(train), split="time")
+        made.load(train, test_path=same, split="time")
+    for split in ("group", "time"):  # once accepted where there are no times
+        with pytest.raises(InputError, match=r"test_path: expected other files than"):
+            made.load(train, test_path=str(train), split=split, time=None)
 
 
 @pytest.mark.parametrize(

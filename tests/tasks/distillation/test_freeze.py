@@ -1,11 +1,13 @@
 """Freezing and rates by patterns: what is frozen stays, to the bit."""
 
+import json
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from kdjax.errors import InputError
 from kdjax.models import build
@@ -102,6 +104,29 @@ def test_a_frozen_norm_is_in_training_as_in_evaluation():
         assert np.array_equal(leaf, flat(stats)[path]) == held, path
 
 
+def test_either_statistic_freezes_a_norm():
+    """The pattern of a variance alone was once accepted and did nothing."""
+    start, end = trained(make(freeze=["encoder/shortcut1/norm/var"]), steps=1)
+    before, after = arrays(start), arrays(end)
+    for name in ("mean", "var"):
+        path = f"encoder/shortcut1/norm/{name}"
+        np.testing.assert_array_equal(before[path], after[path])
+    assert not np.array_equal(
+        *(a["encoder/shortcut1/norm/scale"] for a in (before, after))
+    )
+
+
+def test_a_config_can_say_it():
+    """A ConfigDict takes no name with a dot, as patterns have."""
+    config = ConfigDict({"rates": (("encoder/.*", 0.1),), "freeze": (FIRST,)})
+    fields = json.loads(config.to_json_best_effort())
+    task = make(**fields, together=True)
+    other = make(
+        **fields | {"rates": [("head/.*", 0.1), *fields["rates"]]}, together=True
+    )
+    assert task.program != other.program
+
+
 def test_nothing_is_computed_for_what_is_frozen():
     """Frozen from the first layer on, the gradient needs no products of its own."""
 
@@ -120,7 +145,7 @@ def test_nothing_is_computed_for_what_is_frozen():
 
 def test_a_rate_is_a_factor_of_the_update():
     start, plain = trained(make(), steps=1)
-    rates = {"encoder/block1_.*/kernel": 0.25, "encoder/.*": 0.5}
+    rates = [("encoder/block1_.*/kernel", 0.25), ("encoder/.*", 0.5)]
     _, slowed = trained(make(rates=rates), steps=1)
     before, whole, part = (flat(s.params) for s in (start, plain, slowed))
     for path, leaf in before.items():
@@ -141,9 +166,17 @@ def test_a_rate_is_a_factor_of_the_update():
         ),
         ({"freeze": ["("]}, r"config.freeze: '\(': no pattern"),
         ({"freeze": [".*"]}, "config.freeze: expected an array that is trained"),
-        ({"rates": {"encoder": 0.1}}, "config.rates: 'encoder' matches no array"),
-        ({"rates": {"encoder/.*/mean": 0.1}}, "config.rates: .* matches no array"),
-        ({"rates": {"encoder/.*": -1}}, "config.rates.*: expected a number >= 0"),
+        ({"freeze": ["a{99999999999999999999}"]}, "config.freeze: .*: no pattern"),
+        (
+            {"rates": [["encoder", 0.1]]},
+            r"config.rates\[0\]: 'encoder' matches no array",
+        ),
+        ({"rates": [["encoder/.*/mean", 0.1]]}, "config.rates.*: .* matches no array"),
+        ({"rates": [["encoder/.*", -1]]}, "config.rates.*: expected a number >= 0"),
+        (
+            {"rates": [["encoder/.*"]]},
+            r"config.rates\[0\]: expected \(pattern, factor\)",
+        ),
     ],
 )
 def test_patterns_that_say_nothing_are_named(changes, message):

@@ -48,7 +48,8 @@ def open_rows(path: Path, form: Form) -> Opened:
     """The file, read as its name's end says; InputError with file, column and row."""
     name = path.name.lower()
     if not os.path.isfile(path):  # which never raises
-        raise InputError(f"{path}: expected this file, found none")
+        found = "a folder" if os.path.isdir(path) else "none"
+        raise InputError(f"{path}: expected this file, found {found}")
     if not name.endswith(SUFFIXES):
         raise InputError(f"{path}: expected a file {', '.join(SUFFIXES)}")
     if name.endswith(".ts"):

@@ -90,5 +90,6 @@ def _chunk(row: int, parts: list[str], *, width: int, path: Path) -> Chunk:
                 f"{path}: column 'dim_{k}', row {row}: expected {size} values, as in "
                 f"dim_0, found {len(column)}"
             )
-    repeated = ([f"{path.name}:{row}"] * size, [label] * size)
+    # the folder too: an archive's files may have one name
+    repeated = ([f"{path.parent.name}/{path.name}:{row}"] * size, [label] * size)
     return Chunk(np.full(size, row, np.int64), tuple(map(tuple, (*columns, *repeated))))
