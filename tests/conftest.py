@@ -1,8 +1,8 @@
 """Every test: CPU, jaxtyping's annotations checked, no silent rank promotion.
 
-Small programs compile far longer than they run, so those of this process are compiled
-without much optimisation, unless JAX_DISABLE_MOST_OPTIMIZATIONS=0, and kept between
-runs. Commands, which tests run in processes of their own, are compiled as for users.
+Small programs compile far longer than they run, so they are compiled without much
+optimisation, unless JAX_DISABLE_MOST_OPTIMIZATIONS=0, and kept between runs; those of
+processes that tests start by `python` too, but for the quick start.
 """
 
 import os
@@ -88,7 +88,7 @@ def shared_data():
 def python():
     """Runs Python in a process of its own, from the project's root."""
 
-    def run(*arguments, devices=1, check=True, env=None, optimised=True):
+    def run(*arguments, devices=1, check=True, env=None, optimised=False):
         flags = f"--xla_force_host_platform_device_count={devices}"
         changed = os.environ | {"XLA_FLAGS": flags} | (env or {})
         if not optimised:

@@ -44,7 +44,7 @@ CONVOLUTIONS = {
 
 @pytest.fixture(scope="module")
 def rows(python):
-    done = python("-m", "tests.lowering", devices=8, optimised=False)
+    done = python("-m", "tests.lowering", devices=8)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

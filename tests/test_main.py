@@ -357,7 +357,7 @@ def test_bad_arrays_are_wrong_input(tmp_path, table, message):
 
 def test_the_quick_start_at_smoke_size(python, tmp_path):
     config = "--config=configs/digits_eskd.py:smoke"
-    done = python("-m", "kdjax", config, f"--workdir={tmp_path}")
+    done = python("-m", "kdjax", config, f"--workdir={tmp_path}", optimised=True)
     assert done.stdout.count("seed 0 ") == 5
     assert "| eskd | teacher (`best`) |" in (tmp_path / "report.md").read_text()
 

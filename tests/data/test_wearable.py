@@ -338,6 +338,5 @@ def test_the_pamap2_experiment_at_smoke_size(protocol, python, tmp_path):
         "--config.training.batch_size=4",
         f"--workdir={tmp_path / 'run'}",
         "--stage=scratch",
-        optimised=False,
     )
     assert "seed 0 scratch: test accuracy" in done.stdout

@@ -4,6 +4,6 @@ import re
 
 
 def test_wrong_inputs_are_one_line_or_a_result(python):
-    done = python("-m", "tests.fuzz.run", 160, "same", optimised=False)
+    done = python("-m", "tests.fuzz.run", 160, "same")
     found = re.search(r"^(\d+) inputs: ", done.stdout, re.MULTILINE)
     assert int(found[1]) >= 150, done.stdout

@@ -297,7 +297,7 @@ def test_a_single_example_has_no_negatives():
 @pytest.fixture(scope="module")
 def rows(python):
     program = Path(__file__).with_name("contrastive_devices.py")
-    done = python(program, devices=8, optimised=False)
+    done = python(program, devices=8)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     return {
         kind: [row for row in rows if row["kind"] == kind]

@@ -90,7 +90,7 @@ def test_parameter_counts(fields, of, count):
 @pytest.fixture(scope="module")
 def families(python):
     """What `tests/models/families.py` found on two devices."""
-    done = python("-m", "tests.models.families", devices=2, optimised=False)
+    done = python("-m", "tests.models.families", devices=2)
     return json.loads(done.stdout)
 
 

@@ -14,7 +14,7 @@ from kdjax.training import parallel
 @pytest.fixture(scope="module")
 def rows(python):
     program = Path(__file__).with_name("parity.py")
-    done = python(program, devices=8, optimised=False)
+    done = python(program, devices=8)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -88,7 +88,7 @@ def folder(tmp_path_factory):
 def found(folder, python):
     """What each case gave: alone, and on either of two processes."""
     flags = {"PYTHONPATH": str(ROOT)}
-    python(SEVERAL, "alone", folder, devices=8, env=flags, optimised=False)
+    python(SEVERAL, "alone", folder, devices=8, env=flags)
     codes, said = two(folder, free_port(), SEVERAL, "together").end()
     assert codes == [0, 0], said
     return [read_json(folder / f"{who}.json") for who in ("alone", 0, 1)]

@@ -276,7 +276,7 @@ def test_no_more_than_two_steps_are_queued():
 
 def test_devices_train_several_members(python, tmp_path):
     """In turn on two devices as on one: eight members, which once were all queued."""
-    done = python("-m", "tests.training.tiny", tmp_path, devices=2, optimised=False)
+    done = python("-m", "tests.training.tiny", tmp_path, devices=2)
     one, two = done.stdout.splitlines()
     np.testing.assert_allclose(
         np.array(one.split(), float), np.array(two.split(), float), rtol=1e-5
