@@ -118,6 +118,7 @@ def _zoo() -> None:
             refused.append(f"not {name}: {error}")
     for line in refused:
         console.write(line)
+    console.write(_made_with())
 
 
 def _row(name: str, fields: dict[str, Any], cost: Mapping[str, int | float]) -> str:
@@ -129,6 +130,20 @@ def _row(name: str, fields: dict[str, Any], cost: Mapping[str, int | float]) -> 
         f"{cost['ms']:.2f}",
         ", ".join(f"{key} {value}" for key, value in fields.items()),
     ).rstrip()
+
+
+def _made_with() -> str:
+    """`kdjax 0.2.0 at 0123456ab, jax 0.10.2; AMD EPYC, 2 threads; 2026-11-30`."""
+    from kdjax.training import environment, parallel
+
+    made = environment.describe(parallel.make("pmap", devices=1))
+    at = f" at {made['commit'][:9]}" if made["commit"] else ""
+    changed = "" if made["clean"] in (True, None) else ", changed"
+    machine = made["processor"] if made["platform"] == "cpu" else made["device"]
+    return (
+        f"kdjax {made['kdjax']}{at}{changed}, jax {made['versions']['jax']}; {machine}, "
+        f"{made['threads']} threads; {made['date'][:10]}"
+    )
 
 
 if __name__ == "__main__":

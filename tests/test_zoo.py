@@ -1,5 +1,8 @@
 """The command that lists the networks and their costs."""
 
+import re
+
+import jax
 import pytest
 
 from kdjax import zoo
@@ -9,7 +12,7 @@ from kdjax.models import MODELS
 
 def test_it_prints_what_families_cost_and_which_take_no_images(python):
     flags = ("--input=8x8x1", "--classes=3", "--models=lstm,mlp")
-    head, mlp, lstm = python("-m", "kdjax.zoo", *flags).stdout.splitlines()
+    head, mlp, lstm, made = python("-m", "kdjax.zoo", *flags).stdout.splitlines()
     assert head.split() == list(zoo.HEADS)
     parameters = (64 + 1) * 128 + (128 + 1) * 3
     words = mlp.split()
@@ -18,6 +21,9 @@ def test_it_prints_what_families_cost_and_which_take_no_images(python):
     assert float(words[4]) > 0
     assert words[5:] == ["widths", "(128,)"]
     assert lstm.startswith("not lstm: config.model.name: this network is for series")
+    version = re.escape(jax.__version__)
+    expected = rf"kdjax [\d.]+.*, jax {version}; .+, \d+ threads; \d{{4}}-\d\d-\d\d"
+    assert re.fullmatch(expected, made)
 
 
 def test_costs_are_counted_on_the_definition():

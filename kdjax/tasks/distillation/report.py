@@ -108,7 +108,7 @@ def headline_by_cost(experiment: Experiment, place: Place) -> None:
 
 
 ARTEFACTS = {FILE: "a teacher's logits of every example, by the example's key"}
-FIGURES = (headline_by_cost, soft_label_maps)
+FIGURES = (soft_label_maps, headline_by_cost)
 SECTIONS = (judged_section, by_example_section)
 
 
