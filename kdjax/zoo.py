@@ -140,10 +140,10 @@ def _made_with() -> str:
     at = f" at {made['commit'][:9]}" if made["commit"] else ""
     changed = "" if made["clean"] in (True, None) else ", changed"
     machine = made["processor"] if made["platform"] == "cpu" else made["device"]
-    return (
-        f"kdjax {made['kdjax']}{at}{changed}, jax {made['versions']['jax']}; {machine}, "
-        f"{made['threads']} threads; {made['date'][:10]}"
-    )
+    jax = f"jax {made['versions']['jax']}"
+    threads = f"{made['threads']} threads"
+    said = f"kdjax {made['kdjax']}{at}{changed}, {jax}; {machine}, {threads}"
+    return f"{said}; {made['date'][:10]}"
 
 
 if __name__ == "__main__":
