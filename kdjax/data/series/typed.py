@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from kdjax.data.series.columns import Reading, Source, position
 from kdjax.data.series.formats.lines import Column, Names, numbers
-from kdjax.data.series.formats.reading import Chunk, open_rows
+from kdjax.data.series.formats.opened import Chunk
+from kdjax.data.series.formats.reading import open_rows
 from kdjax.data.series.rows import Rows, stack
 from kdjax.data.series.times import NONE, Clock
 from kdjax.errors import InputError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kdjax import archives
-from kdjax.data.series.formats.reading import CHUNK, Chunk, Opened, check_names
+from kdjax.data.series.formats.opened import CHUNK, Chunk, Opened, check_names
 from kdjax.errors import InputError
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdjax.data.series.formats.lines import SHOWN, lines
+from kdjax.data.series.formats.opened import CHUNK, Chunk, Opened, check_names
+from kdjax.data.series.formats.parquet import open_parquet
+from kdjax.data.series.formats.ts import open_ts
 from kdjax.errors import InputError
 
-CHUNK = 2**14  # rows, so that no more of a long file is text at once
 SUFFIXES = (".csv", ".csv.gz", ".ts", ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
 GENEACTIV_HEADER = 100  # lines
@@ -30,20 +31,6 @@ class Form(NamedTuple):
     format: str | None = None
 
 
-class Chunk(NamedTuple):
-    """Some rows of a file: the line of each, and the cells of each column."""
-
-    line: NDArray[np.int64]
-    columns: tuple[tuple[str, ...], ...]
-
-
-class Opened(NamedTuple):
-    """A file's columns by name ("" for one without), and its rows, read when asked."""
-
-    names: tuple[str, ...]
-    chunks: Iterator[Chunk]
-
-
 def open_rows(path: Path, form: Form) -> Opened:
     """The file, read as its name's end says; InputError with file, column and row."""
     name = path.name.lower()
@@ -53,12 +40,8 @@ def open_rows(path: Path, form: Form) -> Opened:
     if not name.endswith(SUFFIXES):
         raise InputError(f"{path}: expected a file {', '.join(SUFFIXES)}")
     if name.endswith(".ts"):
-        from kdjax.data.series.formats.ts import open_ts
-
         return open_ts(path)
     if name.endswith(".parquet"):
-        from kdjax.data.series.formats.parquet import open_parquet
-
         return open_parquet(path)
     if form.format == "geneactiv":
         return _open_geneactiv(path, form)
@@ -66,19 +49,6 @@ def open_rows(path: Path, form: Form) -> Opened:
     names = tuple(name.strip() for name in records.header())
     check_names(names, path)
     return Opened(names, records.chunks(len(names)))
-
-
-def check_names(names: tuple[str, ...], path: Path) -> None:
-    """InputError if two columns have one name, or none has any."""
-    named = [name for name in names if name]
-    if not named:
-        raise InputError(f"{path}: row 1: expected the columns' names, found none")
-    for name in named:
-        if named.count(name) > 1:
-            raise InputError(
-                f"{path}: column {name!r}, row 1: expected each name once, "
-                f"found it {named.count(name)} times"
-            )
 
 
 def _open_geneactiv(path: Path, form: Form) -> Opened:

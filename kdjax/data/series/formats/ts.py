@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kdjax.data.series.formats.lines import SHOWN, lines
-from kdjax.data.series.formats.reading import Chunk, Opened
+from kdjax.data.series.formats.opened import Chunk, Opened
 from kdjax.errors import InputError
 
 CASE, LABEL = "case", "label"
