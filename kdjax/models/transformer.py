@@ -7,7 +7,6 @@ with sines, layer norm and the mean over time. Without their dropout of .1.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +18,6 @@ from kdjax.checks import boolean, integer, one_of
 from kdjax.errors import InputError
 from kdjax.models.layers import WHERE, check_series
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
-from kdjax.models.ops.products import flat_dot_general
 
 POSITIONS, NORMS, POOLINGS = ("learnt", "sines"), ("batch", "layer"), ("flat", "mean")
 
@@ -40,14 +38,11 @@ class EncoderLayer(nn.Module):
             self.heads,
             dtype=x.dtype,
             use_bias=self.bias,
-            qkv_dot_general=flat_dot_general,
-            out_dot_general=flat_dot_general,
             name="attention",
         )
-        dense = partial(nn.Dense, dtype=x.dtype, dot_general=flat_dot_general)
         x = self._norm(x + attention(x), "norm1", train)
-        h = nn.gelu(dense(self.hidden, name="hidden")(x))
-        h = dense(width, name="outputs")(h)
+        h = nn.gelu(nn.Dense(self.hidden, dtype=x.dtype, name="hidden")(x))
+        h = nn.Dense(width, dtype=x.dtype, name="outputs")(h)
         return self._norm(x + h, "norm2", train)
 
     def _norm(self, x: Array, name: str, train: bool) -> Array:

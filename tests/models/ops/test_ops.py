@@ -16,7 +16,6 @@ from kdjax.models.ops.batch_norm import (
     normalize,
 )
 from kdjax.models.ops.convolution import convolve
-from kdjax.models.ops.products import flat_dot_general
 
 
 @pytest.fixture
@@ -104,20 +103,6 @@ def test_accelerators_keep_xlas_convolution(platform, convolutions, stride, wind
     gradient = jax.jit(jax.grad(lambda x: convolve(x, kernel, stride).sum()))
     program = jax.export.export(gradient, platforms=[platform])(x).mlir_module()
     assert ("stablehlo.convolution" in program) == convolutions
-
-
-def test_flat_dot_general_is_a_dense_layers_own(rng):
-    x = jnp.asarray(rng.normal(size=(2, 5, 3, 4)), jnp.float32)
-    for axes, shape in (((-1,), (4, 6)), ((-2, -1), (3, 4, 6))):
-        kernel = jnp.asarray(rng.normal(size=shape), jnp.float32)
-        ours, theirs = (
-            nn.DenseGeneral(6, axes, use_bias=False, dot_general=product)
-            for product in (flat_dot_general, None)
-        )
-        given = {"params": {"kernel": kernel}}
-        np.testing.assert_allclose(
-            ours.apply(given, x), theirs.apply(given, x), atol=1e-6
-        )
 
 
 def variables(channels, rng):
