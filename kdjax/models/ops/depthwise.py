@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from kdjax.models.ops.convolution import by_xla
+
 he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
@@ -24,21 +26,8 @@ def depthwise(
     CPU it is a sum over the window's positions, which XLA fuses into one loop.
     """
     by_sums = partial(_by_sums, stride=stride)
-    by_xla = partial(_by_xla, stride=stride)
-    return lax.platform_dependent(x, kernel, cpu=by_sums, default=by_xla)
-
-
-def _by_xla(x: Array, kernel: Array, *, stride: int) -> Array:
-    window = kernel.shape[:-2]
-    layout = ("NWC", "WIO", "NWC") if len(window) == 1 else ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride,) * len(window),
-        [((k - 1) // 2, (k - 1) // 2) for k in window],
-        dimension_numbers=layout,
-        feature_group_count=x.shape[-1],
-    )
+    of_xla = partial(by_xla, stride=stride, groups=x.shape[-1])
+    return lax.platform_dependent(x, kernel, cpu=by_sums, default=of_xla)
 
 
 def _by_sums(x: Array, kernel: Array, *, stride: int) -> Array:
