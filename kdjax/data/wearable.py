@@ -22,7 +22,7 @@ from kdjax.data.dataset import (
     standardise,
     take,
 )
-from kdjax.data.text import read_table
+from kdjax.data.text import folder_or_zip, read_table
 from kdjax.errors import InputError
 
 UCI_HAR_FOLDER = "UCI HAR Dataset"
@@ -160,15 +160,9 @@ def pamap2(
 
 
 def _uci_har_folder(root: Path) -> Path | zipfile.Path:
-    for place in (root, root / UCI_HAR_FOLDER, root / f"{UCI_HAR_FOLDER}.zip"):
-        folder: Path | zipfile.Path = place
-        if place.is_file():
-            try:
-                folder = zipfile.Path(place) / UCI_HAR_FOLDER
-            except (OSError, zipfile.BadZipFile) as error:
-                raise InputError(f"{place}: expected a zip file, {error}") from error
-        if (folder / "train").is_dir():
-            return folder
+    folder = folder_or_zip(root, UCI_HAR_FOLDER, holds="train")
+    if folder is not None:
+        return folder
     raise InputError(
         f"config.data.root: expected the folder {UCI_HAR_FOLDER!r} or its zip, "
         f"found neither at {str(root)!r}"

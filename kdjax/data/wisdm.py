@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kdjax import archives, files
+from kdjax import files
 from kdjax.checks import integer
 from kdjax.data.dataset import (
     TEST_SEED,
@@ -29,6 +29,7 @@ from kdjax.data.series.windows import (
     run_starts,
     window_starts,
 )
+from kdjax.data.text import folder_or_zip, read_bytes
 from kdjax.errors import InputError
 
 ACTIVITIES = {
@@ -208,15 +209,9 @@ def _stored(arrays: _Stored) -> Recordings:
 
 def _text_folder(root: Path) -> Path | zipfile.Path:
     """The folder `raw/watch` of the official data set."""
-    for place in (root, root / FOLDER, root / f"{FOLDER}.zip"):
-        folder: Path | zipfile.Path = place
-        if place.is_file():
-            try:
-                folder = zipfile.Path(place) / FOLDER
-            except (OSError, zipfile.BadZipFile) as error:
-                raise InputError(f"{place}: expected a zip file, {error}") from error
-        if (folder / "raw" / "watch" / "accel").is_dir():
-            return folder / "raw" / "watch"
+    folder = folder_or_zip(root, FOLDER, holds="raw/watch/accel")
+    if folder is not None:
+        return folder / "raw" / "watch"
     raise InputError(
         f"config.data.root: expected the folder {FOLDER!r}, its zip or {ARRAYS_FILE!r},"
         f" found none at {str(root)!r}"
@@ -263,13 +258,7 @@ def _read_text(folder: Path | zipfile.Path) -> Recordings:
 
 def _read_lines(path: Path | zipfile.Path) -> NDArray:
     """A table of `LINE`s, of a time stamp that comes twice the first."""
-    try:
-        text = path.read_bytes()
-    except (FileNotFoundError, KeyError):
-        raise InputError(f"{path}: expected this file, found none") from None
-    except archives.DAMAGED as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    lines = io.BytesIO(text.replace(b";", b""))
+    lines = io.BytesIO(read_bytes(path).replace(b";", b""))
     try:
         table = np.loadtxt(lines, LINE, delimiter=",", comments=None, ndmin=1)
     except ValueError as error:

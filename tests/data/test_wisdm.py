@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdjax import data
+from kdjax import archives, data
 from kdjax.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "wisdm_watch"
@@ -123,6 +123,15 @@ def test_a_wrong_file_is_named(root, text, message):
     with pytest.raises(InputError, match=message) as error:
         load(root)
     assert "1600" in str(error.value)
+
+
+def test_a_file_that_unpacks_to_too_much_is_not_read(root, monkeypatch):
+    """The text of UCI HAR was held against the memory, this was not."""
+    monkeypatch.setattr(archives, "most_bytes", lambda: 1000)
+    with pytest.raises(
+        InputError, match=r"data_1600_accel_watch.txt: expected at most"
+    ):
+        load(root)
 
 
 def test_other_folders_are_refused(tmp_path):
