@@ -14,9 +14,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from kdjax.checks import integer, integers
-from kdjax.errors import InputError
-from kdjax.models.layers import WHERE, check_series
+from kdjax.checks import integer
+from kdjax.models.layers import WHERE, check_series, some_widths
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.transposed_convolution import Double, Halve
 
@@ -97,14 +96,6 @@ def dense(x: Array, width: int, name: str) -> Array:
     return layer(x)
 
 
-def layers(widths: Any) -> tuple[int, ...]:
-    """The config's `widths`; InputError unless one or more positive whole numbers."""
-    units = integers(widths, low=1, where=f"{WHERE}.widths")
-    if not units:
-        raise InputError(f"{WHERE}.widths: expected one layer or more, found none")
-    return units
-
-
 def dense_autoencoder(
     *,
     batch_norm: Norm = BatchNorm,
@@ -115,7 +106,7 @@ def dense_autoencoder(
     """A DenseAutoencoder; InputError unless all are positive whole numbers."""
     del batch_norm  # it has none
     integer(latent, low=1, where=f"{WHERE}.latent")
-    return DenseAutoencoder(latent, layers(widths), dtype=dtype)
+    return DenseAutoencoder(latent, some_widths(widths), dtype=dtype)
 
 
 def conv_autoencoder(
@@ -127,4 +118,4 @@ def conv_autoencoder(
 ) -> ConvAutoencoder:
     """A ConvAutoencoder; InputError unless all are positive whole numbers."""
     integer(latent, low=1, where=f"{WHERE}.latent")
-    return ConvAutoencoder(latent, layers(widths), batch_norm, dtype)
+    return ConvAutoencoder(latent, some_widths(widths), batch_norm, dtype)

@@ -20,9 +20,9 @@ from jaxtyping import Float
 
 from kdjax.checks import integer
 from kdjax.errors import InputError, call
-from kdjax.models.autoencoder import DenseAutoencoder, dense, layers
+from kdjax.models.autoencoder import DenseAutoencoder, dense
 from kdjax.models.bifpn import BiFPN
-from kdjax.models.layers import WHERE, Outputs, pool_over_space
+from kdjax.models.layers import WHERE, Outputs, pool_over_space, some_widths
 from kdjax.models.network import Head, projection_head
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.transposed_convolution import Double, Halve, xavier_normal
@@ -250,7 +250,7 @@ def motion_beatgan(
     """
     del batch_norm  # they have none
     integer(latent, low=1, where=f"{WHERE}.latent")
-    units = layers(widths)
+    units = some_widths(widths)
     generator = DenseAutoencoder(latent, units, bounded=True, dtype=dtype)
     return BeatGAN(generator, MotionDiscriminator(units, dtype))
 

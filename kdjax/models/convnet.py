@@ -10,7 +10,7 @@ from jax import Array
 
 from kdjax.checks import integers
 from kdjax.errors import InputError
-from kdjax.models.layers import WHERE, check_rank, pool_over_space
+from kdjax.models.layers import WHERE, check_rank, pool_over_space, some_widths
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 from kdjax.models.ops.convolution import Conv
 
@@ -48,9 +48,7 @@ def convnet(
     strides: Any = (2, 2, 2, 2),
 ) -> ConvNet:
     """A ConvNet; an InputError unless the three are positive and of one length."""
-    layers = integers(widths, low=1, where=f"{WHERE}.widths")
-    if not layers:
-        raise InputError(f"{WHERE}.widths: expected one layer or more, found none")
+    layers = some_widths(widths)
     others = {"windows": windows, "strides": strides}
     for field, values in others.items():
         others[field] = integers(values, low=1, where=f"{WHERE}.{field}")

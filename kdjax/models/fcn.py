@@ -11,10 +11,8 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.checks import integers
-from kdjax.errors import InputError
 from kdjax.models.blocks import ConvNorm
-from kdjax.models.layers import WHERE, check_series, odd, pool_over_space
+from kdjax.models.layers import WHERE, check_series, odd, pool_over_space, some_widths
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 
 
@@ -53,7 +51,5 @@ def fcn(
 
     Windows are odd, so that the series keeps its length.
     """
-    layers = integers(widths, low=1, where=f"{WHERE}.widths")
-    if not layers:
-        raise InputError(f"{WHERE}.widths: expected one layer or more, found none")
+    layers = some_widths(widths)
     return FCN(layers, odd(windows, len(layers), where=f"{WHERE}.windows"), batch_norm)

@@ -45,6 +45,14 @@ def check_series(x: Array) -> None:
         )
 
 
+def some_widths(widths: Any, *, of: str = "layer") -> tuple[int, ...]:
+    """The config's `widths`; InputError unless one or more positive whole numbers."""
+    found = integers(widths, low=1, where=f"{WHERE}.widths")
+    if not found:
+        raise InputError(f"{WHERE}.widths: expected one {of} or more, found none")
+    return found
+
+
 def odd(windows: Any, length: int, *, where: str) -> tuple[int, ...]:
     """`length` odd positive windows, which keep a series' length; InputError."""
     found = integers(windows, length=length, low=1, where=where)

@@ -11,10 +11,8 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from kdjax.checks import integers
-from kdjax.errors import InputError
 from kdjax.models.blocks import ConvNorm
-from kdjax.models.layers import WHERE, check_series, odd, pool_over_space
+from kdjax.models.layers import WHERE, check_series, odd, pool_over_space, some_widths
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
 
 
@@ -61,9 +59,7 @@ def resnet_time(
     windows: Any = (7, 5, 3),
 ) -> ResNetTime:
     """A ResNetTime; an InputError unless there are widths, and windows that are odd."""
-    blocks = integers(widths, low=1, where=f"{WHERE}.widths")
-    if not blocks:
-        raise InputError(f"{WHERE}.widths: expected one block or more, found none")
+    blocks = some_widths(widths, of="block")
     length = len(windows) if isinstance(windows, list | tuple) else 3
     found = odd(windows, max(length, 1), where=f"{WHERE}.windows")
     return ResNetTime(blocks, found, batch_norm)
