@@ -78,6 +78,24 @@ MINIROCKET: dict[str, Any] = {
     "training": {"epochs": 0},
 }
 
+
+def own_eskd(arg: str) -> ConfigDict:
+    """WRN16-3 teaches WRN16-1, of whatever `data` the config goes on to name."""
+    config, smoke = start(arg, seeds=6)
+    config.model = {"name": "wide_resnet", "depth": 10 if smoke else 16, "width": 1}
+    config.training = {"epochs": 1 if smoke else 30, "batch_size": 32}
+    config.optimizer = sgd(
+        weight_decay=1e-4, schedule={"name": "cosine", "value": 0.05}
+    )
+    config.stages = stages({"model": {"width": 3}})
+    config.report = {
+        "order": ORDER,
+        "confusion": ("scratch", "eskd"),
+        "comparisons": COMPARISONS,
+    }
+    return config
+
+
 # --- SimCLR --------------------------------------------------------------------------
 
 LAST = {"checkpoint": "last"}

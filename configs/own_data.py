@@ -12,17 +12,6 @@ from configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    config, smoke = common.start(arg, seeds=6)
+    config = common.own_eskd(arg)
     config.data = {"name": "arrays", "path": "data.npz"}
-    config.model = {"name": "wide_resnet", "depth": 10 if smoke else 16, "width": 1}
-    config.training = {"epochs": 1 if smoke else 30, "batch_size": 32}
-    config.optimizer = common.sgd(
-        weight_decay=1e-4, schedule={"name": "cosine", "value": 0.05}
-    )
-    config.stages = common.stages({"model": {"width": 3}})
-    config.report = {
-        "order": common.ORDER,
-        "confusion": ("scratch", "eskd"),
-        "comparisons": common.COMPARISONS,
-    }
     return config
