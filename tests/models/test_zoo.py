@@ -14,21 +14,12 @@ from kdjax.models.blocks import SqueezeExcitation
 from kdjax.models.ops.depthwise import depthwise
 from kdjax.models.sequence import RecurrentLayer
 from kdjax.models.xception_time import average_to
+from kdjax.zoo import SETTINGS
 from tests.models.families import TINY
 
 HAR, PAMAP2, CIFAR = ((128, 9), 6), ((100, 40), 12), ((32, 32, 3), 10)
 IMAGENET = (64, 64, 3), 1000  # convolutions count alike at any size
-SMALL = {
-    "name": "transformer",
-    "width": 64,
-    "layers": 2,
-    "heads": 4,
-    "hidden": 128,
-    "positions": "sines",
-    "norm": "layer",
-    "pooling": "mean",
-    "bias": True,
-}
+SMALL = {"name": "transformer", **SETTINGS["transformer"][1]}
 COUNTS = [
     ({"name": "resnet", "se": 16}, HAR, 3_937_342),
     ({"name": "resnet", "se": 16, "depth": 50}, HAR, 18_498_806),
