@@ -2,8 +2,9 @@
 
     bash launch/local.sh configs/own_data.py --config.data.path=mine.npz
 
-x is [n, time, channels] or [n, height, width, channels]. For plain features [n, d]
-change `model` to {"name": "mlp", "widths": (32,)} and the teacher's likewise.
+x is [n, time, channels] or [n, height, width, channels]. The rest is `own_eskd` of
+configs/common.py: WRN16-3 teaches WRN16-1. For plain features [n, d] set `config.model`
+to {"name": "mlp", "widths": (32,)} here, and the teacher's likewise.
 """
 
 from ml_collections import ConfigDict

@@ -205,12 +205,9 @@ def by_path(
     if not freeze and not rates:
         return optimizer
     arrays = shapes(module, example)
-    trained: list[str] = []
-    optim.by_path(lambda path, _: trained.append(path), arrays["params"])
-    every = list(trained)
-    for collection in arrays["model_state"].values():
-        optim.by_path(lambda path, _: every.append(path), collection)
-    held = patterns.check(freeze, every, where="config.freeze")
+    trained = optim.paths(arrays["params"])
+    kept = [p for each in arrays["model_state"].values() for p in optim.paths(each)]
+    held = patterns.check(freeze, trained + kept, where="config.freeze")
     if set(trained) <= set(held):
         raise InputError("config.freeze: expected an array that is trained, found none")
     factors = {}

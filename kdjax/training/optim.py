@@ -118,8 +118,13 @@ def frozen(params: Any, patterns: Sequence[str]) -> Any:
     )
 
 
+def paths(tree: Any) -> list[str]:
+    """The path of every leaf of a tree of dicts: "encoder/norm/scale"."""
+    return jax.tree.leaves(by_path(lambda path, _: path, tree))
+
+
 def by_path(function: Callable[[str, Any], Any], tree: Any) -> Any:
-    """`function(path, leaf)` of every leaf of a tree of dicts: "encoder/norm/scale"."""
+    """The tree of `function(path, leaf)` of every leaf, by its path in `paths`."""
 
     def named(keys: tuple[Any, ...], leaf: Any) -> Any:
         return function("/".join(key.key for key in keys), leaf)
