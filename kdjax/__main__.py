@@ -1,6 +1,6 @@
 """`python -m kdjax`: the main job."""
 
-from kdjax.main import run
+from kdjax.cli.main import run
 
 if __name__ == "__main__":
     run()

@@ -5,7 +5,7 @@ from unittest import mock
 
 from absl import flags
 
-from kdjax import main
+from kdjax.cli import main
 from kdjax.errors import InputError
 from tests.fuzz import mutations
 from tests.fuzz.configs import check as check_config

@@ -22,7 +22,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from kdjax.command import machine_fault
+from kdjax.cli.command import machine_fault
 from tests.fuzz import configs, datasets, flags, mutations
 
 SECONDS = 20  # an input that takes longer hangs

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from kdjax import models
+from kdjax.cli.zoo import SETTINGS
 from kdjax.errors import InputError
 from kdjax.models.blocks import SqueezeExcitation
 from kdjax.models.ops.depthwise import depthwise
 from kdjax.models.sequence import RecurrentLayer
 from kdjax.models.xception_time import average_to
-from kdjax.zoo import SETTINGS
 from tests.models.families import TINY
 
 HAR, PAMAP2, CIFAR = ((128, 9), 6), ((100, 40), 12), ((32, 32, 3), 10)

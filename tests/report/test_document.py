@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kdjax import table
+from kdjax.cli import table
 from kdjax.data.soft_labels import SoftLabels
 from kdjax.errors import InputError
 from kdjax.report import comparisons, document, figures, runs

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kdjax.command import machine_fault
+from kdjax.cli.command import machine_fault
 from kdjax.errors import InputError
 from kdjax.training import checkpoint
 from kdjax.training.checkpoint import (

@@ -50,7 +50,7 @@ def score_recording(
     relative: bool = False,
     figures: Path | None = None,
 ) -> None:
-    """Scores a recording, as the command does; see `kdjax.score` and `read_recording`.
+    """Scores a recording, as the command does; see `cli.score` and `read_recording`.
 
     Args:
       predictor: the stage's in `folder`, by the checkpoint `which`.

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from kdjax import score
+from kdjax.cli import score
 from kdjax.data import preprocessing
 from kdjax.data.ecg import records
 from kdjax.errors import InputError
@@ -475,7 +475,7 @@ def test_ctrl_c_leaves_no_file(stage, tmp_path):
     )
     folder = tmp_path / "out"
     command = [
-        *(sys.executable, "-m", "kdjax.score", "--rate=360"),
+        *(sys.executable, "-m", "kdjax.cli.score", "--rate=360"),
         *(f"--checkpoint={stage}", f"--input={tmp_path / 'a.csv'}"),
         f"--output={folder / 'scores.csv'}",
     ]

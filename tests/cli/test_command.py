@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from kdjax import command, console
-from kdjax.command import Exit
+from kdjax import console
+from kdjax.cli import command
+from kdjax.cli.command import Exit
 from kdjax.errors import InputError, MachineError
 
 # as tensorstore words it, through orbax
@@ -71,7 +72,7 @@ def test_each_way_to_end_has_a_code_of_its_own():
 # The signal's handler raises inside a weak reference's callback, where it is lost.
 LOST = """
 import os, signal, sys, time, weakref
-from kdjax import main
+from kdjax.cli import main
 
 name = sys.argv.pop()
 

@@ -22,7 +22,7 @@ from kdjax.errors import InputError
 from kdjax.stages import batches, record
 from kdjax.tasks import ALL
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = "--config=tests/small.py"
 
 
@@ -78,7 +78,7 @@ def test_a_run_is_run_again_from_its_record(finished, python, tmp_path):
     """The same came out, or else what and beside which change is said."""
     workdir, again = tmp_path / "run", tmp_path / "again"
     shutil.copytree(finished[0], workdir)
-    replay = ("-m", "kdjax.replay", f"--workdir={workdir}", f"--into={again}")
+    replay = ("-m", "kdjax.cli.replay", f"--workdir={workdir}", f"--into={again}")
     done = python(*replay, "--stage=scratch")
     assert "seed_0/scratch: the same" in done.stdout
     assert "seed_0/teacher: not run again" in done.stdout
@@ -366,7 +366,7 @@ def test_a_trial_has_a_folder_of_its_own(python):
     """A full run after it was once refused: the folder held another config."""
     config = f"--config={ROOT}/configs/digits_eskd.py:smoke"
     code = (
-        "from absl import flags; from kdjax import main\n"
+        "from absl import flags; from kdjax.cli import main\n"
         f"flags.FLAGS(['kdjax', '{config}']); print(main._workdir())"
     )
     assert python("-c", code).stdout == "runs/digits_eskd_smoke\n"

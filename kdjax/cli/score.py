@@ -1,6 +1,6 @@
 """Scores the beats of a new recording with a trained detector.
 
-    python -m kdjax.score --checkpoint=DIR --input=RECORD_OR_CSV --output=scores.csv
+    python -m kdjax.cli.score --checkpoint=DIR --input=RECORD_OR_CSV --output=scores.csv
         [--figures=DIR] [--which=last|best] [--leads=V5,...] [--rate=HZ]
         [--false_alarms=0.05] [--relative]
 
@@ -10,7 +10,7 @@ one that the fraction `false_alarms` of the stage's normal validation beats exce
 `--relative` a score is divided by the first quartile of its recording's, as those of
 the validation beats are by their patient's: for recordings that are mostly normal.
 
-Exit codes: those of `kdjax.command.Exit`. There is either the whole output or none.
+Exit codes: those of `kdjax.cli.command.Exit`. There is either the whole output or none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from absl import flags
 
-from kdjax import command, files
+from kdjax import files
+from kdjax.cli import command
 from kdjax.errors import InputError
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The folder of a trained stage.")

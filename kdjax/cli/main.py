@@ -21,8 +21,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from kdjax import command, files
-from kdjax.command import Exit
+from kdjax import files
+from kdjax.cli import command
+from kdjax.cli.command import Exit
 from kdjax.errors import InputError
 from kdjax.training import preemption, processes
 

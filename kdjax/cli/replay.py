@@ -1,6 +1,6 @@
 """Runs a run's record again, elsewhere, and says whether the same came out.
 
-    python -m kdjax.replay --workdir=RUN --into=DIR [--stage=NAME]
+    python -m kdjax.cli.replay --workdir=RUN --into=DIR [--stage=NAME]
 
 The config is the one that RUN holds; its data must be where they were. Only the seeds
 and stages that RUN has finished are compared: by the metrics of both checkpoints on
@@ -15,9 +15,10 @@ from pathlib import Path
 
 from absl import flags
 
-from kdjax import command, console, files
+from kdjax import console, files
 from kdjax.checks import difference
-from kdjax.command import Exit
+from kdjax.cli import command
+from kdjax.cli.command import Exit
 from kdjax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run, with its config.json.")

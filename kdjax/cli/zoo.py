@@ -1,6 +1,6 @@
 """Prints what each family of networks costs on one's own examples.
 
-    python -m kdjax.zoo --input=128x9 --classes=6 [--models=fcn,lstm]
+    python -m kdjax.cli.zoo --input=128x9 --classes=6 [--models=fcn,lstm]
 
 --input is the shape of an example, TIMExCHANNELS or HEIGHTxWIDTHxCHANNELS. Of every
 network that takes such examples, as published or in the setting named beside it: its
@@ -8,7 +8,7 @@ trainable parameters, the MFLOPs (2 x multiply-accumulates) of a forward pass of
 example, KiB of float32 parameters and batch statistics, and ms, the median of 50
 passes at batch 1 on this machine. Nothing is trained.
 
-Exit codes: those of `kdjax.command.Exit`.
+Exit codes: those of `kdjax.cli.command.Exit`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any
 
 from absl import flags
 
-from kdjax import command, console
+from kdjax import console
 from kdjax.checks import integer
+from kdjax.cli import command
 from kdjax.errors import InputError, lookup
 
 # What a family is not as published without, or would not be built without.

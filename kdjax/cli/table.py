@@ -1,12 +1,12 @@
 """Prints a run's tables as Markdown, and under them with what they were made.
 
-    python -m kdjax.table --workdir=RUN [--into=FILE [--name=NAME]]
+    python -m kdjax.cli.table --workdir=RUN [--into=FILE [--name=NAME]]
 
 With --into the text between the lines `<!-- table NAME -->` and `<!-- end -->` of a
 Markdown file is replaced; NAME is the last part of RUN unless it is given. So what a
 document says of a run is always what a command made of its records.
 
-Exit codes: those of `kdjax.command.Exit`.
+Exit codes: those of `kdjax.cli.command.Exit`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from absl import flags
 
-from kdjax import command, console, files
+from kdjax import console, files
+from kdjax.cli import command
 from kdjax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run.")

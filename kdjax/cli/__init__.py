@@ -1,0 +1,1 @@
+"""The commands, each a short file; `command` is what they have in common."""
