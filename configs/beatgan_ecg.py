@@ -14,11 +14,13 @@ are in training and test alike and the epoch is chosen on labelled anomalies:
         --workdir=runs/beatgan_ecg_paper
 
 Moody & Mark 2001; Zhou et al., IJCAI 2019: Adam at 1e-4, batch 64, latent 50.
+
+Cost: not measured as a whole.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

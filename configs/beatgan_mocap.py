@@ -10,11 +10,13 @@ files of BeatGAN's code). Dense networks, as published: Adam at 1e-4, batch 64, 
 The classes of these files are different persons: every walk and run is subject 35,
 `other` is subject 49. The AUC of `other` partly tells persons apart; that of `run`, in
 the report's table by class, does not.
+
+Cost: not measured as a whole.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

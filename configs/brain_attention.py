@@ -21,16 +21,17 @@ labels a class is drawn to look there, on all training images, by attention tran
 **A gain from looking must be larger than that of `image`**, which costs no scanner, and
 than that of a shuffle, which need not know which image it is. The weight is attention
 transfer's published 1000, of maps of 32 x 32, made that of 4 x 4 (the loss is a mean
-over places of maps of length 1); nothing was tuned. 10 seeds of 12 stages: 6 minutes on
-two CPU cores that had other work.
+over places of maps of length 1); nothing was tuned.
+
+Cost: 6 minutes of two CPU cores.
 """
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import common
-from configs.brain_synthetic import FMRI, NOT_OF_DECODERS
+from kdjax.configs import common
+from kdjax.configs.brain_synthetic import FMRI, NOT_OF_DECODERS
 
 ATTENTION = {"data": {"name": "digits"}, "grid": (4, 4)}
 LOOK = {"stored_attention": {"weight": 1000 * (4 / 32) ** 2, "layers": ("layer2",)}}

@@ -9,11 +9,13 @@ image of test_batch.bin. Those images train, one in five of them held out by tur
 the seed. data_batch_*.bin test. Every student has the same network, images, order and
 number of steps; what differs is what it is told beside the labels. The primary outcome
 is the cross-entropy on the test images; nothing was tuned.
+
+Cost: 80 minutes of two CPU cores.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 CONTROLS = (
     "matched_smoothing",

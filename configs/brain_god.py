@@ -10,11 +10,13 @@ showed, and val/<WordNet id>/, other images of the same classes, as ImageNet's f
 validation, to test on. Responses meet their image by name: n01443537_22563. Each was
 seen once; decoders leave out a run. Not run here, where there are no such files: the
 same code is tested on made-up ones.
+
+Cost: not run here.
 """
 
 from ml_collections import ConfigDict, FieldReference
 
-from configs import common
+from kdjax.configs import common
 
 REGIONS = ("VC", "V1", "V2", "V3", "V4", "LOC", "FFA", "PPA")
 CONTROLS = (

@@ -81,7 +81,7 @@ MINIROCKET: dict[str, Any] = {
 
 def own_eskd(arg: str) -> ConfigDict:
     """WRN16-3 teaches WRN16-1, of whatever `data` the config goes on to name."""
-    config, smoke = start(arg, seeds=6)
+    config, smoke = start(arg, seeds=8)
     config.model = {"name": "wide_resnet", "depth": 10 if smoke else 16, "width": 1}
     config.training = {"epochs": 1 if smoke else 30, "batch_size": 32}
     config.optimizer = sgd(
@@ -139,7 +139,9 @@ def probes(
     stages = {}
     for name in names:
         # What is not trained needs no epochs, and the map is the same for all probes.
-        own = {} if name == "linear" else {"training": {"epochs": 0}, "optimizer": None}
+        own: dict[str, Any] = {}
+        if name != "linear":
+            own = {"training": {"epochs": 0}, "optimizer": None}
         own["embeddings"] = name == "knn"
         stages[f"{prefix}{name}"] = common | {"probe": {"name": name}} | own
     return stages

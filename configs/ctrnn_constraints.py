@@ -5,11 +5,13 @@
 
 The checkerboard task; 5 seeds of each of 8 members, which share initial weights, trials
 and noise by seed. Each list has a value for each member.
+
+Cost: not measured as a whole.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 #               costs of rates, weights   proximal  mask  top-k  Dale   inputs
 MEMBERS = {

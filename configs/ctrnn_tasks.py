@@ -7,11 +7,13 @@ The answer weighs five times as much as what is before it. With equal weights, u
 that saturate (retanh) and half the learning rate, mante and match_to_sample stayed at
 chance in as many steps; parametric_working_memory still compares no more than its
 second stimulus. What came out: configs/README.md.
+
+Cost: not measured as a whole.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 TASKS = (
     "checkerboard",

@@ -3,15 +3,17 @@
     bash launch/local.sh configs/ctrnn_yang.py
     bash launch/local.sh configs/ctrnn_yang.py:smoke
 
-Each trial of a batch is of one of the twenty tasks. 25,000 steps of 64 trials: one to
-two hours on one CPU core. Stimuli to compare differ much at first: among the authors'
-own ones the network does not find out which modality counts. What came out:
+Each trial of a batch is of one of the twenty tasks. 25,000 steps of 64 trials. Stimuli
+to compare differ much at first: among the authors' own ones the network does not find
+out which modality counts. What came out:
 configs/README.md.
+
+Cost: 2 hours of a CPU core.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -1,19 +1,20 @@
 """Quick start: does a teacher help a student with few labels? Real handwritten digits.
 
     bash launch/local.sh                              # this config
-    python -m kdjax --config=configs/digits_eskd.py --workdir=runs/digits_eskd
-    python -m kdjax --config=configs/digits_eskd.py:smoke --workdir=/tmp/smoke
+    kdjax --config=digits_eskd                        # where kdjax is installed
+    kdjax --config=digits_eskd:smoke --workdir=/tmp/smoke
 
 scikit-learn's 1,797 digits of 8 x 8 pixels (Alpaydin & Kaynak 1998), a third of them
 the test set. The teacher, an MLP of 2 x 256 units, has some 95 labels a class; the
 student, of 16 units, has 10 and, when distilled, what the teacher says of those 100.
-8 seeds of 5 stages: a minute on two CPU cores. Expect 87 % from scratch and 92 %
-distilled.
+Expect 87 % from scratch and 92 % distilled.
+
+Cost: a minute of two CPU cores.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

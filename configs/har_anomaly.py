@@ -9,16 +9,17 @@ Windows of 2.56 s in 9 channels. Every detector learns `normal` from 17 subjects
 sees no other activity; 4 subjects, drawn by seed, validate, by their normal windows
 alone; the official 9 are tested. The autoencoders reconstruct through a code of 16
 numbers, PCA through as many as leave 5 % of the normal validation windows' variance.
-Seven seeds are the fewest with which three comparisons can be significant: some ten
-minutes on a busy core.
+Seven seeds are the fewest with which three comparisons can be significant.
 
 Read the table by activity. A window in which nobody moves is easier to reconstruct than
 walking, so that sitting and standing score below what was learnt, not above.
+
+Cost: 10 minutes of two CPU cores.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -3,16 +3,18 @@
     bash launch/local.sh configs/har_augment.py --config.data.root=FOLDER_OR_ZIP
     bash launch/local.sh configs/har_augment.py:smoke --config.data.root=FOLDER_OR_ZIP
 
-22 stages a seed: about 35 minutes a seed on one CPU core. The weights of the losses are
-the wearable papers' (Jeon et al. 2021, 2022, 2023): attention transfer (`eskd_at`),
-angular margin distillation (`eskd_amd`), and each augmentation twice.
+The weights of the losses are the wearable papers' (Jeon et al. 2021, 2022, 2023):
+attention transfer (`eskd_at`), angular margin distillation (`eskd_amd`), and each
+augmentation twice.
+
+Cost: 35 minutes of a CPU core for each seed.
 """
 
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import common, har_eskd
+from kdjax.configs import common, har_eskd
 
 AUGMENTATIONS = ("removal", "noise", "shift", "mix1", "mix2")
 

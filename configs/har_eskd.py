@@ -3,16 +3,18 @@
     bash launch/local.sh configs/har_eskd.py --config.data.root=FOLDER_OR_ZIP
     bash launch/local.sh configs/har_eskd.py:smoke --config.data.root=FOLDER_OR_ZIP
 
-Train on 17 subjects, validate on 4 (drawn by seed), test on the official 9: some 5
-minutes a seed on two CPU cores. The losses' weights are the wearable papers' (Jeon et
-al. 2021). Their optimiser (in pamap2_eskd.py) overfits these subjects within three
-epochs; this weight decay and schedule had the best mean validation accuracy of four
-that were tried on `scratch`, seeds 0 and 1. What came out: configs/README.md.
+Train on 17 subjects, validate on 4 (drawn by seed), test on the official 9. The losses'
+weights are the wearable papers' (Jeon et al. 2021). Their optimiser (in
+pamap2_eskd.py) overfits these subjects within three epochs; this weight decay and
+schedule had the best mean validation accuracy of four that were tried on `scratch`,
+seeds 0 and 1. What came out: configs/README.md.
+
+Cost: 5 minutes of two CPU cores for each seed.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

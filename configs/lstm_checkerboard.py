@@ -5,11 +5,13 @@
 
 The blog's first part has gated networks. The same trials and steps for all three, and
 no cost but the squared error.
+
+Cost: not measured as a whole.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

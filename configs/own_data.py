@@ -5,11 +5,13 @@
 x is [n, time, channels] or [n, height, width, channels]. The rest is `own_eskd` of
 configs/common.py: WRN16-3 teaches WRN16-1. For plain features [n, d] set `config.model`
 to {"name": "mlp", "widths": (32,)} here, and the teacher's likewise.
+
+Cost: the data's.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

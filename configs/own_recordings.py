@@ -4,11 +4,13 @@
         --config.data.path='recordings/*.csv' --config.data.time_unit=s
 
 Columns time, subject, activity, and numbers; help(kdjax.data.series) has all fields.
+
+Cost: the data's.
 """
 
 from ml_collections import ConfigDict, config_dict
 
-from configs import common
+from kdjax.configs import common
 
 
 def get_config(arg: str = "") -> ConfigDict:

@@ -8,11 +8,13 @@ FOLDER holds Protocol/subject101.dat to subject109.dat (Reiss & Stricker 2012).
 12 activities, windows of 100 samples (3 s) and 40 channels. The papers leave each of
 the subjects out in turn: one run and one workdir for each. Optimiser, batch and epochs
 are the wearable papers' (Jeon et al. 2021): a GPU's work, or days of two cores.
+
+Cost: a GPU's work, or days of two CPU cores, for each subject.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common, har_augment
+from kdjax.configs import common, har_augment
 
 
 def get_config(arg: str = "") -> ConfigDict:

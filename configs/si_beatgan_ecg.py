@@ -9,11 +9,15 @@ without any new term is the control of the others. `si` lets the discriminator t
 itself (FRSKD) and the generator learn from the baseline's reconstructions;
 `si_simclr_2` adds the contrast of two views to that sum, and `si_simclr_1` also takes
 the encoder from `pretrain`, which has learnt by contrast alone.
+
+Cost: not measured as a whole.
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs import beatgan_ecg, common
+from kdjax.configs import beatgan_ecg, common
 
 VIEWS = {"name": "simclr_series", "crop_fraction": 0.2, "segments": 1}
 
@@ -29,7 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
     projection = {"hidden": (256,), "outputs": 128}
     teach = {"temperature": 4.0, "alpha": 1.0, "beta": 10.0}
     contrast = {"augment": VIEWS, "weight": 0.1, "temperature": 0.1}
-    si = {
+    si: dict[str, Any] = {
         "model": {"self_teacher": self_teacher},
         "losses": {"self_distillation": teach, "reconstruction": {"weight": 1.0}},
         "start": {"stage": "baseline"} | last,

@@ -6,11 +6,13 @@
 FOLDER holds the official binary files (cifar-10-batches-bin), all five or fewer. The
 encoder is small, so that a CPU can train it; `--config.model.name` and its fields may
 name a ResNet. The supervised network has the same encoder, batch and number of steps.
+
+Cost: not measured as a whole.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 PROBES = ("linear", "knn")
 

@@ -6,11 +6,13 @@
 Train on 17 subjects, validate on 4 (drawn by seed), test on the official 9. The fine-
 tuned network starts from the first layer of the projection head (SimCLR v2) and, with
 10 %, teaches a small one by what it says of all windows.
+
+Cost: not measured as a whole.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common
+from kdjax.configs import common
 
 PROBES = ("linear", "knn", "ridge")
 

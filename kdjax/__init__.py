@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "results", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +14,8 @@ def __getattr__(name: str) -> Any:
         from kdjax.loading import load
 
         return load
+    if name in ("results", "run"):
+        from kdjax import running
+
+        return getattr(running, name)
     raise AttributeError(f"module 'kdjax' has no attribute {name!r}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from kdjax.errors import InputError
@@ -132,18 +132,22 @@ def _error(where: str, expected: str, found: Any) -> InputError:
     return InputError(f"{where}: expected {expected}, found {found!r}")
 
 
-def difference(one: Any, other: Any, place: str = "") -> tuple[str, Any, Any] | None:
-    """(place, one, other) of the first values in which two trees of dicts differ.
+def differences(
+    one: Any, other: Any, place: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """(place, one, other) of each value in which two trees of dicts differ.
 
-    The place is `place`, and the keys after it with dots; None where all are the same.
+    The place is `place`, and the keys after it with dots.
     """
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}):
             inner = f"{place}.{key}" if place else key
-            found = difference(one.get(key), other.get(key), inner)
-            if found:
-                return found
-        return None
+            yield from differences(one.get(key), other.get(key), inner)
     # NaN is the same as NaN
-    same = one == other or repr(one) == repr(other)
-    return None if same else (place, one, other)
+    elif one != other and repr(one) != repr(other):
+        yield place, one, other
+
+
+def difference(one: Any, other: Any, place: str = "") -> tuple[str, Any, Any] | None:
+    """The first of `differences`, None where all are the same."""
+    return next(differences(one, other, place), None)

@@ -127,14 +127,14 @@ def check_types(
 ) -> dict[str, Any]:
     """`fields`, if each is of the type that a function takes; else an InputError.
 
-    A number that is no int32 becomes a float, lest jax takes it for an integer.
+    An integer becomes a string, or a float, where the function takes that.
     """
     kinds = signatures.hints(function)
     for name, value in fields.items():
         expected = signatures.misfit(value, kinds.get(name, Any))
         if expected is not None:
             raise InputError(f"{where}.{name}: expected {expected}, found {value!r}")
-    return {name: signatures.for_jax(value) for name, value in fields.items()}
+    return {k: signatures.taken(v, kinds.get(k, Any)) for k, v in fields.items()}
 
 
 REQUIRED = inspect.Parameter.empty  # the default of a field that has none

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import json
+import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
 
 from kdjax import __version__, files, lock, plan
 from kdjax.checks import difference, integer
@@ -25,6 +29,7 @@ from kdjax.errors import (
     Settings,
     call,
     lookup,
+    nearest,
     record_settings,
     recorded_settings,
     section,
@@ -41,8 +46,8 @@ Fields = dict[str, Any]
 
 
 def run(
-    config: Fields,
-    workdir: Path,
+    config: ConfigDict | Mapping[str, Any],
+    workdir: str | os.PathLike[str],
     *,
     only: str | None = None,
     rerun_stale: bool = False,
@@ -51,7 +56,7 @@ def run(
     """Runs every stage of every seed that is not done, then writes the report.
 
     Args:
-      config: plain dicts and lists (a ConfigDict through JSON).
+      config: a ConfigDict, or plain dicts and lists.
       workdir: made if absent. What a killed run left there is gone on with; a stage
         that was done with another config is an InputError.
       only: one stage's name: that stage and those it reads, and no report.
@@ -64,14 +69,30 @@ def run(
     fault in the data that another seed draws is said before that seed's first stage.
     MachineError if another run writes into the workdir; OSError where one cannot write.
     """
-    config = plan.plain(config)
-    section(config, where="config")
+    plain = plan.plain(config)
+    section(plain, where="config")
     flags = {"--stage": only, "--rerun_stale": rerun_stale}
-    processes.agree(config=config, kdjax=__version__, **environment.commit(), **flags)
-    workdir = files.local(workdir, where="--workdir")
+    processes.agree(config=plain, kdjax=__version__, **environment.commit(), **flags)
+    folder = files.local(workdir, where="--workdir")
     # of several processes the first writes
-    with lock.held(workdir) if processes.is_first() else contextlib.nullcontext():
-        _run(config, workdir, only, rerun_stale, profile)
+    with lock.held(folder) if processes.is_first() else contextlib.nullcontext():
+        _run(plain, folder, only, rerun_stale, profile)
+
+
+def settings(config: Fields) -> dict[str, Settings]:
+    """{stage: {section: its fields, with defaults}}, in order; nothing is trained.
+
+    Of the first seed. Raises InputError as `run` does.
+    """
+    config = plan.plain(config)
+    stages = plan.resolve(config)
+    order = plan.reading_order(stages)
+    report_settings(config, order, ALL.metrics)
+    devices = parallel.make(
+        config.get("parallel", "pmap"), devices=config.get("devices")
+    )
+    this = _Seed(stages, plan.seeds(config)[0], Path(), devices, rerun_stale=False)
+    return {name: _build(this, name).settings for name in order}
 
 
 def _run(
@@ -359,6 +380,7 @@ def _build(this: _Seed, name: str) -> _Built:
         with recorded_settings() as settings:
             make = lookup(fields.pop("task", None), ALL.tasks, where="config.task")
             given = fields.pop("training", None) or {}
+            _check_sections(fields, make)
             training: Training = call(Training, given, where="config.training")
             stream = _stream(this, name)
             record_settings({"config.training": {"stream": stream}})
@@ -373,6 +395,14 @@ def _build(this: _Seed, name: str) -> _Built:
     except InputError as error:
         raise InputError(f"stage {name!r}: {error}") from error
     return _Built(task, training, _resolved(settings, this.stages[name], "config"))
+
+
+def _check_sections(fields: Fields, make: Callable[..., Task]) -> None:
+    """InputError for a section that neither the task nor an experiment takes."""
+    taken = {*inspect.signature(make).parameters, "task", *plan.EXPERIMENT_FIELDS}
+    for name in fields:
+        if name not in taken:
+            raise InputError(f"config.{name}: unknown field{nearest(name, taken)}")
 
 
 def _resolved(settings: Settings, fields: Fields, where: str) -> Settings:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from kdjax.checks import integers
 from kdjax.errors import InputError, nearest, section
 
@@ -20,9 +22,12 @@ EXPERIMENT_FIELDS = ("stages", "seeds", "report", "parallel", "devices")
 def plain(value: Any, *, where: str = "config", depth: int = 0) -> Any:
     """A config of plain values: sections, lists, strings, numbers, booleans and None.
 
-    A tuple is a list, as in a file. InputError that names what is of another kind, a
-    field whose name is no string, or a number that is not finite.
+    A ConfigDict is its fields, and a tuple a list, as in a file. InputError that names
+    what is of another kind, a field whose name is no string, or a number that is not
+    finite.
     """
+    if isinstance(value, ConfigDict):
+        value = value.to_dict()
     if isinstance(value, Mapping | list | tuple) and depth > MOST_LEVELS:
         raise InputError(f"{where[:60]}...: more than {MOST_LEVELS} levels")
     if isinstance(value, Mapping):
@@ -173,19 +178,25 @@ def populations(config: Fields) -> dict[str, list[str]]:
     return {k: list(members(k, v)) for k, v in stages.items() if "population" in v}
 
 
-def merge(base: Fields, changes: Mapping[str, Any]) -> Fields:
+def merge(
+    base: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    beneath: Mapping[str, Any] | None = None,
+) -> Fields:
     """`base` with `changes` laid over it, section by section.
 
-    A section with another `name` replaces the base's: its fields are other fields.
+    A section with another `name` replaces the base's: its fields are other fields. A
+    base that is itself laid over sections has their names, which are in `beneath`.
     """
     merged = dict(base)
     for key, value in changes.items():
-        old = merged.get(key)
+        old, under = merged.get(key), (beneath or {}).get(key)
         merged[key] = value
-        if isinstance(old, dict) and isinstance(value, Mapping):
-            name = old.get("name")
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            under = under if isinstance(under, Mapping) else {}
+            name = old.get("name", under.get("name"))
             if value.get("name", name) == name:
-                merged[key] = merge(old, value)
+                merged[key] = merge(old, value, under)
     return merged
 
 

@@ -26,9 +26,10 @@ def hints(function: Callable[..., Any]) -> dict[str, Any]:
 def misfit(value: Any, annotation: Any) -> str | None:
     """What was expected instead of a value, in words; None if the value fits.
 
-    A float is finite and may be written as an integer; an integer is below 2^31 and no
-    boolean; a sequence is a list or tuple; a mapping is a section. A config holds no
-    arrays, so `Array | float` is a float. Of other types nothing is said.
+    A float is finite and may be written as an integer, and so may a string, such as a
+    record's "100"; an integer is below 2^31 and no boolean; a sequence is a list or
+    tuple; a mapping is a section. A config holds no arrays, so `Array | float` is a
+    float. Of other types nothing is said.
     """
     choices = _choices(annotation)
     said = [_misfit(value, choice) for choice in choices]
@@ -40,8 +41,22 @@ def misfit(value: Any, annotation: Any) -> str | None:
     return " or ".join(dict.fromkeys(words for words in said if words)) or None
 
 
-def for_jax(value: Any) -> Any:
-    """`value`, as a float if it is an integer that is no int32 but has a float."""
+def taken(value: Any, annotation: Any) -> Any:
+    """A value that fits, as a function takes it: an integer may be a string or a float.
+
+    A float if it is no int32, lest jax takes it for an integer.
+    """
+    if isinstance(value, list | tuple):
+        inner = [a for choice in _choices(annotation) for a in typing.get_args(choice)]
+        kinds = [each for each in inner if each is not Ellipsis]
+        if len(set(kinds)) != 1:
+            return value
+        return type(value)(taken(each, kinds[0]) for each in value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    choices = _choices(annotation)
+    if str in choices and not {int, float}.intersection(choices):
+        return str(value)
     right = isinstance(value, int) and LARGEST < abs(value) <= sys.float_info.max
     return float(value) if right else value
 
@@ -93,7 +108,7 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("True or False", lambda value: isinstance(value, bool)),
     int: ("an integer", _is_integer),
     float: ("a number", _is_number),
-    str: ("a string", lambda value: isinstance(value, str)),
+    str: ("a string", lambda value: isinstance(value, str) or _is_integer(value)),
     type(None): ("None", lambda value: value is None),
     Mapping: ("a section of fields", lambda value: isinstance(value, Mapping)),
 }

@@ -4,14 +4,20 @@
 set -euo pipefail
 called_from="$PWD"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root="$PWD"
 source launch/setup.sh
 
-config=configs/digits_eskd.py
+config=digits_eskd
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
   config="$1"
   shift
 fi
-[ -e "${config%%:*}" ] || config="$called_from/$config"
-[ -e "${config%%:*}" ] || fail "no config file ${config#"$called_from/"}; there are: $(echo configs/*_*.py)"
+# Paths are the caller's; this folder's configs are found from anywhere.
+file="${config%%:*}"
+if [ ! -e "configs/$file.py" ] && ! (cd "$called_from" && [ -e "$file" ]); then
+  [ -e "$file" ] || fail "no config file $file; there are: $(echo configs/*_*.py)"
+  config="$root/$config"
+fi
 setup ""
-exec .venv/bin/python -m kdjax --config="$config" "$@"
+cd "$called_from"
+exec "$root/.venv/bin/kdjax" --config="$config" "$@"

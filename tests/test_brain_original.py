@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from configs import brain_original
 from kdjax import data
+from kdjax.configs import brain_original
 
 FIELDS = {"roi": "ROI_LOC", "scale": 0.02, "signal": (0.5, 0.5), "images_a_run": 240}
 SPLITS = ("train", "validation", "test")

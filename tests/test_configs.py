@@ -18,7 +18,7 @@ NAMES = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("common",)
 @pytest.mark.parametrize("arg", ["", "smoke"])
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "__init__"])
 def test_it_names_only_what_there_is(name, arg):
-    get_config = importlib.import_module(f"configs.{name}").get_config
+    get_config = importlib.import_module(f"kdjax.configs.{name}").get_config
     config = json.loads(get_config(arg).to_json_best_effort())
     assert plan.seeds(config)
     stages = plan.resolve(config)

@@ -20,13 +20,18 @@ from kdjax.errors import InputError, call, look_up_or_import
         (int, [0, -3, 2**31 - 1], [True, 2.0, "1", None, 2**31, [1]], "an integer"),
         (float, [0, 0.5, -1e300], [True, "1", None, math.nan, math.inf], "a number"),
         (bool, [True, False], [0, 1, "True", None], "True or False"),
-        (str, ["", "a"], [None, 1, ["a"]], "a string"),
+        (str, ["", "a", 100], [None, 1.5, True, ["a"]], "a string"),
         (int | None, [None, 1], ["a", 0.5], "an integer or None"),
         (Mapping[str, Any], [{}, {"a": 1}], [None, [], "a"], "a section of fields"),
         (Sequence[int], [[], [1], (1, 2)], ["a", {}, 1], "a list"),
         (Sequence[int], [[1]], [[1, None], [0.5]], "a list, each value an integer"),
         (tuple[float, ...], [[1, 0.5]], [["a"]], "a list, each value a number"),
-        (list[str] | None, [None, ["a"]], [[1]], "a list, each value a string or None"),
+        (
+            list[str] | None,
+            [None, ["a"]],
+            [[0.5]],
+            "a list, each value a string or",
+        ),
         (Literal["a", "b"], ["a"], ["c", None, ["a"]], "one of 'a', 'b'"),
         (Shaped[Array, ""] | float | int, [1, 0.5], ["a", None], "a number"),
         (Any, [None, "a", 1, object()], [], ""),
@@ -39,6 +44,26 @@ def test_what_fits_and_what_is_expected(annotation, right, wrong, words):
         assert signatures.misfit(value, annotation) is None, value
     for value in wrong:
         assert signatures.misfit(value, annotation).startswith(words), value
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given", "taken"),
+    [
+        (str | None, 100, "100"),  # a record, from a command line
+        (Sequence[str], [100, "x"], ["100", "x"]),
+        (tuple[str, ...], (103,), ("103",)),
+        (str | int, 3, 3),
+        (bool | str, True, True),
+        (float, 2**40, 2.0**40),
+        (int, 2**31 - 1, 2**31 - 1),
+    ],
+)
+def test_an_integer_is_a_string_or_a_float_where_that_is_taken(
+    annotation, given, taken
+):
+    found = signatures.taken(given, annotation)
+    assert found == taken
+    assert type(found) is type(taken)
 
 
 def takes(*, depth: int, rate: float = 0.5, own: Any = None):

@@ -9,20 +9,24 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import platform
 import re
 import signal
 import sys
+import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from kdjax import console
+from kdjax import __version__, console
 from kdjax.errors import InputError, MachineError
 from kdjax.training import preemption, processes
 
 SIGNALS = {KeyboardInterrupt: signal.SIGINT, preemption.Preempted: signal.SIGTERM}
+HELP = {"--help", "-help", "-h", "--helpfull", "--helpshort"}
 AGAIN_S = 0.05  # until a signal that was lost is sent again
 
 
@@ -50,28 +54,64 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def run(
-    work: Callable[[], None],
+    work: Callable[..., None],
     *,
+    about: str | None,
     interrupted: str,
+    positional: Sequence[str] = (),
     flags_parser: Callable[[list[str]], list[str]] = parse,
 ) -> None:
     """Parses the command line, does `work`, and exits with its code.
 
-    `interrupted` is what an interrupted user is told.
+    `about` is what `--help` says of the command, its module's docstring; `interrupted`
+    is what an interrupted user is told; `positional` names the arguments that are no
+    flags, with which `work` is called.
     """
     _open_standard_files()
     sys.unraisablehook = _unraisable
     with _ending(interrupted):
-        app.run(lambda argv: _main(work, argv), flags_parser=flags_parser)
+        if HELP.intersection(sys.argv[1:]):
+            console.write(_help(about or ""))
+        elif "--version" in sys.argv[1:]:
+            console.write(_versions())
+        else:
+            app.run(
+                lambda argv: _main(work, argv[1:], positional),
+                flags_parser=flags_parser,
+            )
 
 
-def _main(work: Callable[[], None], argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise InputError(f"unexpected argument {argv[1]!r}; flags start with --")
+def _help(about: str) -> str:
+    """The module's docstring, then every flag of the command with its default."""
+    lines = [about.strip(), "", "Flags:"]
+    given = flags.FLAGS.flags_by_module_dict()
+    ours = [f for name, own in given.items() if name.startswith("kdjax") for f in own]
+    for flag in sorted(ours, key=lambda flag: flag.name):
+        default = "none" if flag.default in (None, []) else flag.default_as_str
+        text = f"{' '.join((flag.help or '').split())} (default: {default})"
+        lines.append(f"  --{flag.name}")
+        lines += [" " * 6 + line for line in textwrap.wrap(text, 74)]
+    return "\n".join(lines)
+
+
+def _versions() -> str:
+    parts = [f"kdjax {__version__}"]
+    parts += [f"{name} {metadata.version(name)}" for name in ("jax", "flax", "numpy")]
+    return ", ".join([*parts, f"Python {platform.python_version()}"])
+
+
+def _main(
+    work: Callable[..., None], arguments: list[str], positional: Sequence[str]
+) -> None:
+    if len(arguments) > len(positional):
+        wrong = arguments[len(positional)]
+        raise InputError(f"unexpected argument {wrong!r}; flags start with --")
+    if len(arguments) < len(positional):
+        raise InputError(f"missing argument: expected {' '.join(positional)}")
     if not flags.FLAGS["verbosity"].present:
         # orbax narrates every save, and has a page on each that fails
         logging.set_verbosity(logging.FATAL)
-    work()
+    work(*arguments)
 
 
 @contextlib.contextmanager

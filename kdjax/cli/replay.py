@@ -1,6 +1,6 @@
 """Runs a run's record again, elsewhere, and says whether the same came out.
 
-    python -m kdjax.cli.replay --workdir=RUN --into=DIR [--stage=NAME]
+    kdjax replay --workdir=RUN --into=DIR [--stage=NAME]
 
 The config is the one that RUN holds; its data must be where they were. Only the seeds
 and stages that RUN has finished are compared: by the metrics of both checkpoints on
@@ -30,7 +30,7 @@ PROMISED = ("commit", "versions", "processor", "threads", "devices", "platform")
 def run() -> None:
     """Parses the command line and exits with 0, or 1 where a result differs."""
     how = "the same command goes on from the last checkpoint"
-    command.run(_replay, interrupted=how)
+    command.run(_replay, about=__doc__, interrupted=how)
 
 
 def _replay() -> None:
@@ -82,7 +82,3 @@ def _same(workdir: Path, into: Path, folder: Path) -> bool:
         line += f" (other {', '.join(changed)})"
     console.say(line)
     return False
-
-
-if __name__ == "__main__":
-    run()

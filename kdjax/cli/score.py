@@ -1,6 +1,6 @@
 """Scores the beats of a new recording with a trained detector.
 
-    python -m kdjax.cli.score --checkpoint=DIR --input=RECORD_OR_CSV --output=scores.csv
+    kdjax score --checkpoint=DIR --input=RECORD_OR_CSV --output=scores.csv
         [--figures=DIR] [--which=last|best] [--leads=V5,...] [--rate=HZ]
         [--false_alarms=0.05] [--relative]
 
@@ -40,7 +40,8 @@ _RELATIVE = flags.DEFINE_bool(
 
 def run() -> None:
     """Parses the command line and exits with the code of the run."""
-    command.run(_score, interrupted="an output is written whole or not at all")
+    how = "an output is written whole or not at all"
+    command.run(_score, about=__doc__, interrupted=how)
 
 
 def _score() -> None:
@@ -71,7 +72,3 @@ def _path(flag: flags.FlagHolder) -> Path:
     if flag.value is None:
         raise InputError(f"--{flag.name}: missing, and it has no default")
     return files.local(flag.value, where=f"--{flag.name}")
-
-
-if __name__ == "__main__":
-    run()

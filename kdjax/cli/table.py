@@ -1,6 +1,6 @@
 """Prints a run's tables as Markdown, and under them with what they were made.
 
-    python -m kdjax.cli.table --workdir=RUN [--into=FILE [--name=NAME]]
+    kdjax table --workdir=RUN [--into=FILE [--name=NAME]]
 
 With --into the text between the lines `<!-- table NAME -->` and `<!-- end -->` of a
 Markdown file is replaced; NAME is the last part of RUN unless it is given. So what a
@@ -53,7 +53,7 @@ def put(text: str, path: Path, name: str) -> None:
 
 def run() -> None:
     """Parses the command line and exits with the code of the run."""
-    command.run(_table, interrupted="the file is as it was")
+    command.run(_table, about=__doc__, interrupted="the file is as it was")
 
 
 def _table() -> None:
@@ -66,7 +66,3 @@ def _table() -> None:
     else:
         into = files.local(_INTO.value, where="--into")
         put(text, into, _NAME.value or workdir.resolve().name)
-
-
-if __name__ == "__main__":
-    run()

@@ -1,6 +1,6 @@
 """Prints what each family of networks costs on one's own examples.
 
-    python -m kdjax.cli.zoo --input=128x9 --classes=6 [--models=fcn,lstm]
+    kdjax zoo --input=128x9 --classes=6 [--models=fcn,lstm]
 
 --input is the shape of an example, TIMExCHANNELS or HEIGHTxWIDTHxCHANNELS. Of every
 network that takes such examples, as published or in the setting named beside it: its
@@ -99,7 +99,7 @@ def run() -> None:
     flags.DEFINE_string("input", None, "Of an example: 128x9, or 32x32x3.")
     flags.DEFINE_integer("classes", None, "How many classes there are.")
     flags.DEFINE_list("models", [], "Of these alone. Default: all.")
-    command.run(_zoo, interrupted="nothing was written")
+    command.run(_zoo, about=__doc__, interrupted="nothing was written")
 
 
 def _zoo() -> None:
@@ -145,7 +145,3 @@ def _made_with() -> str:
     threads = f"{made['threads']} threads"
     said = f"kdjax {made['kdjax']}{at}{changed}, {jax}; {machine}, {threads}"
     return f"{said}; {made['date'][:10]}"
-
-
-if __name__ == "__main__":
-    run()

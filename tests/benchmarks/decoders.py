@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def sections(*, tiny, width):
     """{stage: decoder} of the config's stages of all voxels."""
     sys.path.insert(0, str(ROOT))
-    config = importlib.import_module("configs.brain_haxby").get_config(
+    config = importlib.import_module("kdjax.configs.brain_haxby").get_config(
         "smoke" if tiny else ""
     )
     found = {}

@@ -3,12 +3,16 @@
 import errno
 import io
 import os
+import re
 import sys
+from pathlib import Path
 
+import jax
 import pytest
 
+import kdjax
 from kdjax import console
-from kdjax.cli import command
+from kdjax.cli import COMMANDS, command
 from kdjax.cli.command import Exit
 from kdjax.errors import InputError, MachineError
 
@@ -72,23 +76,54 @@ def test_each_way_to_end_has_a_code_of_its_own():
 # The signal's handler raises inside a weak reference's callback, where it is lost.
 LOST = """
 import os, signal, sys, time, weakref
-from kdjax.cli import main
+from kdjax.cli import run
 
 name = sys.argv.pop()
 
 class Held:
     pass
 
-def train():
+def train(given):
     held = Held()
     number = getattr(signal, name)
     reference = weakref.ref(held, lambda _: os.kill(os.getpid(), number))
     del held
     time.sleep(60)
 
-main._train = train
-main.run()
+run._train = train
+run.run()
 """
+
+
+@pytest.mark.parametrize(("command", "flag"), [("run", "stage"), ("zoo", "classes")])
+def test_help_lists_the_flags_with_their_defaults(python, command, flag):
+    """It once printed one line, and exited with 1."""
+    said = python("-m", "kdjax", command, "--help").stdout
+    assert said.startswith(("Runs an experiment", "Prints what each family"))
+    (text,) = re.findall(rf"^  --{flag}\n((?: {{6}}.*\n)+)", said, re.MULTILINE)
+    assert text.endswith("(default: none)\n")
+    assert "--verbosity" not in said
+
+
+def test_the_help_of_kdjax_lists_the_commands_that_there_are(python):
+    said = python("-m", "kdjax", "--help").stdout
+    folder = Path(command.__file__).parent
+    for name in COMMANDS:
+        assert f"    {name} " in said
+        assert (folder / f"{name}.py").exists()
+        assert python("-m", "kdjax", name, "--help").stdout
+
+
+def test_the_version(python):
+    said = python("-m", "kdjax", "--version").stdout
+    assert said.startswith(f"kdjax {kdjax.__version__}, jax {jax.__version__}, ")
+
+
+def test_a_command_that_there_is_not(python):
+    done = python("-m", "kdjax", "tabel", check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line == "kdjax: error: unknown command 'tabel' (did you mean 'table'?)"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from kdjax.models import MODELS
 
 def test_it_prints_what_families_cost_and_which_take_no_images(python):
     flags = ("--input=8x8x1", "--classes=3", "--models=lstm,mlp")
-    head, mlp, lstm, made = python("-m", "kdjax.cli.zoo", *flags).stdout.splitlines()
+    head, mlp, lstm, made = python("-m", "kdjax", "zoo", *flags).stdout.splitlines()
     assert head.split() == list(zoo.HEADS)
     parameters = (64 + 1) * 128 + (128 + 1) * 3
     words = mlp.split()
@@ -35,7 +35,7 @@ def test_costs_are_counted_on_the_definition():
 
 
 def test_wrong_flags_are_named(python):
-    done = python("-m", "kdjax.cli.zoo", "--input=16x1", check=False)
+    done = python("-m", "kdjax", "zoo", "--input=16x1", check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "kdjax: error: --classes: missing, and it has no default\n"
     for text in ("16", "16x0", "128 x 9", "1x2x3x4"):

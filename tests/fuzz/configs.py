@@ -8,10 +8,13 @@ from unittest import mock
 from kdjax import experiment
 from kdjax.errors import InputError
 
+SHIPPED = (
+    *("digits_eskd", "beatgan_synthetic", "simclr_digits", "brain_synthetic"),
+    *("ctrnn_checkerboard", "ctrnn_yang", "lstm_checkerboard"),
+)
 NAMES = (
-    *("tests.small", "tests.small_cognitive", "configs.digits_eskd"),
-    *("configs.beatgan_synthetic", "configs.simclr_digits", "configs.brain_synthetic"),
-    *("configs.ctrnn_checkerboard", "configs.ctrnn_yang", "configs.lstm_checkerboard"),
+    *("tests.small", "tests.small_cognitive"),
+    *(f"kdjax.configs.{name}" for name in SHIPPED),
 )
 
 
@@ -24,7 +27,7 @@ def valid(name):
     module = importlib.import_module(name)
     if hasattr(module, "CONFIG"):
         return module.CONFIG
-    found = module.get_config(*(("smoke",) if name.startswith("configs") else ()))
+    found = module.get_config(*(("smoke",) if name.startswith("kdjax") else ()))
     return json.loads(found.to_json_best_effort())
 
 

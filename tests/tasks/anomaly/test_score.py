@@ -475,7 +475,7 @@ def test_ctrl_c_leaves_no_file(stage, tmp_path):
     )
     folder = tmp_path / "out"
     command = [
-        *(sys.executable, "-m", "kdjax.cli.score", "--rate=360"),
+        *(sys.executable, "-m", "kdjax", "score", "--rate=360"),
         *(f"--checkpoint={stage}", f"--input={tmp_path / 'a.csv'}"),
         f"--output={folder / 'scores.csv'}",
     ]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import brain_god
 from kdjax import experiment
+from kdjax.configs import brain_god
 from kdjax.data.fmri.synthetic import synthetic_volumes
 from kdjax.data.soft_labels import FILE, Keyed
 from kdjax.errors import InputError

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import kdjax
-from configs import own_data
 from kdjax import experiment
+from kdjax.configs import own_data
 from kdjax.errors import InputError
 from kdjax.stages import batches, record
 from kdjax.tasks import ALL
@@ -78,7 +78,7 @@ def test_a_run_is_run_again_from_its_record(finished, python, tmp_path):
     """The same came out, or else what and beside which change is said."""
     workdir, again = tmp_path / "run", tmp_path / "again"
     shutil.copytree(finished[0], workdir)
-    replay = ("-m", "kdjax.cli.replay", f"--workdir={workdir}", f"--into={again}")
+    replay = ("-m", "kdjax", "replay", f"--workdir={workdir}", f"--into={again}")
     done = python(*replay, "--stage=scratch")
     assert "seed_0/scratch: the same" in done.stdout
     assert "seed_0/teacher: not run again" in done.stdout
@@ -281,8 +281,14 @@ def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(python, tmp_path):
         (["--config=configs/none.py"], "no such file configs/none.py"),
         (["--config=configs/digits_eskd.py:smok"], "'smoke', got 'smok'"),
         ([SMALL, "more"], "unexpected argument 'more'"),
-        ([SMALL, "--config.trainng.epochs=3"], '"training" instead of "trainng"'),
-        ([SMALL, "--config.training.epochs=many"], "training.epochs=many"),
+        (
+            [SMALL, "--config.trainng.epochs=3"],
+            "config.trainng: unknown field (did you mean 'training'?)",
+        ),
+        (
+            [SMALL, "--config.training.epochs=many"],
+            "config.training.epochs: expected an integer, found 'many'",
+        ),
         ([SMALL, "--config.training.epochs=-1"], "epochs: expected an integer >= 0"),
         ([SMALL, "--profile=9:3"], "--profile: expected START:END, steps counted from"),
         ([SMALL, "--stage=eksd"], "--stage: unknown name 'eksd' (did you mean 'eskd'"),
@@ -366,8 +372,8 @@ def test_a_trial_has_a_folder_of_its_own(python):
     """A full run after it was once refused: the folder held another config."""
     config = f"--config={ROOT}/configs/digits_eskd.py:smoke"
     code = (
-        "from absl import flags; from kdjax.cli import main\n"
-        f"flags.FLAGS(['kdjax', '{config}']); print(main._workdir())"
+        "from absl import flags; from kdjax.cli import run\n"
+        f"flags.FLAGS(['kdjax', '{config}']); print(run._workdir())"
     )
     assert python("-c", code).stdout == "runs/digits_eskd_smoke\n"
 

@@ -1,7 +1,17 @@
-"""The main job: one config file, one folder.
+"""Runs an experiment: one config, one folder.
 
-    python -m kdjax --config=FILE[:arg] --workdir=DIR [--stage=NAME] [--rerun_stale]
-        [--profile=START:END] [--distributed=auto|off|HOST:PORT,N,I] [--config.x.y=...]
+    kdjax --config=NAME_OR_FILE[:arg] [--workdir=DIR] [--config.x.y=VALUE ...]
+        [--stage=NAME] [--rerun_stale] [--profile=START:END]
+        [--distributed=auto|off|HOST:PORT,N,I]
+    kdjax COMMAND --help
+
+The config is one of kdjax's own (`kdjax configs` lists them; `digits_eskd:smoke`) or a
+Python file. `--config.x.y=VALUE` changes any field, also one that the config does not
+name (`kdjax describe --config=NAME` shows them all); VALUE is a Python literal or a
+string. A `name` that changes drops the fields of the other name. Paths are looked up
+from where the command runs.
+
+{commands}
 
 Exit codes: 0 done; 1 the training diverged; 2 the input is wrong; 3 the machine does
 not give what the run needs (disk full, workdir read-only or in use, out of memory); 130
@@ -13,21 +23,19 @@ folder of this machine: gs:// is refused.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
 from kdjax import files
-from kdjax.cli import command
+from kdjax.cli import COMMANDS, command, configfile, overrides
 from kdjax.cli.command import Exit
 from kdjax.errors import InputError
 from kdjax.training import preemption, processes
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="Config: FILE[:arg].")
+_CONFIG = flags.DEFINE_string("config", None, "The config: NAME[:arg] or FILE[:arg].")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run is, or will be. Default: runs/<config>[_<arg>]."
 )
@@ -48,24 +56,31 @@ _DISTRIBUTED = flags.DEFINE_string(
 
 def run() -> None:
     """Parses the command line and exits with the code of the run."""
-    how = "the same command goes on from the last checkpoint"
+    given = list[overrides.Given]()
+    every = "\n".join(f"    {name:<9} {what}" for name, what in COMMANDS.items())
     with processes.ending():
-        command.run(_experiment, interrupted=how, flags_parser=_parse)
+        command.run(
+            partial(_experiment, given),
+            about=__doc__.format(commands=f"Commands:\n\n{every}"),
+            interrupted="the same command goes on from the last checkpoint",
+            flags_parser=partial(_parse, given),
+        )
 
 
-def _experiment() -> None:
+def _experiment(given: list[overrides.Given]) -> None:
     processes.meet(_DISTRIBUTED.value)
     try:
         with preemption.heeded():
-            _train()
+            _train(given)
     except preemption.Preempted as where:
         command.stop(
             f"preempted: {where}; the same command goes on from there", Exit.PREEMPTED
         )
 
 
-def _train() -> None:
-    config, workdir, profile = _read_config(), _workdir(), _profiled()
+def _train(given: list[overrides.Given]) -> None:
+    config = configfile.read(_CONFIG.value, given)
+    workdir, profile = _workdir(), _profiled()
     # Late, so that a wrong flag is answered before jax has loaded.
     from kdjax import experiment
     from kdjax.training import host
@@ -99,48 +114,19 @@ def _profiled() -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def _parse(argv: list[str]) -> list[str]:
-    """absl's parser, with a wrong flag or config field as one line and exit code 2."""
+def _parse(given: list[overrides.Given], argv: list[str]) -> list[str]:
+    """absl's parser, but for fields of the config, which go to `given`."""
     try:
-        return _parsed(argv)
-    except SystemExit as wrong:
+        return configfile.parse(argv, given)
+    except (InputError, SystemExit):
         # those who wait for this process must be told
-        if wrong.code == Exit.WRONG_INPUT:
-            asked = (a.partition("--distributed=")[2] for a in argv)
-            with contextlib.suppress(InputError):
-                processes.meet(next(filter(None, asked), "auto"))
+        asked = (a.partition("--distributed=")[2] for a in argv)
+        with contextlib.suppress(InputError):
+            processes.meet(next(filter(None, asked), "auto"))
         raise
-
-
-def _parsed(argv: list[str]) -> list[str]:
-    try:
-        return command.parse(argv)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # ml_collections, for a field that is not in the config or of another type
-        reason = command.one_line(error).strip('"')
-        alone = isinstance(error, KeyError) or re.fullmatch(r"'\w+'", reason)
-        what = "unknown field " if alone else ""
-        command.stop(f"error: --config: {what}{reason}", Exit.WRONG_INPUT)
-    except (OSError, SyntaxError, ImportError) as error:
-        reason = command.one_line(error)
-        message = f"error: the config file cannot be read: {reason}"
-        command.stop(message, Exit.WRONG_INPUT)
-
-
-def _read_config() -> dict[str, Any]:
-    if not flags.FLAGS["config"].present:
-        raise InputError("--config: missing (--config=configs/digits_eskd.py)")
-    try:
-        return json.loads(_CONFIG.value.to_json_best_effort())
-    except OSError:
-        filename = config_flags.get_config_filename(flags.FLAGS["config"])
-        raise InputError(f"--config: no such file {filename}") from None
 
 
 def _workdir() -> Path:
     if _WORKDIR.value is not None:
         return files.local(_WORKDIR.value, where="--workdir")
-    name, _, argument = config_flags.get_config_filename(
-        flags.FLAGS["config"]
-    ).partition(":")
-    return Path("runs") / "_".join(filter(None, (Path(name).stem, argument)))
+    return Path("runs") / configfile.name_of(_CONFIG.value or "")
