@@ -87,7 +87,7 @@ def settings(config: Fields) -> dict[str, Settings]:
     config = plan.plain(config)
     stages = plan.resolve(config)
     order = plan.reading_order(stages)
-    report_settings(config, order, ALL.metrics)
+    report_settings(config, [*order, *plan.swept(config)], ALL.metrics)
     devices = parallel.make(
         config.get("parallel", "pmap"), devices=config.get("devices")
     )
@@ -103,11 +103,16 @@ def _run(
     profile: tuple[int, int] | None,
 ) -> None:
     stages = plan.resolve(config)
-    order = plan.reading_order(stages)
-    report_settings(config, order, ALL.metrics)
+    order, tries = plan.reading_order(stages), plan.swept(config)
+    of_sweeps = frozenset(name for names in tries.values() for name in names)
+    report_settings(config, [*order, *tries], ALL.metrics)
     if only is not None:
-        lookup(only, stages, where="--stage")
-        needed = plan.ancestors(stages, only)
+        lookup(only, stages | tries, where="--stage")
+        needed = {
+            read
+            for name in tries.get(only, [only])
+            for read in plan.ancestors(stages, name)
+        }
         order = [name for name in order if name in needed]
     devices = parallel.make(
         config.get("parallel", "pmap"), devices=config.get("devices")
@@ -116,7 +121,7 @@ def _run(
     batches.forget()  # files may have changed since the last run of this process
     traced = Profile(workdir / "profile", *profile) if profile else None
     every = [
-        _Seed(stages, seed, workdir, devices, rerun_stale, traced)
+        _Seed(stages, seed, workdir, devices, rerun_stale, traced, of_sweeps)
         for seed in plan.seeds(config)
     ]
     # of all seeds: what was done otherwise is said before anything trains
@@ -150,6 +155,7 @@ class _Seed(NamedTuple):
     devices: parallel.Parallel
     rerun_stale: bool
     traced: Profile | None = None
+    tries: frozenset[str] = frozenset()  # of a sweep, whose test scores are not said
 
     def folder(self, stage: str) -> Path:
         return self.workdir / f"seed_{self.seed}" / stage
@@ -509,10 +515,11 @@ def _end(
     }
     files.write_json(cell.folder / record.RESULTS, results)
     shown = next((m for m in task.metrics.values() if m.headline), metric)
+    split = "validation" if cell.name in cell.this.tries else "test"
     values = ", ".join(
-        f"{kind} {reached['test'].get(shown.name, float('nan')):.4f} "
+        f"{kind} {reached[split].get(shown.name, float('nan')):.4f} "
         f"(epoch {reached['epoch']})"
         for kind, reached in checkpoints.items()
     )
     together = f" ({members} together)" if members > 1 else ""
-    say(f"{cell.label}: test {shown.label} {values}; {seconds:.1f} s{together}")
+    say(f"{cell.label}: {split} {shown.label} {values}; {seconds:.1f} s{together}")

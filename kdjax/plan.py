@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -16,7 +17,8 @@ Fields = dict[str, Any]
 
 MOST_LEVELS = 20  # sections in sections
 # What belongs to the whole experiment; every other field is a stage's.
-EXPERIMENT_FIELDS = ("stages", "seeds", "report", "parallel", "devices")
+EXPERIMENT_FIELDS = ("stages", "sweep", "seeds", "report", "parallel", "devices")
+MOST_TRIES = 1000
 
 
 def plain(value: Any, *, where: str = "config", depth: int = 0) -> Any:
@@ -67,8 +69,18 @@ def resolve(config: Fields) -> dict[str, Fields]:
     """{stage: its whole config}: the common sections, the stage's laid over them.
 
     A section that is None is left out: a stage so drops what its task does not take.
-    A stage with a `population` is its members.
+    A stage with a `population` is its members, one that is swept its tries.
     """
+    stages = _populated(config)
+    for name, tries in _tries(config, stages).items():
+        del stages[name]
+        _check_different([*stages, *tries])
+        stages |= tries
+    return stages
+
+
+def _populated(config: Fields) -> dict[str, Fields]:
+    """`resolve`, but for sweeps."""
     named = config.get("stages")
     if not isinstance(named, Mapping) or not named:
         raise InputError(f"config.stages: expected sections by name, found {named!r}")
@@ -170,6 +182,92 @@ def _member(fields: Mapping[str, Any], i: int) -> Fields:
         key: _member(value, i) if isinstance(value, Mapping) else value[i]
         for key, value in fields.items()
     }
+
+
+def swept(config: Fields) -> dict[str, list[str]]:
+    """{stage of the config: the stages that are its tries}, of those that are swept."""
+    if not config.get("sweep"):
+        return {}
+    return {k: list(v) for k, v in _tries(config, _populated(config)).items()}
+
+
+def _tries(
+    config: Fields, stages: Mapping[str, Fields]
+) -> dict[str, dict[str, Fields]]:
+    """{swept stage: {try: its whole config}}, all products of what the sweep lists.
+
+    A field of `config.sweep` is a path, "losses.kd.weight" or, of one stage alone,
+    "stages.eskd.losses.kd.weight", and its value a list. Without a stage it is of those
+    that have the section and that no other stage reads, for what is read is not chosen
+    anew for each reader.
+    """
+    sweep = config.get("sweep") or {}
+    where = "config.sweep"
+    taught = {other for fields in stages.values() for other in reads(fields)}
+    given: dict[str, dict[tuple[str, ...], list[Any]]] = {}
+    for field, values in section(sweep, where=where).items():
+        if not isinstance(values, list | tuple) or len(values) < 2:
+            raise InputError(f"{where}.{field}: expected two values or more to try")
+        first, *path = str(field).split(".")
+        if first == "stages" and len(path) > 1:
+            name, *path = path
+            _check_swept(name, stages, taught, f"{where}.{field}")
+            names = [name]
+        else:
+            path = [first, *path]
+            names = [n for n in stages if n not in taught and _has(stages[n], path)]
+        if not names:
+            raise InputError(
+                f"{where}.{field}: expected a section of a stage that no other reads, "
+                "found none"
+            )
+        for name in names:
+            given.setdefault(name, {})[tuple(path)] = list(values)
+    return {name: _products(name, stages[name], lists) for name, lists in given.items()}
+
+
+def _check_swept(
+    name: str, stages: Mapping[str, Fields], taught: Collection[str], where: str
+) -> None:
+    if name not in stages:
+        raise InputError(f"{where}: unknown stage {name!r}{nearest(name, stages)}")
+    if name in taught:
+        raise InputError(f"{where}: {name!r} is read by other stages; sweep those")
+
+
+def _has(fields: Fields, path: Sequence[str]) -> bool:
+    """Whether a stage has the section of a field."""
+    place: Any = fields
+    for key in path[:-1]:
+        place = place.get(key) if isinstance(place, Mapping) else None
+    return isinstance(place, Mapping) and (len(path) > 1 or path[0] in place)
+
+
+def _products(
+    stage: str, fields: Fields, lists: Mapping[tuple[str, ...], list[Any]]
+) -> dict[str, Fields]:
+    """{try: its whole config}, named by what it changes."""
+    number = math.prod(map(len, lists.values()))
+    if number > MOST_TRIES:
+        raise InputError(
+            f"config.sweep: expected at most {MOST_TRIES} tries of a stage"
+        )
+    tries: dict[str, Fields] = {}
+    for values in itertools.product(*lists.values()):
+        changed, said = fields, []
+        for path, value in zip(lists, values, strict=True):
+            change: Any = value
+            for key in reversed(path):
+                change = {key: change}
+            changed = merge(changed, change)
+            said.append(f"{path[-1]}={value}".replace("/", "|").replace(" ", ""))
+        name = f"{stage}~{','.join(said)}"
+        if len(name.encode()) > 200 or not name.isprintable():
+            name = f"{stage}~{len(tries)}"
+        if name in tries:
+            raise InputError(f"config.sweep: {name!r} would be tried twice")
+        tries[name] = changed
+    return tries
 
 
 def populations(config: Fields) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """Populations: a config's lists become stages, trained together and each as alone."""
 
 import json
+import re
 
 import pytest
 from ml_collections import ConfigDict
@@ -424,3 +425,65 @@ def test_what_is_wrong_in_a_population_is_said_before_it_trains(
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+SWEPT = {
+    "model": {"name": "mlp", "width": 8},
+    "losses": {"kd": {"weight": 0.5}},
+    "stages": {
+        "teacher": {"losses": None},
+        "eskd": {"teacher": {"stage": "teacher"}},
+        "scratch": {"losses": None},
+    },
+}
+
+
+def test_a_sweep_is_every_product_of_its_values():
+    sweep = {"losses.kd.weight": [0.3, 0.9], "losses.kd.temperature": [1, 4]}
+    stages = plan.resolve(SWEPT | {"sweep": sweep})
+    names = [f"eskd~weight={w},temperature={t}" for w in (0.3, 0.9) for t in (1, 4)]
+    assert plan.swept(SWEPT | {"sweep": sweep}) == {"eskd": names}
+    assert set(stages) == {"teacher", "scratch", *names}
+    assert stages[names[1]]["losses"] == {"kd": {"weight": 0.3, "temperature": 4}}
+    assert stages[names[1]]["teacher"] == {"stage": "teacher"}
+    assert plan.reading_order(stages)[-4:] == ["teacher", *sorted(names)][-4:]
+
+
+def test_a_sweep_is_of_the_stages_that_no_other_reads():
+    both = {"eskd", "scratch"}
+    assert set(plan.swept(SWEPT | {"sweep": {"model.width": [4, 8]}})) == both
+    one = {"stages.scratch.model.width": [4, 8]}
+    assert plan.swept(SWEPT | {"sweep": one}) == {
+        "scratch": ["scratch~width=4", "scratch~width=8"]
+    }
+
+
+def test_a_name_that_is_tried_drops_the_fields_of_the_other():
+    sweep = {"sweep": {"stages.scratch.model": [{"name": "mlp"}, {"name": "fcn"}]}}
+    tries = plan.resolve(SWEPT | sweep)
+    found = [fields["model"] for name, fields in tries.items() if "~" in name]
+    assert found == [{"name": "mlp", "width": 8}, {"name": "fcn"}]
+    assert all("/" not in name for name in tries)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ({"losses.kd.weight": 0.3}, "expected two values or more"),
+        ({"losses.kd.weight": [0.3]}, "expected two values or more"),
+        ({"loses.kd.weight": [1, 2]}, "expected a section of a stage that no other"),
+        ({"stages.eksd.x": [1, 2]}, "unknown stage 'eksd' (did you mean 'eskd'?)"),
+        ({"stages.teacher.x": [1, 2]}, "'teacher' is read by other stages"),
+        ({"losses.kd.weight": [1, 1]}, "'eskd~weight=1' would be tried twice"),
+        ({"losses.kd.weight": list(range(1001))}, "at most 1000 tries"),
+        ([], None),
+        ([1], "config.sweep: expected a section"),
+    ],
+)
+def test_what_is_no_sweep(sweep, message):
+    config = SWEPT | {"sweep": sweep}
+    if message is None:
+        assert plan.swept(config) == {}
+        return
+    with pytest.raises(InputError, match=re.escape(message)):
+        plan.resolve(config)

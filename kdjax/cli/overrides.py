@@ -1,5 +1,6 @@
 """Fields of a config on the command line: `--config.model.width=2`.
 
+`--sweep.config.losses.kd.weight=0.3,0.5,0.9` tries several (`kdjax.plan.resolve`).
 A value is a Python literal (3, 1e-3, True, None, (0, 1), {'a': 1}) or else a string.
 Where the config has a string, every value but None is one; where it has a list, `0,1`
 and `0` are lists.
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from kdjax.errors import InputError, lookup
 from kdjax.plan import merge
 
-FIELD = "--config."
+FIELD, SWEEP = "--config.", "--sweep.config."
 WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -41,6 +42,11 @@ def taken(argv: Sequence[str]) -> tuple[list[str], list[Given]]:
         bare = "--" + name.lstrip("-") if name.startswith("-") else name
         if bare.startswith("--noconfig.") and not equals:
             given.append(Given(name, _path(bare, "--noconfig."), "False"))
+        elif bare.startswith(SWEEP):
+            place = ("sweep", ".".join(_path(bare, SWEEP)))
+            if not equals:
+                text = waiting.pop(0) if waiting else ""
+            given.append(Given(name, place, text))
         elif not bare.startswith(FIELD):
             rest.append(argument)
         elif equals:
@@ -74,7 +80,8 @@ def laid_over(config: Mapping[str, Any], given: Sequence[Given]) -> dict[str, An
             if not isinstance(place.get(key), dict):
                 place[key] = {}
             place = place[key]
-        place[path[-1]] = value(text or "", _known(config, path))
+        known = [] if path[0] == "sweep" else _known(config, path)
+        place[path[-1]] = value(text or "", known)
     stages = changes.pop("stages", {})
     merged = merge(config, changes)
     known = config.get("stages")

@@ -1,6 +1,7 @@
 """Runs an experiment: one config, one folder.
 
     kdjax --config=NAME_OR_FILE[:arg] [--workdir=DIR] [--config.x.y=VALUE ...]
+        [--sweep.config.x.y=A,B,C ...]
         [--stage=NAME] [--rerun_stale] [--profile=START:END]
         [--distributed=auto|off|HOST:PORT,N,I]
     kdjax COMMAND --help
@@ -9,7 +10,10 @@ The config is one of kdjax's own (`kdjax configs` lists them; `digits_eskd:smoke
 Python file. `--config.x.y=VALUE` changes any field, also one that the config does not
 name (`kdjax describe --config=NAME` shows them all); VALUE is a Python literal or a
 string. A `name` that changes drops the fields of the other name. Paths are looked up
-from where the command runs.
+from where the command runs. `--sweep.config.x.y=A,B,C` trains each stage that has the
+section x, and that no other stage reads, once with each value; validation chooses, and
+the chosen one alone is in the report's tables (`--sweep.config.stages.NAME.x.y` is of
+one stage).
 
 {commands}
 

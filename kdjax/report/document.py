@@ -42,6 +42,8 @@ from kdjax.report.tables import (
     cost_cells,
     number_range,
     percent,
+    spread,
+    table,
 )
 from kdjax.stages.record import in_brief
 from kdjax.training.metrics import CLASSIFICATION, Metric
@@ -75,6 +77,7 @@ def write_report(
         counts_section(experiment),
         results_section(experiment),
         *(section(experiment) for section in sections),
+        sweeps_section(experiment),
         comparison_section(experiment, comparisons),
         selection_section(experiment),
         "## Figures\n\n"
@@ -98,6 +101,7 @@ def made_of(
     parts = (
         results_section(experiment),
         *(section(experiment) for section in sections),
+        sweeps_section(experiment),
         comparison_section(experiment, compare(experiment, planned_pairs(experiment))),
         gaps_section(experiment),
         provenance_section(experiment),
@@ -178,6 +182,32 @@ def results_section(experiment: Experiment) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def sweeps_section(experiment: Experiment) -> str:
+    """What was tried of each swept stage, and what validation chose; '' without any."""
+    if not experiment.choices:
+        return ""
+    parts = [
+        "## Sweeps",
+        "Of the tries of a stage the one with the best mean over seeds on the"
+        " validation split was chosen. It stands in every table under the stage's name;"
+        " the test scores of the others are shown nowhere.",
+    ]
+    for stage, chosen, metric, values in experiment.choices:
+        if chosen is None or metric is None:
+            parts.append(f"`{stage}`: no seed has finished all tries.")
+            continue
+        rows = [
+            (
+                f"**{name}**" if name == chosen else name,
+                spread(values[name], scale=metric.scale, form=metric.form),
+            )
+            for name in values
+        ]
+        parts.append(f"`{stage}`: {len(values)} tries; chosen: `{chosen}`.")
+        parts.append(table(("try", f"validation {metric.label}"), rows))
+    return "\n\n".join(parts)
 
 
 def comparison_section(

@@ -13,6 +13,7 @@ from kdjax import plan
 from kdjax.checks import number
 from kdjax.errors import InputError, call, lookup
 from kdjax.files import read_json
+from kdjax.report.sweeps import Choice, choose
 from kdjax.stages.record import CONFIG, read_record
 from kdjax.training.metrics import CLASSIFICATION, Metric, read_log
 
@@ -87,6 +88,7 @@ class Experiment(NamedTuple):
     """Stages in the report's order, seeds ascending, and the runs that are finished.
 
     metrics: how the metrics of all systems are written, and which are headlines.
+    choices: the stages that were swept, which stand for their tries.
     """
 
     stages: tuple[str, ...]
@@ -94,6 +96,7 @@ class Experiment(NamedTuple):
     runs: Mapping[tuple[str, int], Run]
     settings: Settings
     metrics: Mapping[str, Metric]
+    choices: Sequence[Choice] = ()
 
 
 def report_settings(
@@ -131,11 +134,14 @@ def read_experiment(
     _check_one_config(runs)
     config = _optional(workdir / "config.json")
     planned = plan.resolve(dict(config)) if config.get("stages") else {}
-    names = set(planned) | {stage for stage, _ in runs}
+    swept = plan.swept(dict(config)) if planned else {}
+    tries = {name for names in swept.values() for name in names}
+    names = ({*planned, *swept} | {stage for stage, _ in runs}) - tries
     seeds = set(config.get("seeds") or ()) | {seed for _, seed in runs}
     settings = report_settings(config, names, metrics)
+    runs, choices = choose(runs, swept, metrics, settings.checkpoint)
     stages = _ordered(names, runs, settings.order or ())
-    return Experiment(stages, tuple(sorted(seeds)), runs, settings, metrics)
+    return Experiment(stages, tuple(sorted(seeds)), runs, settings, metrics, choices)
 
 
 def stage_runs(experiment: Experiment, stage: str) -> list[Run]:
