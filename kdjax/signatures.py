@@ -28,8 +28,8 @@ def misfit(value: Any, annotation: Any) -> str | None:
 
     A float is finite and may be written as an integer, and so may a string, such as a
     record's "100"; an integer is below 2^31 and no boolean; a sequence is a list or
-    tuple; a mapping is a section. A config holds no arrays, so `Array | float` is a
-    float. Of other types nothing is said.
+    tuple, of strings also "a,b"; a mapping is a section. A config holds no arrays, so
+    `Array | float` is a float. Of other types nothing is said.
     """
     choices = _choices(annotation)
     said = [_misfit(value, choice) for choice in choices]
@@ -42,19 +42,24 @@ def misfit(value: Any, annotation: Any) -> str | None:
 
 
 def taken(value: Any, annotation: Any) -> Any:
-    """A value that fits, as a function takes it: an integer may be a string or a float.
+    """A value that fits, as a function takes it.
 
-    A float if it is no int32, lest jax takes it for an integer.
+    An integer as a string, or as a float if it is no int32, lest jax takes it for an
+    integer; "a,b" and "a" as lists of strings.
     """
+    choices = _choices(annotation)
+    inner = set().union(*map(_inner, choices))
     if isinstance(value, list | tuple):
-        inner = [a for choice in _choices(annotation) for a in typing.get_args(choice)]
-        kinds = [each for each in inner if each is not Ellipsis]
-        if len(set(kinds)) != 1:
+        if len(inner) != 1:
             return value
-        return type(value)(taken(each, kinds[0]) for each in value)
+        (kind,) = inner
+        return type(value)(taken(each, kind) for each in value)
+    if inner == {str} and str not in choices and isinstance(value, str):
+        return value.split(",")
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    choices = _choices(annotation)
+    if inner == {str} and not {str, int, float}.intersection(choices):
+        return [str(value)]
     if str in choices and not {int, float}.intersection(choices):
         return str(value)
     right = isinstance(value, int) and LARGEST < abs(value) <= sys.float_info.max
@@ -81,15 +86,27 @@ def _misfit(value: Any, annotation: Any) -> str | None:
     return None if fits(value) else words
 
 
+def _inner(annotation: Any) -> set[Any]:
+    """What a list holds, by its annotation."""
+    kind = typing.get_origin(annotation) or annotation
+    given = typing.get_args(annotation) if kind in (Sequence, list, tuple) else ()
+    return {each for each in given if each is not Ellipsis}
+
+
 def _sequence_misfit(value: Any, annotation: Any) -> str | None:
+    inner = _inner(annotation)
     if not isinstance(value, list | tuple):
-        return "a list"
-    inner = [each for each in typing.get_args(annotation) if each is not Ellipsis]
-    if len(set(inner)) != 1:
+        return None if inner == {str} and _is_text(value) else "a list"
+    if len(inner) != 1:
         return None
-    said = [misfit(each, inner[0]) for each in value]
+    (kind,) = inner
+    said = [misfit(each, kind) for each in value]
     words = next((words for words in said if words), None)
     return words and f"a list, each value {words}"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or _is_integer(value)
 
 
 def _is_integer(value: Any) -> bool:
@@ -108,7 +125,7 @@ _KINDS: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     bool: ("True or False", lambda value: isinstance(value, bool)),
     int: ("an integer", _is_integer),
     float: ("a number", _is_number),
-    str: ("a string", lambda value: isinstance(value, str) or _is_integer(value)),
+    str: ("a string", _is_text),
     type(None): ("None", lambda value: value is None),
     Mapping: ("a section of fields", lambda value: isinstance(value, Mapping)),
 }

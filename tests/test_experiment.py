@@ -373,7 +373,7 @@ def test_training_is_checked_field_by_field(python):
     code = (
         "from kdjax.errors import InputError\n"
         "from kdjax.training.task import Training\n"
-        "for fields in ({'select': ['loss']}, {'tensorboard': 'no'}):\n"
+        "for fields in ({'select': ['loss']}, {'track': ['tb']}):\n"
         "    try:\n"
         "        Training(epochs=1, batch_size=8, **fields)\n"
         "    except InputError as error:\n"
@@ -381,7 +381,7 @@ def test_training_is_checked_field_by_field(python):
     )
     assert python("-c", code).stdout.splitlines() == [
         "config.training.select: expected a metric's name, found ['loss']",
-        "config.training.tensorboard: expected True or False, found 'no'",
+        "config.training.track: unknown name 'tb' (known: mlflow, tensorboard, wandb)",
     ]
 
 

@@ -52,15 +52,17 @@ def test_what_fits_and_what_is_expected(annotation, right, wrong, words):
         (str | None, 100, "100"),  # a record, from a command line
         (Sequence[str], [100, "x"], ["100", "x"]),
         (tuple[str, ...], (103,), ("103",)),
+        (Sequence[str] | None, "a,b", ["a", "b"]),
+        (Sequence[str] | None, 100, ["100"]),
+        (int | Sequence[str], 100, 100),
+        (str | Sequence[str], "a,b", "a,b"),
         (str | int, 3, 3),
         (bool | str, True, True),
         (float, 2**40, 2.0**40),
         (int, 2**31 - 1, 2**31 - 1),
     ],
 )
-def test_an_integer_is_a_string_or_a_float_where_that_is_taken(
-    annotation, given, taken
-):
+def test_how_a_value_that_fits_is_taken(annotation, given, taken):
     found = signatures.taken(given, annotation)
     assert found == taken
     assert type(found) is type(taken)

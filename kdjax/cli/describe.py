@@ -80,5 +80,7 @@ def _fields(settings: Settings) -> Iterator[tuple[str, Any]]:
 
 
 def _flag(field: str, value: Any) -> str:
+    if isinstance(value, tuple):  # a list, as in a file
+        value = list(value)
     text = value if isinstance(value, str) else repr(value)
     return f"--config.{field}={shlex.quote(text)}"

@@ -34,6 +34,8 @@ ALL_LEAVE = {
     "timing.json": "percentiles of a step's time, and the largest memory, of training",
     "checkpoints": "`last`, to go on from, and `best`",
     "tensorboard": "event files, if asked for",
+    "wandb": "the files of Weights & Biases, if asked for",
+    "tracking.json": "the run's ids at trackers, if there are any",
 }
 
 

@@ -177,7 +177,7 @@ def _begin(members: Sequence[Member], this: _Run) -> list[_Member]:
             member.folder,
             after_step=within.last_logged(progress),
             after_epoch=progress.epoch,
-            tensorboard=this.training.tensorboard,
+            track=this.training.track,
         )
         state = this.devices.replicate(state)
         trained.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +15,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from kdjax.errors import InputError
 from kdjax.files import write_text
-from kdjax.training import processes
+from kdjax.training import processes, tracking
 from kdjax.training.parallel import AXIS
 
 Sums = dict[str, tuple[Any, Any]]
@@ -151,7 +150,7 @@ def effective_rank(moments: np.ndarray) -> float:
 
 
 class MetricsLog:
-    """`metrics.jsonl`, one JSON object a line, and TensorBoard events if asked for.
+    """`metrics.jsonl`, one JSON object a line, and what trackers are told.
 
     The first of several processes writes them; the others' are nowhere.
     """
@@ -162,13 +161,13 @@ class MetricsLog:
         *,
         after_step: int,
         after_epoch: int | None = None,
-        tensorboard: bool = False,
+        track: Sequence[str] = (),
     ):
         """Opens the log, dropping the lines that a killed run wrote past the step.
 
         And past the epoch: one that was stopped in its validation is validated again.
         """
-        self._file, self._events = None, None
+        self._file, self._trackers = None, list[tracking.Tracker]()
         if not processes.is_first():
             return
         self._path = folder / "metrics.jsonl"
@@ -183,8 +182,8 @@ class MetricsLog:
             )
         ]
         write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._trackers = tracking.begin(track, folder, after_step)
         self._file = self._path.open("ab", buffering=0)  # a failed write leaves nothing
-        self._events = _event_writer(folder, after_step) if tensorboard else None
 
     def write(
         self, kind: str, *, step: int, epoch: int | float, values: Mapping[str, Any]
@@ -200,15 +199,15 @@ class MetricsLog:
         except OSError as error:
             error.filename = str(self._path)
             raise
-        if self._events:
-            for name, value in numbers.items():
-                self._events.add_scalar(f"{kind}/{name}", value, step)
+        named = {f"{kind}/{name}": value for name, value in numbers.items()}
+        for tracker in self._trackers:
+            tracker.log(named, step)
 
     def close(self) -> None:
         if self._file:
             self._file.close()
-        if self._events:
-            self._events.close()
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
@@ -233,14 +232,3 @@ def _row(line: bytes) -> dict[str, Any] | None:
         return None
     right = isinstance(row, dict) and isinstance(row.get("kind"), str)
     return row if right and isinstance(row.get("step"), int) else None
-
-
-def _event_writer(folder: Path, after_step: int) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "config.training.tensorboard: tensorboardX is not installed "
-            "(pip install 'kdjax[tensorboard]')"
-        ) from None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=after_step + 1)

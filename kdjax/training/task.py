@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from kdjax.checks import boolean, integer, number
+from kdjax.checks import integer, number
 from kdjax.errors import InputError, lookup
-from kdjax.training import processes
+from kdjax.training import processes, tracking
 from kdjax.training.metrics import Metric
 from kdjax.training.state import TrainState
 
@@ -110,7 +110,8 @@ class Training:
       CPU not for convolutions, which are slow inside a loop there. A row of the log is
       of whole calls.
     select: the validation metric that chooses `best`; its direction is its own.
-    tensorboard: also write event files (needs kdjax[tensorboard]).
+    track: trackers that get the log, too: "tensorboard", "wandb", "mlflow"; each needs
+      the extra of its name, such as kdjax[wandb] (`kdjax.training.tracking`).
     stream: which stream of random numbers the seed gives: initial parameters, order of
       examples, augmentation. Stages of one stream share them, so that a comparison
       paired by seed is between stages that differ in nothing else. None: 0, and one
@@ -126,7 +127,7 @@ class Training:
     log_steps: int = 50
     steps_per_call: int = 1
     select: str = "accuracy"
-    tensorboard: bool = False
+    track: Sequence[str] = ()
     stream: int | None = None
     checkpoint_steps: int | None = None
     checkpoint_minutes: int | float | None = None
@@ -144,7 +145,7 @@ class Training:
             raise InputError(
                 f"{where}.select: expected a metric's name, found {self.select!r}"
             )
-        boolean(self.tensorboard, where=f"{where}.tensorboard")
+        tracking.check(self.track)
         if self.stream is not None:
             integer(self.stream, low=0, where=f"{where}.stream")
         for name in ("checkpoint_steps", "keep_every_epochs"):

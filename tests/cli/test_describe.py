@@ -20,7 +20,7 @@ def test_each_line_is_the_flag_of_its_field(config):
     settings = experiment.settings(config)
     lines = list(describe.lines(config, settings))
     assert "--config.data.name=digits" in lines
-    assert "--config.training.tensorboard=False" in lines  # not in the config
+    assert "--config.training.keep_last=2" in lines  # not in the config
     assert "--config.stages.eskd.losses.kd.temperature=4.0" in lines
     assert "\nstage eskd, after teacher" in lines
     flags = [w for line in lines if line[0] == "-" for w in shlex.split(line)]

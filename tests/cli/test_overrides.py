@@ -72,10 +72,8 @@ def test_a_boolean_needs_no_value():
 
 
 def test_a_field_that_the_config_does_not_name():
-    found = laid_over(
-        "--config.training.tensorboard=True", "--config.augment.name=mix1"
-    )
-    assert found["training"] == {"tensorboard": True}
+    found = laid_over("--config.training.track=wandb", "--config.augment.name=mix1")
+    assert found["training"] == {"track": "wandb"}
     assert found["augment"] == {"name": "mix1"}
     assert found["model"] == CONFIG["model"]
 

@@ -88,15 +88,6 @@ def test_log_keeps_numbers_only(tmp_path):
     assert set(row) == {"kind", "epoch", "step", "loss"}
 
 
-def test_tensorboard_events_are_written(tmp_path):
-    pytest.importorskip("tensorboardX")
-    log = metrics.MetricsLog(tmp_path, after_step=0, tensorboard=True)
-    log.write("train", step=1, epoch=1.0, values={"loss": 1.0})
-    log.close()
-    (events,) = (tmp_path / "tensorboard").iterdir()
-    assert b"train/loss" in events.read_bytes()
-
-
 @pytest.mark.parametrize(
     "line",
     [
