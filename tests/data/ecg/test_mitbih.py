@@ -1,5 +1,6 @@
 """The reader on small WFDB records that the tests write, and on the real MIT-BIH."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from kdjax import data
+from configs import beatgan_ecg
+from kdjax import data, experiment
 from kdjax.data.ecg import mitbih, records
 from kdjax.errors import InputError
 
@@ -509,6 +511,19 @@ def test_a_chosen_patient_may_have_normal_beats_alone(mitdb):
         load(mitdb, **fields)
     with pytest.raises(InputError, match=r"abnormal beats, found none in 100$"):
         load(mitdb, records=("100", "101", "103"), test_groups=("100",))
+
+
+def test_three_records_are_run_by_the_config(mitdb, tmp_path, capsys):
+    """As by its flags, which may put names in a number's place."""
+    config = beatgan_ecg.get_config("smoke")
+    config.data.update(root=str(mitdb), records=("100", "101", "103"))
+    config.data.test_groups, config.data.validation_groups = ("103",), 1
+    made = json.loads(config.to_json_best_effort())
+    experiment.run(made, tmp_path / "run", only="pca")
+    assert "seed 0 pca: test AUC last " in capsys.readouterr().out
+    with np.load(tmp_path / "run/seed_0/pca/scores.npz") as stored:
+        tested = stored["key"][stored["split"] == "test"]
+    assert {key.partition("/")[0] for key in tested} == {"103"}
 
 
 def test_the_paper_protocol_splits_beats(mitdb):
