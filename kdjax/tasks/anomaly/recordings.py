@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from kdjax import checks, files
+from kdjax import checks, console, files
 from kdjax.data.ecg import mitbih, records
 from kdjax.data.ecg.annotations import WITHIN_MS, match, with_others
 from kdjax.data.ecg.recording import WFDB_SUFFIXES, Cut, Recording, cut, read_recording
@@ -103,13 +103,13 @@ def score_recording(
         "within_ms": None if marked is None else within_ms,
     }
     _write(output, scored, about | counts)
-    print(
+    console.say(
         f"{source}: {len(scores)} beats, {flags.sum()} flagged (score above "
         f"{limit.value:.4g}, as {counts['validation_false_alarms']:.3g} of the "
         f"{len(normal)} normal validation beats have), "
         f"{time.monotonic() - started:.1f} s: {output}, {summary_path(output)}"
     )
-    print(alarms.said(counts))
+    console.say(alarms.said(counts))
     if figures is not None:
         _draw(figures, predictor, scored)
 
@@ -252,7 +252,7 @@ def _draw(folder: Path, predictor: Predictor, scored: Scored) -> None:
         rate=records.RATE,
         title=f"{recording.path.stem}: the highest scores",
     )
-    print(f"figures: {folder}")
+    console.say(f"figures: {folder}")
 
 
 def _abnormal(scored: Scored) -> np.ndarray:
