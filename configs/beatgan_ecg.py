@@ -38,6 +38,8 @@ def get_config(arg: str = "") -> ConfigDict:
         "protocol": "patient",
         "fold": 0,
         "leads": ("MLII",),
+        "strict": False,
+        "r_peak": False,
         # patients: how many are drawn, or which, such as ("119",)
         "validation_groups": FieldReference(8, field_type=object),
         "test_groups": FieldReference(11, field_type=object),

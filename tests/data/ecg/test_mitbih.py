@@ -462,6 +462,7 @@ def test_naming_a_patient_draws_no_other_anew(mitdb):
             {"records": ("100", "101"), "test_groups": ("103",)},
             r"data.test_groups: unknown name '103' \(did you mean '10",
         ),
+        ({"test_groups": "103"}, r"data.test_groups: expected an integer or a list, f"),
         ({"test_groups": ()}, r"data.test_groups: expected patients or how many, fou"),
         (
             {"test_groups": 103},
