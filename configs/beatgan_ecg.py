@@ -3,6 +3,12 @@
     bash launch/local.sh configs/beatgan_ecg.py --config.data.root=MITDB_FOLDER
     bash launch/local.sh configs/beatgan_ecg.py:smoke --config.data.root=MITDB_FOLDER
 
+Of three records, a patient each for training, validation and test:
+
+    bash launch/local.sh configs/beatgan_ecg.py --config.data.root=MITDB_FOLDER \\
+        --config.data.records=100,103,119 --config.data.test_groups='("119",)' \\
+        --config.data.validation_groups=1 --workdir=runs/three
+
 With --config.losses.adversarial.weight=0.02 it finds more; see README.md here.
 `autoencoder` is its generator trained alone, `pca` the simplest detector there is.
 
@@ -18,7 +24,7 @@ Moody & Mark 2001; Zhou et al., IJCAI 2019: Adam at 1e-4, batch 64, latent 50.
 Cost: not measured as a whole.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from kdjax.configs import common
 
@@ -30,9 +36,15 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data = {
         "name": "mitbih",
         "root": "data/mitdb",
+        "records": (),  # all but the paced
         "protocol": "patient",
         "fold": 0,
         "leads": ("MLII",),
+        "strict": False,
+        "r_peak": False,
+        # patients: how many are drawn, or which, such as ("119",)
+        "validation_groups": FieldReference(8, field_type=object),
+        "test_groups": FieldReference(11, field_type=object),
     }
     config.model = {"name": "beatgan", "latent": 50, "width": 2 if smoke else 32}
     config.training = {

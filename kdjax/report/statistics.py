@@ -180,3 +180,22 @@ def detectable(
         return float("nan")
     quantiles = stats.t.ppf([1 - level / 2, power], d.size - 1)
     return float(quantiles.sum() * d.std(ddof=1) / np.sqrt(d.size))
+
+
+def share_interval(hits: int, n: int, *, confidence: float = 0.95) -> Interval:
+    """The share `hits / n` with Wilson's interval, which stays within [0, 1].
+
+    `(p + z^2 / 2n ± z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)`, z the normal
+    quantile of `(1 + confidence) / 2`. The n are taken as independent, as the beats of
+    one patient are not quite.
+
+    Source: Wilson (1927). ValueError unless 0 <= hits <= n and n > 0.
+    """
+    if not 0 <= hits <= n or n < 1:
+        raise ValueError(f"hits: expected 0 to n, n above 0, found {hits} of {n}")
+    z, p = float(stats.norm.ppf((1 + confidence) / 2)), hits / n
+    middle, scale = p + z**2 / (2 * n), 1 + z**2 / n
+    half = z * float(np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)))
+    low = (middle - half) / scale if hits else 0.0
+    high = (middle + half) / scale if hits < n else 1.0
+    return Interval(p, low, high, n)

@@ -16,7 +16,7 @@ from stepping import parser, print_machine
 
 from kdjax.data import preprocessing
 from kdjax.data.ecg import records
-from kdjax.data.ecg.mitbih import SAME_PATIENT
+from kdjax.data.ecg.choices import SAME_PATIENT
 from kdjax.tasks.anomaly.metrics import detection, relative
 
 THINNED = 5

@@ -204,3 +204,18 @@ def test_a_detectable_difference_is_found_as_often_as_it_says():
     power = np.mean([test.pvalue < 0.05 for test in found])
     assert 0.77 < power < 0.84
     assert np.isnan(statistics.detectable([1.0], [0.5]))
+
+
+def test_a_shares_interval_is_wilsons():
+    for hits, n in ((3, 10), (0, 7), (7, 7), (394, 396)):
+        mean, low, high, count = statistics.share_interval(hits, n)
+        expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
+        assert (mean, count) == (hits / n, n)
+        assert (low, high) == pytest.approx(tuple(expected), abs=1e-9)
+        assert 0 <= low <= mean <= high <= 1
+
+
+@pytest.mark.parametrize(("hits", "n"), [(1, 0), (0, 0), (-1, 3), (4, 3)])
+def test_a_share_of_nothing_has_no_interval(hits, n):
+    with pytest.raises(ValueError, match="hits: expected 0 to n, n above 0"):
+        statistics.share_interval(hits, n)

@@ -13,16 +13,16 @@ from kdjax.data.dataset import (
     Dataset,
     Examples,
     check,
-    hold_out_groups,
     hold_out_stratified,
     normals,
     take,
 )
+from kdjax.data.ecg import choices
+from kdjax.data.ecg.choices import Groups
 from kdjax.data.ecg.records import GROUPS, Beats, read_beats
 from kdjax.errors import InputError, nearest
 
 STRICT_GROUPS = GROUPS | {"N": "NLRej", "S": "aJAS"}
-SAME_PATIENT = {"202": "201"}
 PROTOCOLS = ("patient", "paper")
 
 
@@ -30,23 +30,27 @@ def mitbih(
     *,
     root: str,
     seed: int,
+    records: Sequence[str | int] = (),
     protocol: str = "patient",
     fold: int = 0,
     leads: Sequence[str] = ("MLII",),
     strict: bool = False,
     r_peak: bool = False,
-    validation_groups: int = 8,
-    test_groups: int = 11,
+    validation_groups: Groups = 8,
+    test_groups: Groups = 11,
 ) -> Dataset:
     """MIT-BIH: beats [320, leads] at 360 Hz in the AAMI groups N, S, V, F, Q.
 
     `root` is the folder of the records' .hea, .dat and .atr files, or its parent.
-    See `read_beats` for `leads` and `r_peak`. `strict` puts the escape beats e and j in
-    N, as AAMI does, instead of S.
+    See `read_beats` for `records`, `leads` and `r_peak`. `strict` puts the escape beats
+    e and j in N, as AAMI does, instead of S.
 
     `protocol="patient"`: no patient is in two splits. Test: `test_groups` patients, the
     same for every seed. Validation: `validation_groups` of the others, by `seed`. Each
-    split keeps its abnormal beats: `normals` picks what an anomaly detector trains on.
+    is how many are drawn, or their names, such as ("119",), for 201 and 202, who are
+    one, either. Each split keeps its abnormal beats: `normals` picks what an anomaly
+    detector trains on. Where `records` are named, training and validation may have no
+    abnormal beat, which many a patient has not.
 
     `protocol="paper"`, as BeatGAN's published code: the normal beats are shuffled and
     cut in fifths, and fifth `fold`, 0 to 4, is tested with nine tenths of each abnormal
@@ -63,17 +67,25 @@ def mitbih(
         )
     paper = protocol == "paper"
     integer(fold, low=0, high=4 if paper else 0, where="config.data.fold")
-    beats = read_beats(root, leads=leads, r_peak=r_peak)
+    for name, value in (("validation", validation_groups), ("test", test_groups)):
+        if paper and not isinstance(value, int):
+            raise InputError(
+                f"config.data.{name}_groups: expected a number, which the protocol "
+                f"'paper' does not use, found the patients {tuple(value)}"
+            )
+    beats = read_beats(root, leads=leads, r_peak=r_peak, records=records)
     examples = to_examples(beats, strict=strict)
     if paper:
         splits = _by_beat(examples, seed=seed, fold=fold)
     else:
-        counts = validation_groups, test_groups
-        splits = _by_patient(examples, *counts, seed=seed)
-    records = len(np.unique(beats.record))
+        patient = choices.patients(beats.record)
+        groups = {"validation": validation_groups, "test": test_groups}
+        rest, held, tested = choices.split(patient, **groups, seed=seed)
+        splits = take(examples, rest), take(examples, held), take(examples, tested)
+    records_read = len(np.unique(beats.record))
     leak = f", fold {fold}, patients leak" if paper else ""
     dataset = Dataset(
-        name=f"MIT-BIH ({records} records, {' and '.join(leads)}{leak})",
+        name=f"MIT-BIH ({records_read} records, {' and '.join(leads)}{leak})",
         classes=tuple(GROUPS),
         train=splits[0],
         validation=splits[1],
@@ -84,10 +96,21 @@ def mitbih(
     )
     for name, part in zip(SPLITS, splits, strict=True):
         if not len(normals(part)):
-            raise InputError(f"{root}: {name}: expected normal beats, found none")
+            raise InputError(
+                f"{root}: {name}: expected normal beats, found none in {_records(part)}"
+            )
     if len(normals(dataset.test)) == len(dataset.test.y):
-        raise InputError(f"{root}: test: expected abnormal beats, found none")
-    return check(dataset, where=root, one_class=("train",) if paper else ())
+        raise InputError(
+            f"{root}: test: expected abnormal beats, found none in "
+            f"{_records(dataset.test)}"
+        )
+    alone = ("train", "validation") if len(records) else ()
+    return check(dataset, where=root, one_class=("train",) if paper else alone)
+
+
+def _records(part: Examples) -> str:
+    """`100, 103`: the records of these beats."""
+    return ", ".join(sorted({str(key).partition("/")[0] for key in part.key}))
 
 
 def to_examples(beats: Beats, *, strict: bool = False) -> Examples:
@@ -97,7 +120,7 @@ def to_examples(beats: Beats, *, strict: bool = False) -> Examples:
     """
     groups = (STRICT_GROUPS if strict else GROUPS).values()
     label = {symbol: y for y, symbols in enumerate(groups) for symbol in symbols}
-    patient = np.array([SAME_PATIENT.get(name, name) for name in beats.record])
+    patient = choices.patients(beats.record)
     pairs = zip(beats.record, beats.sample, strict=True)
     return Examples(
         x=beats.x,
@@ -105,19 +128,6 @@ def to_examples(beats: Beats, *, strict: bool = False) -> Examples:
         group=np.unique(patient, return_inverse=True)[1].astype(np.int32),
         key=np.array([f"{record}/{sample:06d}" for record, sample in pairs]),
     )
-
-
-def _by_patient(
-    examples: Examples, validation_groups: int, test_groups: int, *, seed: int
-) -> tuple[Examples, Examples, Examples]:
-    group = examples.group
-    where = "config.data.test_groups"
-    pool, test = hold_out_groups(group, count=test_groups, seed=TEST_SEED, where=where)
-    where = "config.data.validation_groups"
-    rest, held = hold_out_groups(
-        group[pool], count=validation_groups, seed=seed, where=where
-    )
-    return take(examples, pool[rest]), take(examples, pool[held]), take(examples, test)
 
 
 def _by_beat(

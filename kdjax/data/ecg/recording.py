@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax.data.ecg import records
+from kdjax.data.ecg.annotations import BEAT_SYMBOLS, Annotations
+from kdjax.data.ecg.tables import read_table
 from kdjax.data.preprocessing import range_of_example
 from kdjax.errors import InputError, nearest
 
 WFDB_SUFFIXES = (".atr", ".dat", ".hea")
 TIME, BEAT = "time", "beat"
-BEAT_SYMBOLS = list("NLRBAaJSVrFejnE/fQ?")  # all of WFDB's: none need be of a group
 LOWEST_RATE = 2 * records.BAND[1]
 CHECKED = 4096  # beats looked at for NaN at once
 
@@ -29,7 +28,8 @@ class Recording(NamedTuple):
     [n], the samples of the R peaks, and `time` float64 [n], when they are, in seconds;
     `begin`, when the first sample is. `resampled` and `peak` are `signal` and `beat` at
     360 Hz. `notes`: what was changed or supposed. `unit`: of the first lead, such as
-    mV, "" where the file does not say.
+    mV, "" where the file does not say. `annotated`: the beats that a WFDB record's .atr
+    marks, None where it marks none.
     """
 
     path: Path
@@ -43,6 +43,7 @@ class Recording(NamedTuple):
     peak: NDArray[np.int64]
     notes: tuple[str, ...]
     unit: str
+    annotated: Annotations | None
 
 
 class _File(NamedTuple):
@@ -55,6 +56,7 @@ class _File(NamedTuple):
     time: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
     unit: str = ""
+    annotated: Annotations | None = None
 
 
 class Cut(NamedTuple):
@@ -85,15 +87,19 @@ class Cut(NamedTuple):
 
 
 def read_recording(
-    path: Path, *, leads: Sequence[str], rate: int | float | None = None
+    path: Path,
+    *,
+    leads: Sequence[str],
+    rate: int | float | None = None,
+    detect: bool = False,
 ) -> Recording:
     """A CSV file, if the name ends in .csv, else the WFDB record of that name.
 
     Raises an InputError that names the file at fault.
 
     A WFDB record is named with or without its suffix. Its beats are those of its .atr,
-    of any of WFDB's symbols for beats, or, where none is marked, what the detector xqrs
-    finds in the first lead.
+    of any of WFDB's symbols for beats, or, where none is marked or with `detect`, what
+    the detector xqrs finds in the first lead.
 
     A CSV file has a line of names and then numbers; an empty field is NaN, as is an
     empty line of a file of one column; blank lines at the end are left out. Column
@@ -111,11 +117,12 @@ def read_recording(
     for lead, column in zip(found.leads, found.signal.T, strict=True):
         if not np.isfinite(column).any():
             raise InputError(f"{path}: lead {lead}: expected numbers, found none")
-    return _at_360(path, found)
+    return _at_360(path, found, detect=detect)
 
 
-def _at_360(path: Path, found: _File) -> Recording:
-    rate, beat, notes = found.rate, found.beat, found.notes
+def _at_360(path: Path, found: _File, *, detect: bool) -> Recording:
+    rate, notes = found.rate, found.notes
+    beat = None if detect else found.beat
     if not LOWEST_RATE <= rate <= records.MOST_HERTZ:
         raise InputError(
             f"{path}: expected {LOWEST_RATE:g} Hz or more, which the filter needs, and "
@@ -130,12 +137,14 @@ def _at_360(path: Path, found: _File) -> Recording:
         peak = records.r_peaks(lead - np.nanmedian(lead), records.RATE)
         beat = np.rint(peak * rate / records.RATE).astype(np.int64)
         beat = np.minimum(beat, len(found.signal) - 1)
-        notes += (f"beats are not marked: {len(beat)} detected",)
+        why = "not marked" if found.beat is None else "looked for, though marked"
+        notes += (f"beats are {why}: {len(beat)} detected",)
     time = beat / rate if found.time is None else found.time[beat]
     begin = 0.0 if found.time is None else float(found.time[0])
     return Recording(
         *(path, rate, found.leads, found.signal, beat, time, begin, raw, peak, notes),
         unit=found.unit,
+        annotated=found.annotated,
     )
 
 
@@ -175,15 +184,17 @@ def _read_record(path: Path, leads: Sequence[str]) -> _File:
     if not path.with_name(f"{path.name}.atr").exists():
         return _File(header.fs, names, signal, None, unit=unit)
     sample, symbol = records.read_annotations(path)
-    beat = sample[np.isin(symbol, BEAT_SYMBOLS)]
+    of_beat = np.isin(symbol, BEAT_SYMBOLS)
+    beat = sample[of_beat]
     if not len(beat):
         notes = (f"no beat among the {len(sample)} annotations of its .atr",)
         return _File(header.fs, names, signal, None, notes=notes, unit=unit)
-    return _File(header.fs, names, signal, beat, unit=unit)
+    annotated = Annotations(beat, symbol[of_beat])
+    return _File(header.fs, names, signal, beat, unit=unit, annotated=annotated)
 
 
 def _read_csv(path: Path, leads: Sequence[str], rate: int | float | None) -> _File:
-    table = _read_table(path)
+    table = read_table(path)
     time, marks = table.pop(TIME, None), table.pop(BEAT, None)
     notes: tuple[str, ...] = ()
     if len(leads) == len(table) == 1:
@@ -201,66 +212,6 @@ def _read_csv(path: Path, leads: Sequence[str], rate: int | float | None) -> _Fi
         raise InputError(f"{path}: expected a column {TIME!r}, or --rate=HZ")
     beat = None if marks is None else _marked(marks, path)
     return _File(rate, names, signal, beat, time, notes)
-
-
-def _read_table(path: Path) -> dict[str, NDArray[np.float64]]:
-    """The columns of a CSV file by name."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            names = [name.strip() for name in next(csv.reader([file.readline()]), [])]
-            with warnings.catch_warnings(action="ignore", category=UserWarning):
-                columns = np.loadtxt(
-                    _filled(file, columns=len(names)),
-                    delimiter=",",
-                    ndmin=2,
-                    comments=None,
-                    quotechar='"',
-                    converters=_number,
-                )
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected this file, found none") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as numbers ({error})") from error
-    if len(set(names) - {""}) != len(names) or not names or _numbers(names):
-        raise InputError(f"{path}: expected a line of different names, found {names}")
-    if not len(columns):  # of which NumPy warns
-        raise InputError(f"{path}: expected numbers below its first line, found none")
-    if columns.shape[1] != len(names):
-        raise InputError(
-            f"{path}: expected {len(names)} columns, as its first line names, "
-            f"found {columns.shape[1]}"
-        )
-    columns[np.isinf(columns)] = np.nan
-    return dict(zip(names, columns.T, strict=True))
-
-
-def _filled(lines: Iterable[str], *, columns: int) -> Iterator[str]:
-    """The lines below the first, without the blank ones at the end.
-
-    np.loadtxt drops blank lines without a word, which would put what follows too early:
-    in one column they are NaN; ValueError among more.
-    """
-    blank = 0
-    for number, line in enumerate(lines, start=2):
-        if not line.strip():
-            blank += 1
-            continue
-        if blank and columns > 1:
-            raise ValueError(f"line {number - blank} is blank")
-        yield from ["nan\n"] * blank
-        yield line
-        blank = 0
-
-
-def _number(text: str) -> float:
-    return float(text) if text.strip() else np.nan
-
-
-def _numbers(names: Sequence[str]) -> bool:
-    try:
-        return bool([float(name) for name in names])
-    except ValueError:
-        return False
 
 
 def _choose(

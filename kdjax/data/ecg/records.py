@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kdjax import archives, files
+from kdjax.data.ecg.choices import pick
 from kdjax.data.preprocessing import range_of_example
 from kdjax.errors import InputError, MachineError, nearest
 
@@ -60,8 +61,11 @@ def read_beats(
     band: tuple[int | float, int | float] = BAND,
     leads: Sequence[str] = ("MLII",),
     r_peak: bool = False,
+    records: Sequence[str | int] = (),
 ) -> Beats:
     """The beats of every record in `root` but the four paced ones, [n, 320, leads].
+
+    With `records`, of those alone; each must have the leads.
 
     Each lead, found by its name, is filtered to `band` Hz by a FIR filter of order 108
     (109 taps, Hamming) run forward and backward (`filtfilt`: no delay, and its gain
@@ -82,13 +86,16 @@ def read_beats(
         raise InputError(f"config.data.leads: expected names, found {leads!r}")
     folder = _record_folder(files.local(root, where="config.data.root").resolve())
     fields = {"band": list(band), "leads": list(leads), "r_peak": r_peak}
-    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in _files(folder)]
+    chosen = _chosen(folder, records, leads)
+    used = [path for path in _files(folder) if not chosen or path.stem in chosen]
+    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in used]
     text = json.dumps([CACHE_VERSION, fields, stamps])
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = cache_folder() / f"beats_{name}.npz"
     beats = _load(path)
     if beats is None:
-        beats = _cut_all(folder, tuple(leads), band, r_peak)
+        names = {path.stem for path in used}.difference(PACED)
+        beats = _cut_all(folder, sorted(names), tuple(leads), band, r_peak)
         _save(path, beats)
     for note in beats.notes:
         print(f"kdjax: {folder}: {note}", file=sys.stderr)
@@ -136,8 +143,31 @@ def _record_folder(root: Path) -> Path:
     )
 
 
+def _chosen(
+    folder: Path, wanted: Sequence[str | int], leads: Sequence[str]
+) -> tuple[str, ...]:
+    """The names of the records wanted, () for all; InputError if one cannot be had."""
+    where = "config.data.records"
+    names = pick(wanted, {path.stem for path in _files(folder)}, where=where)
+    for name in names:
+        if name in PACED:
+            raise InputError(
+                f"{where}: expected records without a pacemaker, found {name!r}"
+            )
+        known = read_header(folder / name).sig_name
+        for lead in leads:
+            if lead not in known:
+                hint = nearest(lead, filter(None, known))
+                raise InputError(
+                    f"config.data.leads: expected leads of {folder / name}.hea, found "
+                    f"{lead!r}{hint}"
+                )
+    return names
+
+
 def _cut_all(
     folder: Path,
+    names: Sequence[str],
     leads: tuple[str, ...],
     band: tuple[int | float, int | float],
     r_peak: bool,
@@ -145,7 +175,6 @@ def _cut_all(
     parts: list[Beats] = []
     notes: dict[str, list[str]] = {}
     other_leads: set[str] = set()
-    names = sorted({path.stem for path in _files(folder)} - set(PACED))
     for name in tqdm(names, desc="ECG records", disable=None, leave=False):
         header = read_header(folder / name)
         if missing := set(leads).difference(header.sig_name):

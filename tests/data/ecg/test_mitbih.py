@@ -1,5 +1,6 @@
 """The reader on small WFDB records that the tests write, and on the real MIT-BIH."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from kdjax import data
+from kdjax import data, experiment
+from kdjax.configs import beatgan_ecg
 from kdjax.data.ecg import mitbih, records
 from kdjax.errors import InputError
 
@@ -396,6 +398,133 @@ def test_patients_are_in_one_split(mitdb):
     assert not made.synthetic
     together = load(mitdb.parent, leads=["MLII", "V1"])
     assert together.train.x.shape[1:] == (320, 2)
+
+
+def of(part):
+    """The records of a split."""
+    return sorted({key.partition("/")[0] for key in part.key})
+
+
+def test_records_are_chosen_by_name(mitdb, cache):
+    made = load(mitdb, records=("100", 103, "200"), test_groups=1)
+    assert made.name == "MIT-BIH (3 records, MLII)"
+    assert sorted(name for part in made[2:5] for name in of(part)) == [
+        *("100", "103", "200")
+    ]
+    beats = records.read_beats(str(mitdb))
+    some = records.read_beats(str(mitdb), records=("100", "200"))
+    np.testing.assert_array_equal(
+        some.x, beats.x[np.isin(beats.record, ["100", "200"])]
+    )
+    assert len(list(cache.iterdir())) == 3, "a cache for each choice"
+
+
+@pytest.mark.parametrize(
+    ("groups", "test", "validation"),
+    [
+        ({"test_groups": ("103",), "validation_groups": (200,)}, ["103"], ["200"]),
+        ({"test_groups": ("202",)}, ["201", "202"], None),
+        ({"validation_groups": ("201",), "test_groups": 3}, None, ["201", "202"]),
+    ],
+)
+def test_patients_are_chosen_by_name(mitdb, groups, test, validation):
+    made = [load(mitdb, seed=seed, **groups) for seed in (0, 1, 2)]
+    for one in made:
+        train, held, tested = map(of, one[2:5])
+        assert test in (None, tested)
+        assert validation in (None, held)
+        assert not {*train} & {*held} | {*train} & {*tested} | {*held} & {*tested}
+        assert len({*train, *held, *tested}) == 6
+        np.testing.assert_array_equal(one.test.key, made[0].test.key)
+
+
+def test_naming_a_patient_draws_no_other_anew(mitdb):
+    """As many drawn as before: the same, whatever the numbers of their groups."""
+    drawn = load(mitdb, test_groups=2)
+    named = load(mitdb, test_groups=tuple(of(drawn.test)))
+    for one, other in zip(drawn[2:5], named[2:5], strict=True):
+        np.testing.assert_array_equal(one.key, other.key)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"records": ("10",)}, r"^config.data.records: unknown name '10' \(did you me"),
+        ({"records": "100"}, r"^config.data.records: expected a list, found '100'"),
+        ({"records": ("100", 100)}, r"records: expected each name once, found '100' t"),
+        ({"records": ("100",)}, r"test_groups: expected two groups .* found 1"),
+        (
+            {"records": ("100", "101", "103"), "test_groups": 3},
+            r"test_groups: expected an integer in \[1, 2\], found 3",
+        ),
+        ({"test_groups": ("10",)}, r"data.test_groups: unknown name '10' \(did you me"),
+        (
+            {"records": ("100", "101"), "test_groups": ("103",)},
+            r"data.test_groups: unknown name '103' \(did you mean '10",
+        ),
+        ({"test_groups": "103"}, r"data.test_groups: expected an integer or a list, f"),
+        ({"test_groups": ()}, r"data.test_groups: expected patients or how many, fou"),
+        (
+            {"test_groups": 103},
+            r"groups: expected how many patients, 1 to 4, found 103; .* \('103',\)",
+        ),
+        (
+            {"test_groups": ("201",), "validation_groups": ("202",)},
+            r"validation_groups: expected other patients than .* found '201' in both",
+        ),
+        (
+            {
+                "records": ("100", "101"),
+                "test_groups": ("100",),
+                "validation_groups": ("101",),
+            },
+            r"validation_groups: expected a patient left to learn from, found none",
+        ),
+        (
+            {"protocol": "paper", "test_groups": ("100",)},
+            r"^config.data.test_groups: expected a number, .* the patients \('100'",
+        ),
+    ],
+)
+def test_an_impossible_choice_is_refused(mitdb, fields, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load(mitdb, **fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_chosen_record_has_its_leads_and_no_pacemaker(mitdb):
+    write_record(mitdb, "102")
+    write_record(mitdb, "105", leads=("II", "V5"))
+    with pytest.raises(InputError, match=r"records without a pacemaker, found '102'"):
+        load(mitdb, records=("100", "102"))
+    message = rf"^config.data.leads: expected leads of {mitdb}/105.hea, found 'MLII'"
+    with pytest.raises(InputError, match=message):
+        load(mitdb, records=("100", "101", "105"))
+
+
+def test_a_chosen_patient_may_have_normal_beats_alone(mitdb):
+    for name in ("100", "101"):
+        write_record(mitdb, name, symbols="N" * 15)
+    fields = {"test_groups": ("103",), "validation_groups": ("101",)}
+    made = load(mitdb, records=("100", "101", "103"), **fields)
+    assert set(made.train.y) == set(made.validation.y) == {0}
+    with pytest.raises(InputError, match=r"validation y: expected two classes or more"):
+        load(mitdb, **fields)
+    with pytest.raises(InputError, match=r"abnormal beats, found none in 100$"):
+        load(mitdb, records=("100", "101", "103"), test_groups=("100",))
+
+
+def test_three_records_are_run_by_the_config(mitdb, tmp_path, capsys):
+    """As by its flags, which may put names in a number's place."""
+    config = beatgan_ecg.get_config("smoke")
+    config.data.update(root=str(mitdb), records=("100", "101", "103"))
+    config.data.test_groups, config.data.validation_groups = ("103",), 1
+    made = json.loads(config.to_json_best_effort())
+    experiment.run(made, tmp_path / "run", only="pca")
+    assert "seed 0 pca: test AUC last " in capsys.readouterr().out
+    with np.load(tmp_path / "run/seed_0/pca/scores.npz") as stored:
+        tested = stored["key"][stored["split"] == "test"]
+    assert {key.partition("/")[0] for key in tested} == {"103"}
 
 
 def test_the_paper_protocol_splits_beats(mitdb):

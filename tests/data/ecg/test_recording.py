@@ -97,6 +97,25 @@ def test_without_annotation_beats_are_detected(tmp_path):
     assert found.notes == (f"beats are not marked: {BEATS} detected",)
 
 
+def test_marked_beats_may_be_looked_for(tmp_path):
+    """All are found, also the one that is not marked; the symbols stay."""
+    x, peak = heart()
+    path = write_record(tmp_path, x, peak)
+    marked = read_recording(path, leads=("MLII",))
+    found = read_recording(path, leads=("MLII",), detect=True)
+    assert found.notes == (f"beats are looked for, though marked: {BEATS} detected",)
+    assert (len(marked.beat), len(found.beat)) == (BEATS - 1, BEATS)
+    for recording in (marked, found):
+        assert recording.annotated.sample.tolist() == peak[:-1].tolist()
+        assert set(recording.annotated.symbol) == {"N"}
+    one = np.isin(np.arange(len(x)), peak[:1])
+    time = np.arange(len(x)) / 360
+    path = write_csv(tmp_path / "a.csv", time=time, MLII=x[:, 0], beat=one)
+    found = read_recording(path, leads=("MLII",), detect=True)
+    assert abs(found.beat - peak).max() <= 2
+    assert found.annotated is None
+
+
 def test_without_a_beat_among_the_annotations_beats_are_detected(tmp_path):
     x, peak = heart()
     path = write_record(tmp_path, x, peak, marked=False)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdjax.tasks.anomaly import curves, figures, scoring
+from kdjax.tasks.anomaly import curves, figures, scoring, strips
 from tests.fabricated import png_size
 from tests.tasks.anomaly.fabricated import fabricate, read_experiment
 
@@ -32,13 +32,13 @@ def record(seconds):
 def titled(monkeypatch):
     """The titles that are drawn from here on."""
     titles = []
-    monkeypatch.setattr(figures.drawing, "title", lambda _, text: titles.append(text))
+    monkeypatch.setattr(strips.drawing, "title", lambda _, text: titles.append(text))
     return titles
 
 
 def test_a_short_record_is_shown_whole(tmp_path, monkeypatch):
     titles = titled(monkeypatch)
-    figures.record_strip(tmp_path / "strip.png", **record(95))
+    strips.record_strip(tmp_path / "strip.png", **record(95))
     assert titles == ["100: 59 of 94 beats flagged (triangles), score above 0.5"]
     width, height = png_size(tmp_path / "strip.png")
     assert 1500 < width < 2000
@@ -47,29 +47,27 @@ def test_a_short_record_is_shown_whole(tmp_path, monkeypatch):
 
 def test_of_a_long_record_the_most_flagged_rows_are_shown(tmp_path, monkeypatch):
     titles = titled(monkeypatch)
-    figures.record_strip(tmp_path / "strip.png", **record(3690))
-    assert titles[0].endswith(". Shown: 56:30 to 1:01:30 of 1:01:30, the most flagged")
+    strips.record_strip(tmp_path / "strip.png", **record(3690))
+    assert titles[0].endswith(". 56:30 to 1:01:30 of 1:01:30, the most flagged")
     _, height = png_size(tmp_path / "strip.png")
     assert 1000 < height < 1800
 
 
 def test_the_clock_is_the_files(tmp_path, monkeypatch):
     titles, rows = titled(monkeypatch), []
-    clock = figures._clock
+    clock = strips._clock
 
     def spied(seconds):
         rows.append(clock(seconds))
         return rows[-1]
 
-    monkeypatch.setattr(figures, "_clock", spied)
+    monkeypatch.setattr(strips, "_clock", spied)
     path = tmp_path / "strip.png"
-    figures.record_strip(path, **record(95), begin=3595.0)
+    strips.record_strip(path, **record(95), begin=3595.0)
     assert rows == ["59:55", "1:00:25", "1:00:55", "1:01:25"]
-    figures.record_strip(path, **record(330), begin=-40)
+    strips.record_strip(path, **record(330), begin=-40)
     assert rows[4:6] == ["-0:10", "0:20"]
-    assert titles[1].endswith(
-        ". Shown: -0:10 to 4:50 of -0:40 to 4:50, the most flagged"
-    )
+    assert titles[1].endswith(". -0:10 to 4:50 of -0:40 to 4:50, the most flagged")
 
 
 @pytest.mark.parametrize(
@@ -78,18 +76,67 @@ def test_the_clock_is_the_files(tmp_path, monkeypatch):
     ids=["both sides", "all below", "all above", "none is finite"],
 )
 def test_the_threshold_is_in_the_middle_of_the_colours(scores):
-    scale = figures._score_scale(scores, 1.0)
+    scale = strips._score_scale(scores, 1.0)
     assert scale(1.0) == pytest.approx(0.5)
     for score in scores[np.isfinite(scores)]:
         assert np.sign(scale(score) - 0.5) == np.sign(score - 1.0)
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that would be written."""
+    figures = []
+    monkeypatch.setattr(strips.drawing, "write", lambda one, _: figures.append(one))
+    return figures
+
+
+@pytest.mark.parametrize("low", [0.0, 0.45])
+def test_the_threshold_is_white_and_named_on_the_scale(tmp_path, drawn, low):
+    """Whether or not the scores below reach as far as those above."""
+    scored = record(95)
+    scored["scores"] = np.where(scored["flags"], scored["scores"], low)
+    strips.record_strip(tmp_path / "strip.png", **scored)
+    bar = drawn[0].axes[-1]
+    assert strips._ABOUT_THRESHOLD(0.5)[:3] == pytest.approx((1, 1, 1), abs=0.01)
+    assert bar.get_yticks()[3] == pytest.approx(0.5)
+    assert bar.get_yticklabels()[3].get_text() == "0.5"
+    places = np.stack([np.zeros(7), bar.get_yticks()], axis=1)
+    steps = np.diff(bar.transData.transform(places)[:, 1])
+    np.testing.assert_allclose(steps, steps[0])
+
+
+@pytest.mark.parametrize(("unit", "said"), [("mV", "mV"), ("", "file's unit")])
+def test_the_signal_has_an_axis_in_its_unit(tmp_path, drawn, unit, said):
+    strips.record_strip(tmp_path / "strip.png", **record(95), unit=unit)
+    rows = drawn[0].axes[:4]
+    assert {axis.get_ylabel() for axis in rows} == {said}
+    for axis in rows:
+        low, high = axis.get_ylim()
+        ticks = [tick for tick in axis.get_yticks() if low <= tick <= high]
+        assert len(ticks) >= 2
+
+
+def test_annotated_beats_have_their_letter(tmp_path, drawn):
+    scored = record(95)
+    symbols = np.full(len(scored["beats"]), "")
+    symbols[[3, 40]] = "V", "A"
+    strips.record_strip(tmp_path / "strip.png", **scored, symbols=symbols)
+    letters = [
+        (row, text.get_text(), text.get_position()[0])
+        for row, axis in enumerate(drawn[0].axes[:4])
+        for text in axis.texts
+        if text.get_text() in "VA"
+    ]
+    at = scored["beats"] / RATE
+    assert letters == [(0, "V", at[3]), (1, "A", pytest.approx(at[40] - 30))]
+
+
 def test_rows_are_those_with_the_most_flags():
-    assert figures._rows(12.0, np.array([])) == (0, 1)
-    assert figures._rows(300.0, np.array([1.0])) == (0, 10)
-    assert figures._rows(301.0, np.array([300.5])) == (1, 10)
+    assert strips._rows(12.0, np.array([])) == (0, 1)
+    assert strips._rows(300.0, np.array([1.0])) == (0, 10)
+    assert strips._rows(301.0, np.array([300.5])) == (1, 10)
     flagged = np.array([10.0, *range(600, 650)])  # in rows 20 and 21
-    first, count = figures._rows(3600.0, flagged)
+    first, count = strips._rows(3600.0, flagged)
     assert count == 10
     assert first <= 20 <= 21 < first + count
 
@@ -104,12 +151,12 @@ def test_rows_are_those_with_the_most_flags():
     ids=["no signal", "infinite scores", "equal scores"],
 )
 def test_odd_records_are_drawn(tmp_path, change):
-    figures.record_strip(tmp_path / "strip.png", **record(40) | change)
+    strips.record_strip(tmp_path / "strip.png", **record(40) | change)
     assert min(png_size(tmp_path / "strip.png")) > 300
 
 
 def test_a_beat_ends_where_the_next_begins():
-    edges = figures._edges(np.array([1.0, 1.5, 4.0]))
+    edges = strips._edges(np.array([1.0, 1.5, 4.0]))
     left = 140 / 360  # records.BEFORE at 360 Hz
     expected = [[1 - left, 1.25], [1.25, 2.0], [4 - left, 4.5]]
     np.testing.assert_allclose(edges, expected)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -150,8 +151,17 @@ def run(capsys, *arguments):
 
 
 def read(path):
-    assert path.read_text().startswith("time,sample,score,flag\n")
-    return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2).T
+    """time, sample, score and flag of each beat."""
+    assert path.read_text().startswith("time,sample,score,flag,symbol\n")
+    return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2, usecols=range(4)).T
+
+
+def symbols(path):
+    return [line.split(",")[4] for line in path.read_text().splitlines()[1:]]
+
+
+def summary(path):
+    return json.loads(path.with_suffix(".summary.json").read_text())
 
 
 def score_file(stage, source, output, which="last", **options):
@@ -195,7 +205,13 @@ def test_every_beat_gets_a_line(stage, tmp_path, capsys):
     assert flag.tolist() == (scores.astype(np.float32) > threshold).tolist()
     assert 0 < flag.sum() < BEATS
     assert f"{source}: 30 beats, {int(flag.sum())} flagged (score above " in out
-    assert [path.name for path in output.parent.iterdir()] == ["scores.csv"]
+    written = sorted(path.name for path in output.parent.iterdir())
+    assert written == ["scores.csv", "scores.summary.json"]
+    assert set(symbols(output)) == {""}
+    found = summary(output)
+    assert found["threshold"] == pytest.approx(threshold)
+    assert (found["false_alarms"], found["flagged"]) == (0.5, flag.sum())
+    assert not {"classes", "false_alarms_an_hour"} & found.keys()
 
 
 def test_relative_scores(stage, tmp_path, capsys):
@@ -439,6 +455,9 @@ def test_a_bad_record(stage, tmp_path, capsys, name, content, message):
             "false_alarms=5",
             "--false_alarms: expected a fraction between 0 and 1, found 5.0",
         ),
+        ("threshold=nan", "--threshold: expected a finite number, found nan"),
+        ("threshold=high", "flag --threshold=high"),
+        ("within_ms=-1", "--within_ms: expected a number >= 0, found -1.0"),
         ("input=/nowhere/a.csv", "/nowhere/a.csv: expected this file, found none"),
         ("figures=LICENSE", "--figures: LICENSE: expected a folder to write in"),
         ("output=LICENSE.dat", "--output: expected another file than --input, found"),
@@ -461,6 +480,13 @@ def test_a_bad_argument(stage, tmp_path, capsys, argument, message):
     )
     same = f"checkpoint={stage}", f"input={source}"
     assert "--output: expected another" in fails(capsys, source, *same)
+
+
+def test_one_threshold_at_most(tmp_path, capsys):
+    output = tmp_path / "scores.csv"
+    arguments = "checkpoint=/nowhere", "input=/nowhere.csv", "threshold=1"
+    said = fails(capsys, output, *arguments, "false_alarms=0.05")
+    assert "--threshold: expected this or --false_alarms, found both" in said
 
 
 def test_ctrl_c_leaves_no_file(stage, tmp_path):
@@ -494,5 +520,154 @@ def test_ctrl_c_leaves_no_file(stage, tmp_path):
     assert not list(folder.iterdir())
 
 
-def test_a_device_may_be_the_output(tmp_path):
-    recordings.check_paths(tmp_path / "100", Path("/dev/null"), None)
+def annotate(record, at, symbol):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import wfdb
+
+        order = np.argsort(at)
+        where = {"write_dir": str(record.parent)}
+        symbol = list(np.array(list(symbol))[order])
+        wfdb.wrann(record.name, "atr", np.array(at)[order], symbol=symbol, **where)
+
+
+SYMBOLS = "NNVNLAN" * 4 + "F/"
+
+
+def test_an_annotated_record_is_judged_by_class(stage, tmp_path, capsys):
+    record, output = write_record(tmp_path), tmp_path / "scores.csv"
+    annotate(record, ecg()[2], SYMBOLS)
+    drawn = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recordings, "record_strip", lambda _, **of: drawn.update(of))
+        patch.setattr(recordings, "heat_map", lambda *_, **__: None)
+        score_file(stage, record, output, figures=tmp_path / "figures", threshold=0.5)
+    scores, flag = read(output)[2:]
+    limit = float(np.median(scores))
+    assert "".join(symbols(output)) == SYMBOLS
+    assert drawn["unit"] == "mV"
+    assert "".join(drawn["symbols"]) == SYMBOLS.replace("N", "").replace("L", "")
+    capsys.readouterr()
+    code, out, _ = run(
+        capsys, f"checkpoint={stage}", f"input={record}", f"output={output}",
+        f"threshold={limit}",
+    )  # fmt: skip
+    assert code == 0
+    flag = read(output)[3].astype(bool)
+    assert flag.tolist() == (scores > limit).tolist()
+    found = summary(output)
+    assert (found["threshold"], found["false_alarms"]) == (limit, None)
+    hours = len(ecg()[1]) / 360 / 3600
+    for name, of_class in {"N": "NL", "S": "A", "V": "V", "F": "F", "Q": "/"}.items():
+        own = np.array([symbol in of_class for symbol in SYMBOLS])
+        counts = found["classes"][name]
+        assert counts["beats"] == counts["scored"] == own.sum()
+        assert counts["flagged"] == flag[own].sum()
+        assert counts["share"] == pytest.approx(flag[own].mean())
+        assert counts["interval"][0] <= counts["share"] <= counts["interval"][1]
+    assert found["symbols"].keys() == set(SYMBOLS)
+    normal = np.isin(list(SYMBOLS), ["N", "L"])
+    per_hour = pytest.approx(flag[normal].sum() / hours)
+    assert found["false_alarms_an_hour"] == per_hour
+    assert f"score above {limit:.4g}" in out
+    assert len(found["thresholds"]) == 7
+    for line in found["thresholds"]:
+        above = scores > line["threshold"]
+        assert line["flagged"] == above.sum()
+        share = above[np.array(list(SYMBOLS)) == "V"].mean()
+        assert line["share"]["V"] == pytest.approx(share)
+    stars = [line for line in out.splitlines() if line.startswith("*")]
+    assert len(stars) == 1
+    assert f" {limit:.4g} " in stars[0]
+
+
+def test_beats_that_are_looked_for_are_matched(stage, tmp_path, capsys):
+    """55 ms away: matched; 222 ms: not, and no beat is there: missed."""
+    record, output = write_record(tmp_path), tmp_path / "scores.csv"
+    at = ecg()[2] + 20
+    at[4] += 60
+    annotate(record, at, SYMBOLS)
+    score_file(stage, record, output, detect=True, false_alarms=0.999)
+    said = capsys.readouterr()
+    assert "beats are looked for, though marked: 30 detected" in said.err
+    assert "".join(symbols(output)) == SYMBOLS[:4] + SYMBOLS[5:]
+    found = summary(output)
+    assert found["flagged"] == BEATS, "all are above the least score"
+    assert found["unmatched"]["beats"] == found["unmatched"]["flagged"] == 1
+    normal, left = found["classes"]["N"], found["symbols"]["L"]
+    assert [left[key] for key in ("beats", "scored", "flagged")] == [4, 3, 3]
+    assert normal["share"] == pytest.approx(19 / 20)
+    hours = len(ecg()[1]) / 360 / 3600
+    assert found["false_alarms_an_hour"] == pytest.approx(20 / hours)
+    assert "unmatched" in said.out
+    score_file(stage, record, output, detect=True, within_ms=300)
+    assert "".join(symbols(output)) == SYMBOLS
+
+
+def test_escape_beats_are_of_the_class_that_the_stage_learnt(stage, tmp_path):
+    record, output = write_record(tmp_path), tmp_path / "scores.csv"
+    annotate(record, ecg()[2], "enNNV" * 6)
+    predictor, beats = load(stage, "last"), []
+    for strict in (False, True):
+        predictor.record["settings"]["config.data"]["strict"] = strict
+        recordings.score_recording(predictor, stage, record, output)
+        classes = summary(output)["classes"]
+        beats.append([classes[name]["beats"] for name in "NSV"])
+    assert beats == [[12, 12, 6], [24, 0, 6]]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda path: path.mkdir(), "the folder"),
+        (lambda path: path.symlink_to("/"), "the folder"),
+        (os.mkfifo, "a device or a pipe,"),
+        (lambda path: path.symlink_to("/dev/full"), "a device or a pipe,"),
+        (lambda path: path.symlink_to("/dev/null"), "a device or a pipe,"),
+    ],
+    ids=["folder", "link to a folder", "pipe", "link to full", "link to null"],
+)
+@pytest.mark.parametrize("name", ["scores.csv", "scores.summary.json"])
+def test_what_is_no_plain_file_is_not_written_to(tmp_path, capsys, make, kind, name):
+    """Before anything is loaded: there is no such stage."""
+    make(tmp_path / name)
+    before = sorted(tmp_path.iterdir())
+    code, out, err = run(
+        capsys, "checkpoint=/nowhere", "input=/nowhere.csv",
+        f"output={tmp_path / 'scores.csv'}",
+    )  # fmt: skip
+    assert (code, out) == (2, "")
+    expected = f"--output: expected a file, found {kind} {tmp_path / name}"
+    assert err == f"kdjax: error: {expected}\n"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/full"])
+def test_a_device_is_not_written_to(capsys, device):
+    code, _, err = run(
+        capsys, "checkpoint=/nowhere", "input=/n.csv", f"output={device}"
+    )
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--output: expected a file, found a device or a pipe, {device}" in err
+
+
+def test_a_link_to_a_file_stays_one(stage, tmp_path):
+    output, target = tmp_path / "link.csv", tmp_path / "target.csv"
+    output.symlink_to(target)
+    recordings.check_paths(tmp_path / "100", output, None)
+    score_file(stage, write_csv(tmp_path / "a.csv"), output)
+    assert output.is_symlink()
+    assert len(read(target)[0]) == BEATS
+
+
+def test_a_patient_of_mitbih_is_judged(stage, shared_data, tmp_path):
+    """Record 119's V beats, of a network that was not trained: counts alone."""
+    for suffix in (".atr", ".dat", ".hea"):
+        (tmp_path / f"119{suffix}").symlink_to(shared_data / "mitdb" / f"119{suffix}")
+    output = tmp_path / "scores.csv"
+    score_file(stage, tmp_path / "119", output)
+    found = summary(output)
+    beats = {name: counts["beats"] for name, counts in found["classes"].items()}
+    assert beats == {"N": 1543, "S": 0, "V": 444, "F": 0, "Q": 0}
+    assert found["hours"] == pytest.approx(650_000 / 360 / 3600)
+    assert found["unmatched"]["beats"] == 0
