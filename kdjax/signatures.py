@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+ALONE = {str, int, float}  # what is also a list of itself
 LARGEST = 2**31 - 1  # integers: what an array of int32 holds
 
 
@@ -28,8 +29,8 @@ def misfit(value: Any, annotation: Any) -> str | None:
 
     A float is finite and may be written as an integer, and so may a string, such as a
     record's "100"; an integer is below 2^31 and no boolean; a sequence is a list or
-    tuple, of strings also "a,b"; a mapping is a section. A config holds no arrays, so
-    `Array | float` is a float. Of other types nothing is said.
+    tuple, or one of its values alone; a mapping is a section. A config holds no arrays,
+    so `Array | float` is a float. Of other types nothing is said.
     """
     choices = _choices(annotation)
     said = [_misfit(value, choice) for choice in choices]
@@ -45,21 +46,19 @@ def taken(value: Any, annotation: Any) -> Any:
     """A value that fits, as a function takes it.
 
     An integer as a string, or as a float if it is no int32, lest jax takes it for an
-    integer; "a,b" and "a" as lists of strings.
+    integer; what fits a list's values as a list, "a,b" as one of two strings.
     """
     choices = _choices(annotation)
     inner = set().union(*map(_inner, choices))
+    (kind,) = inner if len(inner) == 1 else (Any,)
     if isinstance(value, list | tuple):
-        if len(inner) != 1:
-            return value
-        (kind,) = inner
         return type(value)(taken(each, kind) for each in value)
-    if inner == {str} and str not in choices and isinstance(value, str):
-        return value.split(",")
+    plain = [each for each in choices if not _is_list(each)]
+    if kind in ALONE and all(_misfit(value, each) is not None for each in plain):
+        parts = value.split(",") if isinstance(value, str) else [value]
+        return [taken(part, kind) for part in parts]
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    if inner == {str} and not {str, int, float}.intersection(choices):
-        return [str(value)]
     if str in choices and not {int, float}.intersection(choices):
         return str(value)
     right = isinstance(value, int) and LARGEST < abs(value) <= sys.float_info.max
@@ -77,7 +76,7 @@ def _misfit(value: Any, annotation: Any) -> str | None:
     if kind is typing.Literal:
         known = typing.get_args(annotation)
         return None if value in known else f"one of {', '.join(map(repr, known))}"
-    if kind in (Sequence, list, tuple):
+    if _is_list(annotation):
         return _sequence_misfit(value, annotation)
     if kind not in _KINDS:
         package = getattr(annotation, "__module__", "").partition(".")[0]
@@ -88,15 +87,19 @@ def _misfit(value: Any, annotation: Any) -> str | None:
 
 def _inner(annotation: Any) -> set[Any]:
     """What a list holds, by its annotation."""
-    kind = typing.get_origin(annotation) or annotation
-    given = typing.get_args(annotation) if kind in (Sequence, list, tuple) else ()
+    given = typing.get_args(annotation) if _is_list(annotation) else ()
     return {each for each in given if each is not Ellipsis}
+
+
+def _is_list(annotation: Any) -> bool:
+    return (typing.get_origin(annotation) or annotation) in (Sequence, list, tuple)
 
 
 def _sequence_misfit(value: Any, annotation: Any) -> str | None:
     inner = _inner(annotation)
     if not isinstance(value, list | tuple):
-        return None if inner == {str} and _is_text(value) else "a list"
+        fits = any(misfit(value, kind) is None for kind in inner & ALONE)
+        return None if fits and len(inner) == 1 else "a list"
     if len(inner) != 1:
         return None
     (kind,) = inner

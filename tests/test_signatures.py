@@ -23,7 +23,7 @@ from kdjax.errors import InputError, call, look_up_or_import
         (str, ["", "a", 100], [None, 1.5, True, ["a"]], "a string"),
         (int | None, [None, 1], ["a", 0.5], "an integer or None"),
         (Mapping[str, Any], [{}, {"a": 1}], [None, [], "a"], "a section of fields"),
-        (Sequence[int], [[], [1], (1, 2)], ["a", {}, 1], "a list"),
+        (Sequence[int], [[], [1], (1, 2), 1], ["a", {}, 1.5, None], "a list"),
         (Sequence[int], [[1]], [[1, None], [0.5]], "a list, each value an integer"),
         (tuple[float, ...], [[1, 0.5]], [["a"]], "a list, each value a number"),
         (
@@ -55,6 +55,9 @@ def test_what_fits_and_what_is_expected(annotation, right, wrong, words):
         (Sequence[str] | None, "a,b", ["a", "b"]),
         (Sequence[str] | None, 100, ["100"]),
         (int | Sequence[str], 100, 100),
+        (int | Sequence[str] | None, "a,b", ["a", "b"]),
+        (Sequence[int], 3, [3]),
+        (Sequence[float], 0.5, [0.5]),
         (str | Sequence[str], "a,b", "a,b"),
         (str | int, 3, 3),
         (bool | str, True, True),

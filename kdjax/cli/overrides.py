@@ -16,6 +16,12 @@ from kdjax.errors import InputError, lookup
 from kdjax.plan import merge
 
 FIELD, SWEEP = "--config.", "--sweep.config."
+# What a section has whatever its name stands for.
+COMMON = {
+    "data": ("labels_per_class", "label_fraction", "normal_only"),
+    "model": ("dtype", "norm_devices", "projection"),
+    "optimizer": ("schedule", "accumulate", "clip_norm", "ema"),
+}
 WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -68,11 +74,16 @@ def _path(flag: str, begin: str) -> tuple[str, ...]:
 def laid_over(config: Mapping[str, Any], given: Sequence[Given]) -> dict[str, Any]:
     """The config with the fields that are given, also those that it does not have.
 
-    A `name` that changes drops the fields of the other name. What the name stands for
-    says later whether it takes them. InputError for a stage that is not there, or a
-    field of what is no section.
+    A `name` that changes drops the fields of the other name, but for those that all
+    names have (`COMMON`). What the name stands for says later whether it takes them.
+    InputError for a stage that is not there, or a field of what is no section.
     """
     changes: dict[str, Any] = {}
+    renamed = {
+        path[:-1]
+        for _, path, text in given
+        if path[-1] == "name" and text != _known(config, path)
+    }
     for flag, path, text in given:
         place = changes
         for i, key in enumerate(path[:-1]):
@@ -80,8 +91,15 @@ def laid_over(config: Mapping[str, Any], given: Sequence[Given]) -> dict[str, An
             if not isinstance(place.get(key), dict):
                 place[key] = {}
             place = place[key]
-        known = [] if path[0] == "sweep" else _known(config, path)
-        place[path[-1]] = value(text or "", known)
+        known = None if path[:-1] in renamed else _known(config, path)
+        place[path[-1]] = value(text or "", [] if path[0] == "sweep" else known)
+    for path in renamed:
+        place, base = changes, _known(config, path) or {}
+        for key in path:
+            place = place[key]
+        for field in COMMON.get(path[-1] if path else "", ()):
+            if field in base:
+                place.setdefault(field, base[field])
     stages = changes.pop("stages", {})
     merged = merge(config, changes)
     known = config.get("stages")

@@ -88,6 +88,17 @@ def test_another_name_drops_the_fields_of_the_first():
     assert same["model"] == CONFIG["model"]
 
 
+def test_what_all_names_have_stays():
+    """Another optimizer would be left without its schedule."""
+    config = {"optimizer": {"name": "sgd", "momentum": 0.9, "schedule": {"value": 1}}}
+    _, given = overrides.taken(["kdjax", "--config.optimizer.name=adamw"])
+    found = overrides.laid_over(config, given)["optimizer"]
+    assert found == {"name": "adamw", "schedule": {"value": 1}}
+    flags = ["--config.optimizer.name=adamw", "--config.optimizer.schedule=None"]
+    found = overrides.laid_over(config, overrides.taken(["kdjax", *flags])[1])
+    assert found["optimizer"] == {"name": "adamw", "schedule": None}
+
+
 def test_a_stage_has_the_names_of_all_stages():
     same = laid_over("--config.stages.teacher.model.name=wide_resnet")
     assert same["stages"]["teacher"]["model"] == {"name": "wide_resnet", "width": 3}
