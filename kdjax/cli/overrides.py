@@ -12,7 +12,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kdjax.errors import InputError, lookup
+from kdjax.errors import InputError, lookup, section
 from kdjax.plan import merge
 
 FIELD, SWEEP = "--config.", "--sweep.config."
@@ -100,7 +100,7 @@ def laid_over(config: Mapping[str, Any], given: Sequence[Given]) -> dict[str, An
         for field in COMMON.get(path[-1] if path else "", ()):
             if field in base:
                 place.setdefault(field, base[field])
-    stages = changes.pop("stages", {})
+    stages = section(changes.pop("stages", {}), where="--config.stages")
     merged = merge(config, changes)
     known = config.get("stages")
     if not stages or not isinstance(known, Mapping):

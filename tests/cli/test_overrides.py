@@ -123,6 +123,7 @@ def test_the_last_of_two_counts():
         ("--config.=1", "--config.: expected names of fields"),
         ("--config.seeds.x=1", "config.seeds is no section of fields, but [0, 1]"),
         ("--config.model.width.x=1", "config.model.width is no section of fields"),
+        ("--config.stages=3", "--config.stages: expected a section of fields, found 3"),
         ("--config.stages.teachr.x=1", "unknown name 'teachr' (did you mean 'teacher'"),
     ],
 )

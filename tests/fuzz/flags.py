@@ -29,8 +29,18 @@ def arguments(random):
     line = [f"--config={config}"]
     for _ in range(random.choice([1, 1, 1, 2, 3])):
         field = random.choice(FIELDS if random.random() < 0.1 else paths)
-        line.append(f"--config.{field}={random.choice(VALUES)}")
+        if random.random() < 0.3:
+            field = misspelt(field, random)
+        before = "--sweep" * (random.random() < 0.15) + "--"
+        before = before.replace("--sweep--", "--sweep.")
+        line.append(f"{before}config.{field}={random.choice(VALUES)}")
     return line + [random.choice(MORE)] * (random.random() < 0.1)
+
+
+def misspelt(field, random):
+    """A letter is missing, twice there, or another one."""
+    i = random.randrange(len(field)) if field else 0
+    return field[:i] + random.choice(["", field[i : i + 1] * 2, "z"]) + field[i + 1 :]
 
 
 def check(line, workdir):
