@@ -15,8 +15,12 @@ from kdjax.training.checkpoint import KINDS
 def load(folder: str | os.PathLike[str], checkpoint: str = "best") -> Predictor:
     """The predictor of a trained stage: a callable of raw examples [n, ...].
 
-        predictor = kdjax.load("runs/har_eskd/seed_0/eskd")
-        probabilities = predictor(windows)      # [n, 128, 9] as in the files, in g
+        >>> import kdjax
+        >>> from sklearn.datasets import load_digits
+        >>> predictor = kdjax.load("runs/digits/seed_0/eskd")
+        >>> images = load_digits().images[:3, :, :, None]  # as the file has them
+        >>> predictor(images).shape  # probabilities [n, classes]
+        (3, 10)
 
     `folder` is a finished stage's (RUN/seed_<k>/<stage>), and all that is needed.
     Returns `kdjax.stages.predictor.Predictor`, which says what comes back. InputError

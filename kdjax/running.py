@@ -24,8 +24,14 @@ def run(
 ) -> Any:
     """Runs an experiment, or what is left of it, and returns its results as a table.
 
-        from kdjax.configs import digits_eskd
-        table = kdjax.run(digits_eskd.get_config("smoke"), "runs/digits")
+        >>> import kdjax
+        >>> from kdjax.configs import digits_eskd
+        >>> config = digits_eskd.get_config("smoke")
+        >>> table = kdjax.run(config, "runs/digits")  # doctest: +ELLIPSIS
+        1 device (cpu), ...
+        report: runs/digits/report.md
+        >>> table.query("stage == 'eskd' and split == 'test'").checkpoint.tolist()
+        ['last', 'best']
 
     What the command does, with the same files in `workdir`: `only` is one stage's name
     (it and those that it reads), `rerun_stale` trains anew what was made of data that

@@ -27,6 +27,10 @@ def beatgan_discriminator_loss(
 
     Raises:
         ValueError: shapes that differ.
+
+    Example:
+        >>> round(float(beatgan_discriminator_loss([2.0, 1.0], [-1.0, 0.0])), 4)
+        0.7233
     """
     real = jnp.mean(jax.nn.softplus(-real_logits))
     return real + jnp.mean(jax.nn.softplus(fake_logits))
@@ -58,6 +62,12 @@ def beatgan_generator_loss(
 
     Raises:
         ValueError: shapes that do not fit.
+
+    Example:
+        >>> x = [[[1.0], [0.0]]]  # [batch, time, channels]
+        >>> rebuilt = [[[0.5], [0.0]]]
+        >>> round(float(beatgan_generator_loss(x, rebuilt, [[1.0]], [[0.0]])), 4)
+        1.125
     """
     matched = _mean_square(fake_features, real_features)
     return _mean_square(reconstruction, x) + adversarial_weight * matched

@@ -55,6 +55,12 @@ def amd_loss(
     Raises:
         ValueError: shapes that do not fit, a map too small for four local parts, or
             `margin` or `scale` not above 0.
+
+    Example:
+        >>> student = [[[1.0], [0.0], [2.0]]]  # [batch, time, channels]
+        >>> teacher = [[[0.0, 1.0], [0.0, 1.0], [3.0, 1.0]]]
+        >>> round(float(amd_loss(student, teacher)), 4)
+        0.0116
     """
     check_positive("margin", margin)
     check_positive("scale", scale)

@@ -73,6 +73,12 @@ def nt_xent(
         ValueError: shapes that do not fit, `temperature` not above 0, `chunk_size`
             below 1, `ring` without `axis_name`, or a single example (over all devices):
             it has no negatives; or arrays of an explicit mesh that is not set.
+
+    Example:
+        >>> z1 = [[1.0, 0.0], [0.0, 1.0]]  # the first views of two examples
+        >>> z2 = [[1.0, 0.1], [0.1, 1.0]]
+        >>> round(float(nt_xent(z1, z2, temperature=0.5)), 4)
+        0.2899
     """
     check_positive("temperature", temperature)
     if chunk_size is not None and chunk_size < 1:

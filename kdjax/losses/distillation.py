@@ -57,6 +57,11 @@ def cross_entropy(
     Raises:
         ValueError: shapes that do not fit, `label_smoothing` outside [0, 1], or an
             unknown `reduction`.
+
+    Example:
+        >>> logits = [[2.0, 0.0], [0.0, 1.0]]
+        >>> round(float(cross_entropy(logits, [0, 1])), 4)
+        0.2201
     """
     check_fraction("label_smoothing", label_smoothing)
     logits, labels = _kept(where, logits), _kept(where, labels)
@@ -99,6 +104,12 @@ def distillation_kl(
     Raises:
         ValueError: shapes that do not fit, `temperature` not above 0, or an unknown
             `reduction`.
+
+    Example:
+        >>> student = [[2.0, 0.0], [0.0, 1.0]]  # logits of two examples
+        >>> teacher = [[4.0, 0.0], [0.0, 4.0]]
+        >>> round(float(distillation_kl(student, teacher, temperature=4.0)), 4)
+        0.6985
     """
     check_positive("temperature", temperature)
     teacher = jax.lax.stop_gradient(_kept(where, teacher_logits))
@@ -147,6 +158,13 @@ def kd_loss(
     Raises:
         ValueError: shapes that do not fit, `temperature` not above 0, `alpha` outside
             [0, 1], or an unknown `reduction`.
+
+    Example:
+        >>> student = [[2.0, 0.0], [0.0, 1.0]]  # logits of two examples
+        >>> teacher = [[4.0, 0.0], [0.0, 4.0]]
+        >>> loss = kd_loss(student, teacher, [0, 1], temperature=4.0, alpha=0.9)
+        >>> round(float(loss), 4)
+        0.6507
     """
     check_fraction("alpha", alpha)
     soft = distillation_kl(
@@ -187,6 +205,12 @@ def soft_target_loss(
 
     Raises:
         ValueError: shapes that do not fit, or `temperature` not above 0.
+
+    Example:
+        >>> student = [[2.0, 0.0], [0.0, 1.0]]  # logits of two examples
+        >>> votes = [[0.75, 0.25], [0.5, 0.5]]
+        >>> round(float(soft_target_loss(student, votes)), 4)
+        0.7201
     """
     check_positive("temperature", temperature)
     p = jax.lax.stop_gradient(_kept(where, teacher_probabilities))
@@ -222,6 +246,12 @@ def marginal_likelihood_loss(
 
     Raises:
         ValueError: shapes that do not fit.
+
+    Example:
+        >>> student = [[2.0, 0.0], [0.0, 1.0]]  # logits of two examples
+        >>> votes = [[0.75, 0.25], [0.5, 0.5]]
+        >>> round(float(marginal_likelihood_loss(student, votes)), 4)
+        0.5318
     """
     p = jax.lax.stop_gradient(_kept(where, teacher_probabilities))
     log_q = _log_softmax(_kept(where, student_logits))
@@ -267,6 +297,11 @@ def teacher_free_loss(
     Raises:
         ValueError: shapes that do not fit, `temperature` not above 0, or `correct`
             outside [0, 1].
+
+    Example:
+        >>> student = [[2.0, 0.0], [0.0, 1.0]]  # logits of two examples
+        >>> round(float(teacher_free_loss(student, [0, 1])), 4)
+        0.065
     """
     check_fraction("correct", correct)
     classes = jnp.arange(student_logits.shape[-1])[None]
@@ -317,6 +352,13 @@ def eskd_loss(
 
     Raises:
         ValueError: as `kd_loss`.
+
+    Example:
+        >>> student = [[2.0, 0.0], [0.0, 1.0]]  # logits of two examples
+        >>> teacher = [[4.0, 0.0], [0.0, 4.0]]
+        >>> in_time = {"step": 10, "stop_step": 100}
+        >>> round(float(eskd_loss(student, teacher, [0, 1], **in_time)), 4)
+        0.6507
     """
     check_fraction("alpha", alpha)
     return kd_loss(

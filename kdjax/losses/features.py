@@ -34,6 +34,12 @@ def attention_transfer_loss(
     Raises:
         ValueError: shapes that do not fit, or `power` below 1, whose gradient is
             infinite where a feature is zero.
+
+    Example:
+        >>> student = [[[1.0], [0.0], [2.0]]]  # [batch, time, channels]
+        >>> teacher = [[[0.0, 1.0], [0.0, 1.0], [3.0, 1.0]]]
+        >>> round(float(attention_transfer_loss(student, teacher)), 4)
+        0.0103
     """
     if not power >= 1:
         raise ValueError(f"power: expected at least 1, found {power}")

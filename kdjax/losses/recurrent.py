@@ -48,6 +48,10 @@ def euler_step(
 
     Raises:
         ValueError: shapes that differ, or an alpha outside (0, 1].
+
+    Example:
+        >>> euler_step([1.0, 0.0], [-1.0, 2.0], alpha=0.5).tolist()
+        [0.5, 1.0]
     """
     check_positive("alpha", alpha)
     if isinstance(alpha, int | float) and alpha > 1:
@@ -73,6 +77,10 @@ def rate_l1(
 
     Raises:
         ValueError: an unknown reduction, or a number in the place of an array.
+
+    Example:
+        >>> round(float(rate_l1([[1.0, 0.0], [3.0, 0.0]])), 4)
+        1.0
     """
     return _reduced(jnp.abs(rates), reduction)
 
@@ -91,6 +99,10 @@ def rate_l2(
 
     Raises:
         ValueError: an unknown reduction, or a number in the place of an array.
+
+    Example:
+        >>> round(float(rate_l2([[1.0, 0.0], [3.0, 0.0]])), 4)
+        2.5
     """
     return _reduced(jnp.square(rates), reduction)
 
@@ -111,6 +123,10 @@ def weight_l1(
 
     Raises:
         ValueError: an unknown reduction, or no array selected.
+
+    Example:
+        >>> round(float(weight_l1({"recurrent": [[1.0, -1.0], [0.0, 2.0]]})), 4)
+        4.0
     """
     return _reduced(jnp.abs(_weights(params, select)), reduction)
 
@@ -130,6 +146,10 @@ def weight_l2(
 
     Raises:
         ValueError: an unknown reduction, or no array selected.
+
+    Example:
+        >>> round(float(weight_l2({"recurrent": [[1.0, -1.0], [0.0, 2.0]]})), 4)
+        6.0
     """
     return _reduced(jnp.square(_weights(params, select)), reduction)
 
@@ -165,6 +185,14 @@ def ctrnn_loss(
 
     Raises:
         ValueError: shapes that do not fit, or an unknown reduction.
+
+    Example:
+        >>> outputs = [[[1.0], [0.0]]]  # [batch, time, outputs]
+        >>> targets = [[[0.0], [0.0]]]
+        >>> rates = [[[1.0, 2.0], [0.0, 3.0]]]  # [batch, time, units]
+        >>> weights = {"recurrent": [[1.0, -1.0], [0.0, 2.0]]}
+        >>> round(float(ctrnn_loss(outputs, targets, rates, weights, beta_rate=0.1)), 4)
+        1.1004
     """
     error = jnp.square(outputs - jax.lax.stop_gradient(targets))
     if mask is not None:

@@ -53,6 +53,12 @@ def rdm_loss(
     Raises:
         ValueError: shapes that do not fit, an unknown `distance` or `match`, or a
             single feature to correlate.
+
+    Example:
+        >>> features = [[1.0, 0.0, 2.0], [0.0, 1.0, 2.0], [3.0, 0.0, 1.0]]
+        >>> rdm = [[0.0, 1.0, 2.0], [1.0, 0.0, 1.5], [2.0, 1.5, 0.0]]
+        >>> round(float(rdm_loss(features, rdm)), 4)
+        0.8614
     """
     if distance not in ("correlation", "cosine"):
         raise ValueError(

@@ -50,6 +50,15 @@ def frskd_loss(
     Raises:
         ValueError: shapes that do not fit, as many `refined_features` as there are not
             `features`, or `temperature` not above 0.
+
+    Example:
+        >>> student = [[2.0, 0.0], [0.0, 1.0]]  # logits of two examples
+        >>> teacher = [[4.0, 0.0], [0.0, 4.0]]
+        >>> import numpy as np
+        >>> maps = np.array([[[1.0], [0.0]], [[0.0], [1.0]]])  # [batch, time, channels]
+        >>> refined = maps + 1.0
+        >>> round(float(frskd_loss(student, teacher, [0, 1], [maps], [refined])), 4)
+        4.6211
     """
     labelled = cross_entropy(logits, labels) + cross_entropy(
         self_teacher_logits, labels
@@ -99,6 +108,10 @@ def bernoulli_kl(
 
     Raises:
         ValueError: shapes that differ, or `temperature` not above 0.
+
+    Example:
+        >>> round(float(bernoulli_kl([2.0, -1.0], [4.0, -4.0])), 4)
+        0.6985
     """
     check_positive("temperature", temperature)
     student = student_logits / temperature
