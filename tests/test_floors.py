@@ -28,6 +28,7 @@ FLOORS = {
     "tasks": 4,
     "experiment": 5,
     "loading": 5,
+    "export": 5,
     "cli": 6,
     "__main__": 6,
 }

@@ -54,18 +54,22 @@ def run(
     *,
     interrupted: str,
     flags_parser: Callable[[list[str]], list[str]] = parse,
+    positional: str | None = None,
 ) -> None:
     """Parses the command line, does `work`, and exits with its code.
 
-    `interrupted` is what an interrupted user is told.
+    `interrupted` is what an interrupted user is told. `positional`: the flag that may
+    be given as the one argument without a name, too.
     """
     _open_standard_files()
     sys.unraisablehook = _unraisable
     with _ending(interrupted):
-        app.run(lambda argv: _main(work, argv), flags_parser=flags_parser)
+        app.run(lambda argv: _main(work, argv, positional), flags_parser=flags_parser)
 
 
-def _main(work: Callable[[], None], argv: list[str]) -> None:
+def _main(work: Callable[[], None], argv: list[str], positional: str | None) -> None:
+    if positional is not None and len(argv) == 2:
+        setattr(flags.FLAGS, positional, argv.pop())
     if len(argv) > 1:
         raise InputError(f"unexpected argument {argv[1]!r}; flags start with --")
     if not flags.FLAGS["verbosity"].present:

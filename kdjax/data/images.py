@@ -128,6 +128,7 @@ def image_folder(
 
 
 def _scaled(examples: Examples) -> Examples:
+    assert not isinstance(examples.x, ImageFiles)
     return examples._replace(x=scaled(examples.x, *PIXELS))
 
 
