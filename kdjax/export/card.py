@@ -45,7 +45,8 @@ def of_stage(
 def _title(stage: Stage, checkpoint: str) -> str:
     record = stage.record
     model = record["settings"].get("config.model", {})
-    made = ", ".join(f"{k} {v}" for k, v in sorted(model.items()) if v is not None)
+    fields = {k: v for k, v in sorted(model.items()) if k != "name" and v is not None}
+    made = ", ".join(f"{key} {value}" for key, value in fields.items())
     name = (stage.config.get("model") or {}).get("name", record["task"])
     lines = [f"# {record['stage']}: {name} on {record['data']}", ""]
     if record["synthetic"]:
@@ -136,7 +137,7 @@ def _signature(stage: Stage, known: Mapping[str, Any]) -> str:
     lines = [
         "## Input and output",
         "",
-        f"- Input `{given['name']}`: float32 {['batch', *given['shape']]}, raw: "
+        f"- Input `{given['name']}`: float32 {_shape(given)}, raw: "
         f"{_source(stage).units}.",
     ]
     if known["channels"]:
@@ -151,10 +152,13 @@ def _signature(stage: Stage, known: Mapping[str, Any]) -> str:
             "its range of 2 apart."
         )
     meaning = MEANINGS[made["name"]]
-    lines.append(
-        f"- Output `{made['name']}`: float32 {['batch', *made['shape']]}, {meaning}."
-    )
+    lines.append(f"- Output `{made['name']}`: float32 {_shape(made)}, {meaning}.")
     return "\n".join(lines)
+
+
+def _shape(tensor: Mapping[str, Any]) -> str:
+    """`[batch, 128, 9]`."""
+    return f"[{', '.join(map(str, ('batch', *tensor['shape'])))}]"
 
 
 def _artefacts(known: Mapping[str, Any]) -> str:

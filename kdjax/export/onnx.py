@@ -90,6 +90,7 @@ def quantise(path: Path, into: Path, x: NDArray[np.float32]) -> dict[str, Any]:
     and the largest that the examples give. Input and output stay float32.
     """
     quantization = need("onnxruntime.quantization", what="onnx in int8")
+    need("onnxruntime", what="onnx").set_default_logger_severity(3)
 
     class Examples(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         def __init__(self) -> None:
@@ -119,6 +120,11 @@ def quantise(path: Path, into: Path, x: NDArray[np.float32]) -> dict[str, Any]:
         raise InputError(f"onnx: not to be had in int8: {because(error)}") from error
     finally:
         ready.unlink(missing_ok=True)
+    made = need("onnx", what="onnx").load(str(into))
+    if all(node.op_type != "QuantizeLinear" for node in made.graph.node):
+        raise InputError(
+            "onnx: not to be had in int8: all of its products are in loops"
+        )
     return {"kept": f"{', '.join(PRODUCTS)} by int8 (QDQ), all else float32"}
 
 

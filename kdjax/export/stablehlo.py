@@ -33,7 +33,7 @@ def write(graph: Graph, path: Path) -> dict[str, Any]:
         batch = f"1 ({reason})"
     path.write_bytes(exported.serialize())
     return {
-        "batch": "any" if not isinstance(batch, str) else batch,
+        "batch": batch if isinstance(batch, str) else "any",
         "platforms": list(PLATFORMS),
         "readable": PROMISE,
         "version": f"jax {jax.__version__}",

@@ -157,6 +157,7 @@ def _quantised(
 
     path = work.into / _int8(each.file)
     entry = {"format": name, "quantised": "int8", "calibrated_on": len(examples)}
+    entry["batch"] = before["batch"]
     entry |= _aside(path, write)
     if name == "tflite":
         entry["device"] = vela.estimate(path)

@@ -44,6 +44,8 @@ def write(graph: Graph, path: Path) -> dict[str, Any]:
             api.set_signature(operation, SIGNATURE, [INPUT], [graph.output])
             manager, config = passes.PassManager(), api.ConvertToTFLConfig()
             api.run_convert_to_tfl_passes(parsed, manager, config)
+            if "tfl.while" in str(operation):
+                raise ValueError("it writes no loops, such as one over time steps")
             content = api.export_flatbuffer_to_bytes(operation)
         _interpreter(content)
     except Exception as error:
@@ -52,7 +54,7 @@ def write(graph: Graph, path: Path) -> dict[str, Any]:
         ) from error
     path.write_bytes(content)
     return {
-        "batch": "1 (others by the interpreter's resize_tensor_input, unchecked)",
+        "batch": "1",
         "version": version("litert-converter"),
     }
 

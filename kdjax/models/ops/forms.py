@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
 
+import flax.linen as nn
 from jax import Array, lax
 
 _of_xla = contextvars.ContextVar("of_xla", default=False)
@@ -22,6 +23,14 @@ def of_xla() -> Iterator[None]:
         yield
     finally:
         _of_xla.reset(token)
+
+
+def leaky_relu(x: Array, slope: float) -> Array:
+    """x where it is positive, else `slope` x, 0 < slope < 1.
+
+    To be exported as the larger of both, which int8 has everywhere: the same values.
+    """
+    return lax.max(x, slope * x) if _of_xla.get() else nn.leaky_relu(x, slope)
 
 
 def by_platform(
