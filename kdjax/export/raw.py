@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax import data as datasets
-from kdjax.data.dataset import Dataset, Examples
+from kdjax.data.dataset import Dataset, Examples, normals
 from kdjax.data.preprocessing import left_raw, preprocess
 from kdjax.data.stream import ImageFiles
 from kdjax.errors import InputError, split_name
@@ -42,8 +42,8 @@ def as_read(x: NDArray[np.float32] | ImageFiles) -> NDArray[np.float32]:
     return np.asarray(array, np.float32)
 
 
-def of_stage(stage: Stage) -> Raw:
-    """The raw examples of a stage's data, read anew.
+def of_stage(stage: Stage, kind: str) -> Raw:
+    """The raw examples of a stage's data, read anew; `kind` is its predictor's.
 
     InputError where the data are no longer those that it was trained on, or their
     loader gives no raw examples.
@@ -59,7 +59,10 @@ def of_stage(stage: Stage) -> Raw:
     with left_raw():
         raw = datasets.load(name, seed=seed, **fields)
     _check(raw, batches.load(spec, seed), where)
-    return Raw(raw.test.x, raw.test.y, _some(raw.train))
+    learnt = np.arange(len(raw.train.y))
+    if kind == "scores":  # a detector learns from normal examples alone
+        learnt = normals(raw.train)
+    return Raw(raw.test.x, raw.test.y, _some(raw.train, learnt))
 
 
 def _check(raw: Dataset, loaded: Dataset, where: str) -> None:
@@ -78,7 +81,7 @@ def _check(raw: Dataset, loaded: Dataset, where: str) -> None:
         )
 
 
-def _some(train: Examples) -> NDArray[np.float32]:
-    """`CALIBRATED_ON` training examples, or all there are, drawn by `SEED`."""
-    drawn = np.random.default_rng(SEED).permutation(len(train.y))[:CALIBRATED_ON]
+def _some(train: Examples, learnt: NDArray[np.intp]) -> NDArray[np.float32]:
+    """`CALIBRATED_ON` of those training examples, or all of them, drawn by `SEED`."""
+    drawn = np.random.default_rng(SEED).permutation(learnt)[:CALIBRATED_ON]
     return as_read(train.x[np.sort(drawn)])

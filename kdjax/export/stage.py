@@ -58,7 +58,7 @@ def export(
         for module in each.tools:
             need(module, what=name)
     made = graph.of_stage(stage, checkpoint)
-    examples = raw.of_stage(stage)
+    examples = raw.of_stage(stage, made.output)
     expected = checking.outputs(made.predictor, examples)
     work = Work(made, examples, expected, into or stage.folder / FOLDER)
     work.into.mkdir(parents=True, exist_ok=True)

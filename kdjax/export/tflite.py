@@ -21,6 +21,8 @@ from kdjax.stages.predictor import EXACT
 
 TOOLS = ("litert_converter", "ai_edge_litert", "ai_edge_quantizer", "ethosu.vela")
 SIGNATURE = "serving_default"
+RARE = 0.01  # of the examples that are calibrated on
+Ranges = dict[str, NDArray[Any]]
 # Operations that stay float32, by their outputs: the last has the name of the output.
 KEPT = f"{EXACT}|{SIGNATURE}_scores"
 
@@ -120,8 +122,6 @@ def quantise(path: Path, into: Path, x: NDArray[np.float32]) -> dict[str, Any]:
     recipe.add_static_config(".*", "*", activation_num_bits=8, weight_num_bits=8)
     for scope, operation in ((KEPT, "*"), (".*", "INPUT"), (".*", "OUTPUT")):
         recipe.add_quantization_config(scope, operation, algorithm_key="no_quantize")
-    # the least and the largest of all: its own moving average cuts off what is rare
-    extremes = need("ai_edge_quantizer.utils.qsv_utils", what="tflite").min_max_update
     examples = {SIGNATURE: [{INPUT: example[None]} for example in x]}
     try:
         with _quiet():
@@ -131,18 +131,35 @@ def quantise(path: Path, into: Path, x: NDArray[np.float32]) -> dict[str, Any]:
                 mode=part[
                     "calibrator"
                 ].CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS,
-                qsv_update_func=extremes,
+                qsv_update_func=_both,
             )
             seen.calibrate(examples, recipe)
+            ranges = {k: _range(v) for k, v in seen.get_model_qsvs().items()}
             wanted = recipe.get_quantization_recipe()
             made = part["quantizer"].Quantizer(str(path), wanted)
-            content = bytes(made.quantize(seen.get_model_qsvs()).quantized_model)
+            content = bytes(made.quantize(ranges).quantized_model)
         interpreter = _interpreter(content)
     except Exception as error:
         raise InputError(f"tflite: not to be had in int8: {because(error)}") from error
     into.write_bytes(content)
     kept = "input and output, preprocessing and scores stay float32"
     return {"kept": kept, "tensors": _ends(interpreter)}
+
+
+def _both(one: Ranges, other: Ranges) -> Ranges:
+    """The least and the largest value of a tensor in more examples, side by side."""
+    return {k: np.append(one[k], other[k]) for k in other} if one else other
+
+
+def _range(seen: Ranges) -> Ranges:
+    """The range of a tensor from its least and largest in each example, [n].
+
+    One that all but `RARE` of the examples keep to, on either side: the quantizer's own
+    moving average cuts off what a class is told by, and the largest of all made too
+    coarse a scale for BeatGAN.
+    """
+    low, high = np.quantile(seen["min"], RARE), np.quantile(seen["max"], 1 - RARE)
+    return {"min": np.asarray(low, np.float32), "max": np.asarray(high, np.float32)}
 
 
 def _ends(interpreter: Any) -> list[dict[str, Any]]:
