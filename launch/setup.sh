@@ -35,3 +35,17 @@ setup() {
   }
   echo "$want" >"$stamp"
 }
+
+# What `kdjax export` needs, which no resolver would install: once, after `setup`. Where
+# it is not to be had, the tests that need it say so.
+setup_export() {
+  local list="kdjax/export/requirements.txt" stamp=".venv/installed_export" want
+  want="$(cksum <"$list") $PWD"
+  [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
+  if .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    --no-deps -r "$list" >>.venv/install.log 2>&1; then
+    echo "$want" >"$stamp"
+  else
+    echo "kdjax: $list cannot be installed here; its tests are skipped" >&2
+  fi
+}

@@ -29,6 +29,7 @@ FLOORS = {
     "experiment": 5,
     "loading": 5,
     "running": 5,
+    "export": 5,
     "cli": 6,
     "__main__": 6,
 }

@@ -8,6 +8,7 @@ COMMANDS = {
     "table": "prints a run's tables",
     "compare": "compares two runs, stage by stage",
     "replay": "runs a run again and says what came out otherwise",
+    "export": "writes a trained stage as ONNX, TFLite, StableHLO or NumPy, checked",
     "score": "scores the heartbeats of a recording",
     "zoo": "prints what each network costs on one's own examples",
 }

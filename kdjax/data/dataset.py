@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdjax.checks import integer, number, one_of
-from kdjax.data.preprocessing import Step
-from kdjax.data.preprocessing import standardise as apply_standardise
+from kdjax.data.preprocessing import Step, scaled
 from kdjax.data.stream import ImageFiles
 from kdjax.errors import InputError
 
@@ -238,11 +237,11 @@ def standardise(dataset: Dataset) -> Dataset:
     std = np.where(square > 0, np.sqrt(square), 1).astype(np.float32)
     _check_scale(dataset, train, std)
 
-    def scale(examples: Examples) -> Examples:
-        x = apply_standardise(as_float(examples.x), mean=mean, std=std)
-        return examples._replace(x=x)
-
     step = {"name": "standardise", "mean": mean.tolist(), "std": std.tolist()}
+
+    def scale(examples: Examples) -> Examples:
+        return examples._replace(x=scaled(as_float(examples.x), step))
+
     return dataset._replace(
         train=scale(dataset.train),
         validation=scale(dataset.validation),

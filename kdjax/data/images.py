@@ -14,13 +14,13 @@ from kdjax.checks import boolean, integer
 from kdjax.data.dataset import (
     Dataset,
     Examples,
-    as_float,
     check,
     concatenate,
     hold_out_fold,
     hold_out_stratified,
     take,
 )
+from kdjax.data.preprocessing import scaled
 from kdjax.data.stream import ImageFiles
 from kdjax.errors import InputError
 
@@ -128,7 +128,8 @@ def image_folder(
 
 
 def _scaled(examples: Examples) -> Examples:
-    return examples._replace(x=as_float(examples.x))
+    assert not isinstance(examples.x, ImageFiles)
+    return examples._replace(x=scaled(examples.x, *PIXELS))
 
 
 def _own_groups(train: Examples, test: Examples) -> tuple[Examples, Examples]:

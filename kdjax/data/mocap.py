@@ -19,7 +19,7 @@ from kdjax.data.dataset import (
     hold_out_groups,
     take,
 )
-from kdjax.data.preprocessing import Step, to_range
+from kdjax.data.preprocessing import Step, scaled, to_range
 from kdjax.data.text import read_table
 from kdjax.errors import InputError
 
@@ -87,8 +87,8 @@ def mocap(
         step = {"name": "by_file", "what": "each file's range of each angle to [-1, 1]"}
     else:
         limits = _limits(np.concatenate([tables[i] for i in pool[rest]]))
-        tables = [to_range(table, **limits) for table in tables]
         step = {"name": "to_range", **limits}
+        tables = [scaled(table, step) for table in tables]
     examples = concatenate(
         [
             _cut(table, path, label=y, group=i, window=window, stride=stride)

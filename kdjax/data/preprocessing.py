@@ -1,15 +1,17 @@
 """Preprocessing: from the numbers in a data set's files to what a network sees.
 
 A step is plain data, {"name": one of STEPS, **its constants}, so that a stage's record
-holds it and a trained network takes raw examples anywhere. Loaders use the same
-functions, and so the same bits come out; but for images that stay in their files, which
+holds it and a trained network takes raw examples anywhere. Loaders scale by `scaled`,
+and so the same bits come out; but for images that stay in their files, which
 the compiled step divides (a pixel may differ by 1e-7), and which are first resized and
 cut to squares by `data.stream.read_image`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,27 @@ from numpy.typing import ArrayLike, NDArray
 from kdjax.errors import InputError, lookup
 
 Step = Mapping[str, Any]
+_raw = contextvars.ContextVar("raw", default=False)
+
+
+@contextlib.contextmanager
+def left_raw() -> Iterator[None]:
+    """Inside, loaders leave examples as files have them; their steps are as ever."""
+    token = _raw.set(True)
+    try:
+        yield
+    finally:
+        _raw.reset(token)
+
+
+def are_raw() -> bool:
+    """Whether loaders are to leave examples as they are."""
+    return _raw.get()
+
+
+def scaled(x: ArrayLike, *steps: Step) -> NDArray[np.float32]:
+    """What a loader gives of raw examples: `preprocess`, but inside `left_raw`."""
+    return preprocess(() if are_raw() else steps, x)
 
 
 def preprocess(steps: Sequence[Step], x: ArrayLike) -> NDArray[np.float32]:

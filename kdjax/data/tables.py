@@ -22,9 +22,11 @@ from kdjax.data.dataset import (
     standardise,
     take,
 )
+from kdjax.data.preprocessing import scaled
 from kdjax.errors import InputError
 
 DIGITS_TEST = 1 / 3
+SIXTEENTHS = {"name": "divide", "by": 16}
 
 
 def digits(*, seed: int, validation: float = 0.2) -> Dataset:
@@ -38,7 +40,7 @@ def digits(*, seed: int, validation: float = 0.2) -> Dataset:
 
     images, labels = load_digits(return_X_y=True)
     examples = Examples(
-        x=(images / 16).astype(np.float32).reshape(-1, 8, 8, 1),
+        x=scaled(images, SIXTEENTHS).reshape(-1, 8, 8, 1),
         y=labels.astype(np.int32),
         group=np.arange(len(labels), dtype=np.int32),
         key=np.array([f"{row:04d}" for row in range(len(labels))]),
@@ -57,7 +59,7 @@ def digits(*, seed: int, validation: float = 0.2) -> Dataset:
         validation=take(pool, held),
         test=take(examples, test),
         synthetic=False,
-        preprocessing=({"name": "divide", "by": 16},),
+        preprocessing=(SIXTEENTHS,),
     )
     return check(dataset, where="digits")
 

@@ -25,6 +25,7 @@ from kdjax.models.bifpn import BiFPN
 from kdjax.models.layers import WHERE, Outputs, pool_over_space, some_widths
 from kdjax.models.network import Head, projection_head
 from kdjax.models.ops.batch_norm import BatchNorm, Norm
+from kdjax.models.ops.forms import leaky_relu
 from kdjax.models.ops.transposed_convolution import Double, Halve, xavier_normal
 
 _SCALES = (1, 2, 4, 8, 16)  # of the width, from one map to the next, half as long
@@ -89,7 +90,7 @@ class BeatEncoder(nn.Module):
             x = Halve(self.width * scale, name=f"conv{i}")(x)
             if i > 1:
                 x = self.batch_norm(relu=False, name=f"norm{i}")(x, train=train)
-            x = nn.leaky_relu(x, _SLOPE)
+            x = leaky_relu(x, _SLOPE)
             features[f"layer{i}" if i < len(_SCALES) else "features"] = x
         features["pooled"] = pool_over_space(x)
         return features

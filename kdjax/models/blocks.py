@@ -54,10 +54,12 @@ class SqueezeExcitation(nn.Module):
         h = pool_over_space(x)
         h = nn.relu(nn.Dense(units, dtype=x.dtype, name="squeeze")(h))
         gate = nn.sigmoid(nn.Dense(channels, dtype=x.dtype, name="excite")(h))
-        return x * gate.reshape(len(x), *(1,) * (x.ndim - 2), channels)
+        return x * gate.reshape(x.shape[0], *(1,) * (x.ndim - 2), channels)
 
 
 def max_pool(x: Array, window: int = 3, stride: int = 1) -> Array:
     """The maximum over windows, padded by (window - 1) // 2 on both sides."""
     space, pad = x.ndim - 2, (window - 1) // 2
-    return nn.max_pool(x, (window,) * space, (stride,) * space, ((pad, pad),) * space)
+    pads, strides = ((pad, pad),) * space, (stride,) * space
+    # by names, as what exports networks takes them
+    return nn.max_pool(x, window_shape=(window,) * space, strides=strides, padding=pads)

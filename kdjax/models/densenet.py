@@ -59,7 +59,7 @@ class DenseNet(nn.Module):
                         f"{WHERE}.name: 'densenet' halves what it is given: expected "
                         f"{least} samples or more, found fewer"
                     )
-                x = nn.avg_pool(x, space, space)
+                x = nn.avg_pool(x, window_shape=space, strides=space)
         x = self.batch_norm(name="norm")(x, train=train)
         features["pooled"] = pool_over_space(x)
         return features

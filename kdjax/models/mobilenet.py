@@ -45,9 +45,9 @@ class InvertedResidual(nn.Module):
         if self.expansion > 1:
             wide = x.shape[-1] * self.expansion
             h = ConvNorm(wide, 1, 1, True, self.batch_norm, name="wide")(h, train=train)
-            h = jnp.minimum(h, 6)
+            h = jnp.minimum(h, 6.0)
         h = DepthwiseConv(3, self.stride, name="depthwise")(h)
-        h = jnp.minimum(self.batch_norm(name="norm")(h, train=train), 6)
+        h = jnp.minimum(self.batch_norm(name="norm")(h, train=train), 6.0)
         narrow = ConvNorm(self.outputs, 1, 1, False, self.batch_norm, name="narrow")
         h = narrow(h, train=train)
         return x + h if x.shape == h.shape else h
@@ -89,7 +89,7 @@ class MobileNetV2(nn.Module):
         self, x: Array, outputs: int, window: int, stride: int, name: str, train: bool
     ) -> Array:
         layer = ConvNorm(outputs, window, stride, True, self.batch_norm, name=name)
-        return jnp.minimum(layer(x, train=train), 6)
+        return jnp.minimum(layer(x, train=train), 6.0)
 
     def _channels(self, channels: int, low: int = 8) -> int:
         """The nearest multiple of 8, but no less than .9 of what was asked for."""

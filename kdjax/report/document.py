@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kdjax import files
+from kdjax.report import exported
 from kdjax.report import figures as pictures
 from kdjax.report.comparisons import (
     LEAST_SEEDS,
@@ -156,16 +157,19 @@ def results_section(experiment: Experiment) -> str:
     if not stages:
         return ""
     checkpoint = experiment.settings.checkpoint
+    every = [run for stage in stages for run in stage_runs(experiment, stage)]
+    device = exported.said(every)
+    more = exported.HEADS if device else ()
     lines = [
         "## Results",
         "",
         "Test split, per cent: mean over seeds ± half the width of Student's 95 %"
         " interval (none from a single seed)."
-        f" Macro-F1 and ECE are those of `{checkpoint}`. {COSTS_SAID}",
+        f" Macro-F1 and ECE are those of `{checkpoint}`. {COSTS_SAID}{device}",
         "",
         "| stage | accuracy, `last` | accuracy, `best` | macro-F1 | ECE |"
-        f" {' | '.join(COSTS)} |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        f" {' | '.join((*COSTS, *more))} |",
+        f"|---|{'--:|' * (4 + len(COSTS) + len(more))}",
     ]
     columns = (
         *(("accuracy", "last"), ("accuracy", "best")),
@@ -179,6 +183,7 @@ def results_section(experiment: Experiment) -> str:
                 for m, c in columns
             ),
             *cost_cells(stage_runs(experiment, stage)),
+            *(exported.cells(stage_runs(experiment, stage)) if device else ()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from kdjax.errors import InputError
 from kdjax.stages.record import Stage
 
 Tree = Any
+EXACT = "in_float32"  # the scope of what stays so where a network is quantised
 Forward = Callable[[Tree, Array], Array]
 
 

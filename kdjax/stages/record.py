@@ -32,6 +32,7 @@ ALL_LEAVE = {
     "metrics.jsonl": "training and validation metrics, a line each",
     "cost.json": "parameters, multiply-accumulates, size and time of the network",
     "timing.json": "percentiles of a step's time, and the largest memory, of training",
+    "export": "the stage as other runtimes take it, by `kdjax export`",
     "checkpoints": "`last`, to go on from, and `best`",
     "tensorboard": "event files, if asked for",
     "wandb": "the files of Weights & Biases, if asked for",

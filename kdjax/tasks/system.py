@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kdjax.report.runs import Experiment, Place
 from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
@@ -18,6 +21,8 @@ class System(NamedTuple):
     tasks: {name in a config: make(**config sections) -> Task}.
     predictors: {name of a task: (stage, checkpoint) -> what `kdjax.load` gives}.
     metrics: {name: Metric} of all its tasks.
+    examples: {task: (stage, split) -> raw examples, as its predictor takes them}, of
+      tasks whose examples are of no data set.
     sections: functions of the experiment that was read, each a part of report.md in
       Markdown, or "" where it has nothing to say.
     figures: functions (experiment, place) that draw what there is to draw, each picture
@@ -28,6 +33,7 @@ class System(NamedTuple):
     tasks: Mapping[str, Callable[..., Task]]
     predictors: Mapping[str, Callable[[Stage, str], Predictor]]
     metrics: Mapping[str, Metric]
+    examples: Mapping[str, Callable[[Stage, str], NDArray[np.float32]]] = {}
     sections: Sequence[Callable[[Experiment], str]] = ()
     figures: Sequence[Callable[[Experiment, Place], None]] = ()
     artefacts: Mapping[str, str] = {}
@@ -47,6 +53,7 @@ def united(systems: Sequence[System]) -> System:
         tasks={k: v for system in systems for k, v in system.tasks.items()},
         predictors={k: v for system in systems for k, v in system.predictors.items()},
         metrics={k: v for system in systems for k, v in system.metrics.items()},
+        examples={k: v for system in systems for k, v in system.examples.items()},
         sections=[section for system in systems for section in system.sections],
         figures=[figure for system in systems for figure in system.figures],
         artefacts={k: v for system in systems for k, v in system.artefacts.items()},

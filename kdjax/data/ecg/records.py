@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from kdjax import archives, files
 from kdjax.data.ecg.choices import pick
-from kdjax.data.preprocessing import range_of_example
+from kdjax.data.preprocessing import are_raw, scaled
 from kdjax.errors import InputError, MachineError, nearest
 
 GROUPS = {"N": "NLR", "S": "aJASje", "V": "VE", "F": "F", "Q": "/fQ"}
@@ -71,9 +71,10 @@ def read_beats(
     (109 taps, Hamming) run forward and backward (`filtfilt`: no delay, and its gain
     squared), as biosppy does for BeatGAN. A beat is [r - 140, r + 180) around an
     annotation of one of `BEAT_SYMBOLS`, if inside the recording, and scaled to [-1, 1]
-    in each lead by its own minimum and maximum; a flat one is 0. Records at another
-    rate are resampled to 360 Hz (`resample_poly`). Beats that the filter reaches NaN
-    from, and records without the leads, are left out. All this is said on stderr.
+    in each lead by its own minimum and maximum; a flat one is 0 (inside `left_raw` it
+    is filtered only). Records at another rate are resampled to 360 Hz
+    (`resample_poly`). Beats that the filter reaches NaN from, and records without the
+    leads, are left out. All this is said on stderr.
 
     `r_peak` drops the beats N, L and R that have no R peak less than 10 samples away,
     by `wfdb.processing.xqrs_detect` in the first lead: of MIT-BIH's 89,836 it leaves
@@ -86,6 +87,8 @@ def read_beats(
         raise InputError(f"config.data.leads: expected names, found {leads!r}")
     folder = _record_folder(files.local(root, where="config.data.root").resolve())
     fields = {"band": list(band), "leads": list(leads), "r_peak": r_peak}
+    if are_raw():
+        fields["raw"] = True
     chosen = _chosen(folder, records, leads)
     used = [path for path in _files(folder) if not chosen or path.stem in chosen]
     stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in used]
@@ -326,7 +329,8 @@ def _cut_record(
     rows = np.flatnonzero(keep)[finite]
     record = np.full(len(rows), path.name)
     texts: NDArray[np.str_] = np.array(notes, np.str_)
-    return Beats(range_of_example(x[finite]), symbol[rows], record, sample[rows], texts)
+    beats = scaled(x[finite], {"name": "range_of_example"})
+    return Beats(beats, symbol[rows], record, sample[rows], texts)
 
 
 def read_annotations(path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -15,7 +15,7 @@ from kdjax.data.dataset import (
     take,
 )
 from kdjax.data.ecg.records import BEFORE, RATE, SAMPLES
-from kdjax.data.preprocessing import range_of_example
+from kdjax.data.preprocessing import scaled
 
 CLASSES = ("N", "S", "V")
 # P, Q, R, S, T of McSharry et al. 2003 at 60 beats a minute: their angles and widths
@@ -78,7 +78,7 @@ def synthetic_ecg(
     x += _wander(len(label), wander, rng)
     x += noise * rng.standard_normal(x.shape)
     examples = Examples(
-        x=range_of_example(x),
+        x=scaled(x, {"name": "range_of_example"}),
         y=label.astype(np.int32),
         group=patient.astype(np.int32),
         key=np.array([f"{p}/{row:06d}" for row, p in enumerate(patient)]),

@@ -19,13 +19,13 @@ from kdjax.checks import boolean, integer
 from kdjax.data.dataset import (
     Dataset,
     Examples,
-    as_float,
     check,
     hold_out_fold,
     take,
 )
 from kdjax.data.dissimilarities import check_rdm
 from kdjax.data.images import PIXELS, RGB
+from kdjax.data.preprocessing import scaled
 from kdjax.errors import InputError
 
 IMAGES, SIZE = 92, 175
@@ -116,7 +116,7 @@ def human92(
     if animate:
         y, classes = found.animate.astype(np.int32), ("inanimate", "animate")
     every = Examples(
-        x=as_float(np.stack([_smaller(image, size) for image in found.image])),
+        x=scaled(np.stack([_smaller(image, size) for image in found.image]), *PIXELS),
         y=y,
         group=np.arange(IMAGES, dtype=np.int32),
         key=found.key,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from kdjax.models.ops.forms import by_platform
 from kdjax.models.ops.products import product
 
 # from which window on several outputs come of one row, and how many
@@ -37,7 +38,7 @@ def convolve(
     by_products = _by_products(x, kernel, stride)
     if by_products is None:
         return of_xla(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=by_products, default=of_xla)
+    return by_platform(x, kernel, cpu=by_products, default=of_xla)
 
 
 def by_xla(x: Array, kernel: Array, *, stride: int, groups: int = 1) -> Array:

@@ -7,10 +7,11 @@ from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 
 from kdjax.models.ops.convolution import by_xla
+from kdjax.models.ops.forms import by_platform
 
 he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -27,7 +28,7 @@ def depthwise(
     """
     by_sums = partial(_by_sums, stride=stride)
     of_xla = partial(by_xla, stride=stride, groups=x.shape[-1])
-    return lax.platform_dependent(x, kernel, cpu=by_sums, default=of_xla)
+    return by_platform(x, kernel, cpu=by_sums, default=of_xla)
 
 
 def _by_sums(x: Array, kernel: Array, *, stride: int) -> Array:

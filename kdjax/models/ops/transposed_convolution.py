@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from kdjax.models.ops.forms import by_platform
 from kdjax.models.ops.products import product
 
 # `nn.initializers.xavier_normal` cuts the normal off at two standard deviations.
 xavier_normal = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
 
 _LAYOUT = ("NWC", "WIO", "NWC")
-_FEW = 8  # examples, for which preparing the kernel costs more than it saves
+_MANY = 9  # examples: for fewer preparing the kernel costs more than it saves
 
 
 def halve(
@@ -27,11 +28,8 @@ def halve(
     """
     if x.shape[1] % 2:
         raise ValueError(f"x: expected an even number of time steps, found {x.shape}")
-    if x.shape[0] <= _FEW:
-        return _halve_by_xla(x, kernel)
-    return lax.platform_dependent(
-        x, kernel, cpu=_halve_by_products, default=_halve_by_xla
-    )
+    forms = {"cpu": _halve_by_products, "default": _halve_by_xla}
+    return by_platform(x, kernel, **forms, least=_MANY)
 
 
 def double(
@@ -44,11 +42,8 @@ def double(
     times faster than XLA's (forward and backward, 10 steps of 512 channels to 256), but
     for a few examples.
     """
-    if x.shape[0] <= _FEW:
-        return _double_by_xla(x, kernel)
-    return lax.platform_dependent(
-        x, kernel, cpu=_double_by_products, default=_double_by_xla
-    )
+    forms = {"cpu": _double_by_products, "default": _double_by_xla}
+    return by_platform(x, kernel, **forms, least=_MANY)
 
 
 def _halve_by_xla(x: Array, kernel: Array) -> Array:

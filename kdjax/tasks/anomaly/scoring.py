@@ -115,8 +115,10 @@ def squared_error(reconstruct: Reconstruct) -> Score:
     """The mean squared error of an example's reconstruction, as its score."""
 
     def score(model: Tree, x: Array) -> Array:
-        error = jnp.square(x - reconstruct(model, x))
-        return jnp.mean(error, axis=tuple(range(1, x.ndim)))
+        rebuilt = reconstruct(model, x)
+        with jax.named_scope(predictors.EXACT):
+            error = jnp.square(x - rebuilt)
+            return jnp.mean(error, axis=tuple(range(1, x.ndim)))
 
     return score
 

@@ -6,6 +6,7 @@ from kdjax.tasks.system import System
 SYSTEM = System(
     tasks={"cognitive": task.make},
     predictors={"cognitive": task.predictor},
+    examples={"cognitive": task.raw_trials},
     metrics=metrics.METRICS,
     sections=report.SECTIONS,
     figures=report.FIGURES,

@@ -154,6 +154,17 @@ def predictor(stage: Stage, checkpoint: str) -> Predictor:
     return predictors.of_stage(stage, "outputs", model, forward)
 
 
+def raw_trials(stage: Stage, split: str, most: int = 256) -> np.ndarray:
+    """The inputs [n, steps, inputs] of a split's first `most` trials, as judged."""
+    config, place = stage.config, SPLITS.index(split)
+    levels = curricula.build(config.get("curriculum"), config["trials"])
+    count = min(most, stage.record["examples"][split])
+    index = jnp.arange(count, dtype=jnp.int32) + place * SPLIT_SIZE
+    options = curricula.at(levels.options, -1)
+    rng = jax.random.key(config["seed"])
+    return np.asarray(_judged(levels.paradigm, rng, options, index)[0].inputs)
+
+
 def _sources(examples: Mapping[str, Any]) -> dict[str, Source]:
     """Numbers of trials in the place of examples: more of a split begin as fewer."""
     counts: dict[str, int] = call(_counts, examples, where="config.examples")
@@ -274,13 +285,9 @@ def _evaluate(
     constants: Tree,
 ) -> dict[str, tuple[Array, Array]]:
     rng = jax.random.wrap_key_data(constants["key"])
-    keys = jax.vmap(jax.random.split)(example_keys(rng, batch["index"]))
     options = curricula.at(constants["options"], -1)
-    given = {}
-    if paradigm.pooled:
-        given["split"] = batch["index"] // SPLIT_SIZE
-    drawn = _draw(paradigm, keys[:, 0], options, given)
-    outputs = run(network, model, drawn.inputs, keys[:, 1] if noise else None)
+    drawn, keys = _judged(paradigm, rng, options, batch["index"])
+    outputs = run(network, model, drawn.inputs, keys if noise else None)
     error = jnp.mean(drawn.mask * jnp.square(outputs - drawn.targets), axis=(1, 2))
     correct = _score(paradigm, outputs, drawn)["correct"]
     sums = {
@@ -288,6 +295,15 @@ def _evaluate(
         for name, values in (("loss", error), ("correct", correct))
     }
     return lax.psum(sums, AXIS)
+
+
+def _judged(
+    paradigm: Paradigm, rng: Array, options: Tree, index: Array
+) -> tuple[Trial, Array]:
+    """The trials of these numbers that a network is judged on, and its noise's keys."""
+    keys = jax.vmap(jax.random.split)(example_keys(rng, index))
+    given = {"split": index // SPLIT_SIZE} if paradigm.pooled else {}
+    return _draw(paradigm, keys[:, 0], options, given), keys[:, 1]
 
 
 def run(
