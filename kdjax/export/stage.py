@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import jax
+import numpy as np
 
 from kdjax import files
 from kdjax.console import say
@@ -17,7 +21,6 @@ from kdjax.export.tools import need
 from kdjax.loading import finished
 from kdjax.stages.record import RESULTS, read_record
 from kdjax.training import environment, parallel
-from kdjax.training.checkpoint import model_digest
 
 FILE, FOLDER = "export.json", "export"
 QUANTISED = ("int8",)
@@ -66,7 +69,7 @@ def export(
     known: dict[str, Any] = {
         "stage": str(stage.folder.resolve()),
         "checkpoint": checkpoint,
-        "model": model_digest(stage.folder, checkpoint),
+        "model": _digest(made.predictor.model),
         "input": {"name": graph.INPUT, "dtype": "float32", "shape": [*made.shape]},
         "output": {
             "name": made.output,
@@ -104,6 +107,15 @@ def _check_quantize(quantize: str | None, chosen: Mapping[str, Format]) -> None:
             f"--quantize: expected --format with {' or '.join(able)}, "
             f"found {', '.join(chosen)}"
         )
+
+
+def _digest(model: Any) -> str:
+    """SHA-256 of a model's arrays: some stages, solved at once, have no checkpoint."""
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model):
+        sha.update(jax.tree_util.keystr(path).encode())
+        sha.update(np.ascontiguousarray(leaf).data)
+    return sha.hexdigest()
 
 
 def _int8(file: str) -> str:
