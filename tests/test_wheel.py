@@ -1,6 +1,5 @@
 """The wheel alone, in an empty folder: run, bring one's own data, score, export."""
 
-import csv
 import os
 import shutil
 import subprocess
@@ -11,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.data.ecg.test_mitbih import write_record
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ("pyproject.toml", "README.md", "LICENSE", "kdjax", "configs")
-BEATS = (
-    *("--config.data.patients=6", "--config.data.beats=12"),
-    "--config.training.batch_size=8",
-)
 
 
 @pytest.fixture(scope="module")
@@ -107,20 +104,18 @@ def test_ones_own_arrays_and_an_export(kdjax):
 
 
 def test_a_recording_is_scored(kdjax):
-    """That its beats are found is of no account here: of noise there are a few."""
-    kdjax("--config=beatgan_synthetic:smoke", "--stage=beatgan", *BEATS)
-    time = np.arange(30 * 250) / 250
-    beats = np.exp(-(((time % 0.8) - 0.4) ** 2) / 2e-4)
-    with (kdjax.folder / "new.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["time", "MLII"])
-        rows.writerows(zip(time, beats, strict=True))
+    for name in ("100", "101", "103", "105", "106"):
+        write_record(kdjax.folder / "mitdb", name)
     kdjax(
-        "score",
-        "--checkpoint=runs/beatgan_synthetic_smoke/seed_0/beatgan",
-        "--input=new.csv",
-        "--output=scores.csv",
+        *("--config=beatgan_ecg:smoke", "--stage=beatgan", "--workdir=ecg"),
+        *("--config.data.root=mitdb", "--config.training.batch_size=4"),
+        *("--config.data.validation_groups=1", "--config.data.test_groups=1"),
     )
+    said = kdjax(
+        *("score", "--checkpoint=ecg/seed_0/beatgan", "--input=mitdb/100"),
+        *("--output=scores.csv", "--false_alarms=0.5"),
+    )
+    assert "false alarms an hour" in said
     lines = (kdjax.folder / "scores.csv").read_text().splitlines()
-    assert lines[0].startswith("time,sample,score,flag")
-    assert len(lines) > 20
+    assert lines[0] == "time,sample,score,flag,symbol"
+    assert len(lines) > 5
