@@ -1,6 +1,6 @@
 """Prints a run's tables as Markdown, and under them with what they were made.
 
-    kdjax table --workdir=RUN [--into=FILE [--name=NAME]]
+    kdjax table --workdir=RUN [--sections=Results,...] [--into=FILE [--name=NAME]]
 
 With --into the text between the lines `<!-- table NAME -->` and `<!-- end -->` of a
 Markdown file is replaced; NAME is the last part of RUN unless it is given. So what a
@@ -11,6 +11,7 @@ Exit codes: those of `kdjax.cli.command.Exit`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -21,15 +22,19 @@ from kdjax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run.")
 _INTO = flags.DEFINE_string("into", None, "The Markdown file to put the tables into.")
+_SECTIONS = flags.DEFINE_list("sections", [], "Under these headings. Default: all.")
 _NAME = flags.DEFINE_string("name", None, "Of the place there. Default: RUN's name.")
 
 
-def tables(workdir: Path) -> str:
-    """The tables of a run's report, and its provenance, as Markdown."""
+def tables(workdir: Path, only: Sequence[str] = ()) -> str:
+    """The tables of a run's report, and its provenance, as Markdown.
+
+    only: the headings of the sections to keep; (): all.
+    """
     from kdjax.report.document import made_of
     from kdjax.tasks import ALL
 
-    return made_of(workdir, metrics=ALL.metrics, sections=ALL.sections)
+    return made_of(workdir, metrics=ALL.metrics, sections=ALL.sections, only=only)
 
 
 def put(text: str, path: Path, name: str) -> None:
@@ -60,7 +65,7 @@ def _table() -> None:
     if _WORKDIR.value is None:
         raise InputError("--workdir: missing, and it has no default")
     workdir = files.local(_WORKDIR.value, where="--workdir")
-    text = tables(workdir)
+    text = tables(workdir, _SECTIONS.value)
     if _INTO.value is None:
         console.write(text)
     else:

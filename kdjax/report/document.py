@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kdjax import files
+from kdjax.errors import lookup
 from kdjax.report import exported
 from kdjax.report import figures as pictures
 from kdjax.report.comparisons import (
@@ -80,6 +81,7 @@ def write_report(
         *(section(experiment) for section in sections),
         sweeps_section(experiment),
         comparison_section(experiment, comparisons),
+        exported.exported_section(experiment),
         selection_section(experiment),
         "## Figures\n\n"
         + "\n\n".join(f"![{text}]({at})\n\n{text}" for at, text in drawn),
@@ -96,17 +98,27 @@ def made_of(
     *,
     metrics: Mapping[str, Metric] = CLASSIFICATION,
     sections: Sequence[Section] = (),
+    only: Sequence[str] = (),
 ) -> str:
-    """The report's tables, for another document: headings in bold, provenance last."""
+    """The report's tables, for another document: headings in bold, provenance last.
+
+    only: the headings of the sections to keep beside the provenance; (): all.
+    """
     experiment = read_experiment(workdir, metrics)
     parts = (
         results_section(experiment),
         *(section(experiment) for section in sections),
         sweeps_section(experiment),
         comparison_section(experiment, compare(experiment, planned_pairs(experiment))),
+        exported.exported_section(experiment),
         gaps_section(experiment),
         provenance_section(experiment),
     )
+    headings = {re.sub(r"^#+ |\n.*", "", part, flags=re.DOTALL): part for part in parts}
+    if only:
+        for name in only:
+            lookup(name, {k: v for k, v in headings.items() if v}, where="--sections")
+        parts = tuple(headings[name] for name in only) + parts[-1:]
     text = "\n\n".join(part for part in parts if part)
     return re.sub(r"^#+ (.*)$", r"**\1**", text, flags=re.MULTILINE) + "\n"
 

@@ -534,3 +534,41 @@ def test_accuracy_is_drawn_against_cost_where_sizes_differ(tmp_path):
     experiment = runs.read_experiment(tmp_path / "run", ALL.metrics)
     distillation.headline_by_cost(experiment, place)
     assert len(drawn) == 1
+
+
+EXPORTED = {
+    "checkpoint": "best",
+    "metric": 0.9,
+    "environment": ENVIRONMENT,
+    "artefacts": {
+        "model.npz": {"format": "npz", "bytes": 5},
+        "model.onnx": {
+            "bytes": 2048,
+            "difference": 4e-7,
+            "equal": 1190,
+            "examples": 1200,
+            "metric": {"name": "accuracy", "value": 0.9012},
+            "ms": 0.123,
+            "device": {"sram_kib": 9.5, "flash_kib": 1870.2, "ms": 0.33},
+        },
+    },
+}
+
+
+def test_what_was_exported_is_a_row_a_file(tmp_path):
+    fabricate(tmp_path, seeds=(0,))
+    assert "## Exported" not in write_report(tmp_path).read_text()
+    place = tmp_path / "seed_0" / "eskd" / "export"
+    place.mkdir()
+    (place / "export.json").write_text(json.dumps(EXPORTED))
+    text = table.tables(tmp_path, ["Exported"])
+    (row,) = (line for line in text.splitlines() if "model." in line)
+    assert row == (
+        "| eskd (seed 0, `best`) | model.onnx | 2 | 4.0e-07 | 1,190 of 1,200 |"
+        " accuracy 0.9012 | 0.9000 | 0.12 | 9.5 | 1,870 | 0.33 |"
+    )
+    assert "Exported by kdjax 0.2.0 at 012345678, jax 0.10.2" in text
+    assert "**Results**" not in text
+    assert "**Made with**" in text
+    with pytest.raises(InputError, match="--sections: unknown name 'Exportd'"):
+        table.tables(tmp_path, ["Exportd"])
