@@ -549,7 +549,10 @@ EXPORTED = {
             "examples": 1200,
             "metric": {"name": "accuracy", "value": 0.9012},
             "ms": 0.123,
-            "device": {"sram_kib": 9.5, "flash_kib": 1870.2, "ms": 0.33},
+            "device": {
+                "accelerator": "a device",
+                **{"sram_kib": 9.5, "flash_kib": 1870.2, "ms": 0.33},
+            },
         },
     },
 }
