@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import PowerNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -33,7 +33,9 @@ _MOST_NAMED = 24  # past this many classes, cells and ticks carry no text
 
 
 def class_colour(label: int, classes: int) -> tuple[float, float, float, float]:
-    """A colour for each class: matplotlib's qualitative ones, then a rainbow."""
+    """A colour for each class: PALETTE's, matplotlib's qualitative ones, a rainbow."""
+    if classes <= len(PALETTE):
+        return to_rgba(PALETTE[label])
     if classes <= 10:
         return colormaps["tab10"](label)
     if classes <= 20:
