@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from kdjax import files
@@ -50,7 +51,7 @@ def grid(
     columns = min(columns, panels)
     rows = math.ceil(panels / columns)
     size = (max(width * columns, 6.0) + 0.6, height * rows + 1.3)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.08))
     axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
     for unused in axes[panels:]:
         unused.remove()

@@ -176,7 +176,8 @@ def headline_by_stage(experiment: Experiment, path: Path) -> None:
     what = headline(experiment)
     values = {stage: scores(experiment, stage) for stage in experiment.stages}
     shown = [stage for stage in experiment.stages if values[stage]]
-    figure = Figure(figsize=(8.5, 2.0 + 0.42 * len(shown)), layout="constrained")
+    each = 0.42 if len(shown) <= 15 else 0.32
+    figure = Figure(figsize=(8.5, 2.0 + each * len(shown)), layout="constrained")
     axis = figure.add_subplot()
     for row, stage in enumerate(shown):
         seeds = what.scale * np.asarray(list(values[stage].values()))

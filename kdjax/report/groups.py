@@ -12,18 +12,25 @@ from kdjax.report.runs import Experiment, stage_runs
 
 TEACHES = "teaches others"
 ALONE = "reads no other stage"
-_OTHERWISE = "reads another stage"
-# a section that names another stage -> the group, of several sections the first
-_READS = {
+OTHERWISE = "reads another stage"
+# a section that names another stage -> the group; of several sections the first
+READS = {
     "teacher": "learns from a teacher",
-    "companions": "has another stage's companions",
+    "companions": "learns beside another stage's examples",
     "start": "starts from another stage",
     "encoder": "uses another stage's encoder",
 }
-_LEARNT_FROM = ("teacher", "companions")
-# One colour a group, the same in every report: at most as many as can be told apart.
+_TAUGHT = ("teacher", "companions")
+# A colour each, the same in every report; the blues apart, one of them of what is rare.
 COLOURS = dict(
-    zip((ALONE, TEACHES, *_READS.values(), _OTHERWISE), PALETTE, strict=True)
+    zip(
+        (
+            *(ALONE, TEACHES, READS["teacher"], READS["encoder"], READS["start"]),
+            *(OTHERWISE, READS["companions"]),
+        ),
+        PALETTE,
+        strict=True,
+    )
 )
 
 
@@ -33,13 +40,13 @@ def group(experiment: Experiment, stage: str) -> str:
     A stage that has not finished reads nothing that is known.
     """
     for run in experiment.runs.values():
-        if any(stage == run.reads.get(at, {}).get("stage") for at in _LEARNT_FROM):
+        if any(stage == run.reads.get(at, {}).get("stage") for at in _TAUGHT):
             return TEACHES
     read = {section for run in stage_runs(experiment, stage) for section in run.reads}
-    for section, name in _READS.items():
+    for section, name in READS.items():
         if section in read:
             return name
-    return _OTHERWISE if read else ALONE
+    return OTHERWISE if read else ALONE
 
 
 def colour(experiment: Experiment, stage: str) -> str:

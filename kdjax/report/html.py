@@ -33,12 +33,14 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
 th { vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child { position: sticky; left: 0; background: #fff;
   white-space: normal; }
-img { max-width: 100%; height: auto; }
+img { width: calc(var(--pixels) * .74); max-width: 100%; height: auto; }
 @media (max-width: 40rem) { /* a phone: what is wide scrolls, at a size to be read */
   th, td { padding: .3rem .4rem; }
-  th:first-child, td:first-child { max-width: 40vw; overflow-wrap: anywhere; }
+  table { width: max-content; }
+  th { max-width: 6rem; }
+  th:first-child, td:first-child { max-width: 34vw; overflow-wrap: anywhere; }
   p:has(> img) { overflow-x: auto; }
-  img { max-width: none; width: 48rem; }
+  img { width: calc(var(--pixels) * .5); max-width: none; }
 }
 """
 
@@ -91,6 +93,9 @@ def _embedded(tokens: Iterable[Token], pictures: Path) -> Iterator[Token]:
             if not (path.is_relative_to(pictures.resolve()) and path.is_file()):
                 yield Token("text", "", 0, content=token.content)
                 continue
-            content = base64.b64encode(path.read_bytes()).decode("ascii")
-            token.attrSet("src", f"data:image/png;base64,{content}")
+            png = path.read_bytes()
+            if width := int.from_bytes(png[16:20]):  # of its header
+                token.attrSet("style", f"--pixels: {width}px")
+            inside = base64.b64encode(png).decode("ascii")
+            token.attrSet("src", f"data:image/png;base64,{inside}")
         yield token

@@ -76,7 +76,8 @@ def encoder_of(experiment: Experiment, run: Run) -> str:
     how = _TRAINED.get(trained[0].task) if trained else None
     if trained and "teacher" in trained[0].reads:
         how = "distilled"
-    return f"{how} ({read['stage']})" if how else read["stage"]
+    name = read["stage"]
+    return f"{how} ({name})" if how and how != name else name
 
 
 def embedding_figure(experiment: Experiment, place: Place) -> None:
