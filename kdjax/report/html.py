@@ -38,7 +38,7 @@ img { width: calc(var(--pixels) * .74); max-width: 100%; height: auto; }
   th, td { padding: .3rem .4rem; }
   table { width: max-content; }
   th { max-width: 6rem; }
-  th:first-child, td:first-child { max-width: 34vw; overflow-wrap: anywhere; }
+  th:first-child, td:first-child { max-width: 45vw; overflow-wrap: anywhere; }
   p:has(> img) { overflow-x: auto; }
   img { width: calc(var(--pixels) * .5); max-width: none; }
 }
