@@ -1,5 +1,7 @@
 """report.md: what was run, how it scored beside its controls, and what is missing.
 
+report.html is the same in one file.
+
 Its figures are those of the results alone, so that the same results give the same
 report; the last section says with what they were made.
 """
@@ -12,8 +14,7 @@ from pathlib import Path
 
 from kdjax import files
 from kdjax.errors import lookup
-from kdjax.report import exported
-from kdjax.report import figures as pictures
+from kdjax.report import exported, html
 from kdjax.report.comparisons import (
     LEAST_SEEDS,
     Comparison,
@@ -23,15 +24,14 @@ from kdjax.report.comparisons import (
     power_note,
 )
 from kdjax.report.counts import counts_section
+from kdjax.report.figures import draw_figures
 from kdjax.report.runs import (
     Experiment,
     Place,
     Run,
-    confusion,
     data_names,
     gaps,
     headline,
-    headlines,
     read_experiment,
     scores,
     stage_runs,
@@ -50,8 +50,6 @@ from kdjax.report.tables import (
 from kdjax.stages.record import in_brief
 from kdjax.training.metrics import CLASSIFICATION, Metric
 
-_MOST_CONFUSIONS = 4  # by default; the config may name more
-
 Section = Callable[[Experiment], str]
 Figure = Callable[[Experiment, Place], None]
 
@@ -65,6 +63,7 @@ def write_report(
 ) -> Path:
     """Writes `workdir/report.md` and `workdir/figures/*.png`; returns the former.
 
+    `workdir/report.html` is both in one file, to be read or sent alone.
     `metrics`, `sections` and `figures` are those of the systems, beside the ones that
     every report has. Stages and seeds that have not finished are listed, not waited
     for. InputError: no finished stage, a damaged file, or a wrong `report` section in
@@ -89,7 +88,9 @@ def write_report(
         provenance_section(experiment),
     )
     path = workdir / "report.md"
-    files.write_text(path, "\n\n".join(part for part in parts if part) + "\n")
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    files.write_text(path, text)
+    files.write_text(workdir / "report.html", html.page(text, workdir))
     return path
 
 
@@ -332,51 +333,6 @@ def gaps_section(experiment: Experiment) -> str:
         "## Missing\n\nThese have not finished. Every figure above is from the rest, so"
         " stages may differ in their seeds.\n\n" + "\n".join(rows)
     )
-
-
-def draw_figures(
-    experiment: Experiment, folder: Path, figures: Sequence[Figure] = ()
-) -> list[tuple[str, str]]:
-    """Draws what the results allow; (path from the report, caption) of each figure."""
-    checkpoint, drawn = experiment.settings.checkpoint, []
-
-    def place(name: str, caption: str) -> Path:
-        drawn.append((f"{folder.name}/{name}.png", caption))
-        return folder / f"{name}.png"
-
-    if any(scores(experiment, stage) for stage in experiment.stages):
-        compared = headline(experiment)
-        caption = (
-            f"Test {compared.label} by stage at `{checkpoint}`: mean, 95 % interval,"
-            " seeds."
-        )
-        pictures.headline_by_stage(experiment, place(compared.name, caption))
-    compared_by = [headline(experiment), *headlines(experiment)]
-    for quantity in dict.fromkeys([*(m.name for m in compared_by), "loss"]):
-        if pictures.stages_logged(experiment, quantity):
-            caption = pictures.learning_caption(experiment, quantity)
-            at = place(f"learning_{quantity}", caption)
-            pictures.learning_curves(experiment, quantity, at)
-    if stages := _confusion_stages(experiment):
-        caption = f"Confusion on the test split at `{checkpoint}`, seeds summed."
-        pictures.confusion_matrices(experiment, stages, place("confusion", caption))
-    for figure in figures:
-        figure(experiment, place)
-    return drawn
-
-
-def _confusion_stages(experiment: Experiment) -> list[str]:
-    named = experiment.settings.confusion
-    checkpoint = experiment.settings.checkpoint
-    kept = [
-        stage
-        for stage in (experiment.stages if named is None else named)
-        if any(
-            confusion(run, checkpoint) is not None
-            for run in stage_runs(experiment, stage)
-        )
-    ]
-    return kept[:_MOST_CONFUSIONS] if named is None else kept
 
 
 def _stage_row(experiment: Experiment, stage: str) -> str:

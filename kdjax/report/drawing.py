@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import PowerNorm, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from kdjax import files
@@ -33,7 +34,9 @@ _MOST_NAMED = 24  # past this many classes, cells and ticks carry no text
 
 
 def class_colour(label: int, classes: int) -> tuple[float, float, float, float]:
-    """A colour for each class: matplotlib's qualitative ones, then a rainbow."""
+    """A colour for each class: PALETTE's, matplotlib's qualitative ones, a rainbow."""
+    if classes <= len(PALETTE):
+        return to_rgba(PALETTE[label])
     if classes <= 10:
         return colormaps["tab10"](label)
     if classes <= 20:
@@ -48,7 +51,7 @@ def grid(
     columns = min(columns, panels)
     rows = math.ceil(panels / columns)
     size = (max(width * columns, 6.0) + 0.6, height * rows + 1.3)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.08))
     axes = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
     for unused in axes[panels:]:
         unused.remove()

@@ -1,13 +1,13 @@
 """The report's pictures, drawn with matplotlib's objects (no pyplot, no display).
 
 Each function writes one PNG, aside and then renamed, and returns nothing; the bytes
-depend on the results only. A stage keeps its colour in all of them. Colours repeat past
-seven stages, so every stage is also named where it is drawn.
+depend on the results only. Colours are those of groups of stages (`groups.py`); a stage
+is named where it is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,75 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from kdjax.report import drawing
+from kdjax.report import drawing, groups
 from kdjax.report.runs import (
     Experiment,
+    Place,
     Run,
     confusion,
     headline,
+    headlines,
     scores,
     stage_runs,
 )
 from kdjax.report.statistics import mean_interval
 from kdjax.training.metrics import Metric
 
+_MOST_CONFUSIONS = 4  # by default; the config may name more
+
+
+def draw_figures(
+    experiment: Experiment,
+    folder: Path,
+    figures: Sequence[Callable[[Experiment, Place], None]] = (),
+) -> list[tuple[str, str]]:
+    """Draws what the results allow; (path from the report, caption) of each figure."""
+    checkpoint, drawn = experiment.settings.checkpoint, []
+
+    def place(name: str, caption: str) -> Path:
+        drawn.append((f"{folder.name}/{name}.png", caption))
+        return folder / f"{name}.png"
+
+    if scored := [stage for stage in experiment.stages if scores(experiment, stage)]:
+        compared = headline(experiment)
+        caption = (
+            f"Test {compared.label} by stage at `{checkpoint}`: mean, 95 % interval,"
+            f" seeds.{groups.caption(experiment, scored)}"
+        )
+        headline_by_stage(experiment, place(compared.name, caption))
+    compared_by = [headline(experiment), *headlines(experiment)]
+    for quantity in dict.fromkeys([*(m.name for m in compared_by), "loss"]):
+        if stages_logged(experiment, quantity):
+            caption = learning_caption(experiment, quantity)
+            at = place(f"learning_{quantity}", caption)
+            learning_curves(experiment, quantity, at)
+    if stages := _confusion_stages(experiment):
+        caption = f"Confusion on the test split at `{checkpoint}`, seeds summed."
+        confusion_matrices(experiment, stages, place("confusion", caption))
+    for figure in figures:
+        figure(experiment, place)
+    return drawn
+
+
+def _confusion_stages(experiment: Experiment) -> list[str]:
+    named = experiment.settings.confusion
+    checkpoint = experiment.settings.checkpoint
+    kept = [
+        stage
+        for stage in (experiment.stages if named is None else named)
+        if any(
+            confusion(run, checkpoint) is not None
+            for run in stage_runs(experiment, stage)
+        )
+    ]
+    return kept[:_MOST_CONFUSIONS] if named is None else kept
+
 
 def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
     """One panel a stage: `loss` or a headline against epoch, one line a seed.
 
-    Validation is in the stage's colour, training thin and grey; the checkpoints `last`
-    and `best` are marked where they lie on the validation curve.
+    Validation is in the colour of the stage's group, training thin and grey; the
+    checkpoints `last` and `best` are marked where they lie on the validation curve.
     """
     stages = stages_logged(experiment, quantity)
     shown = _written(experiment, quantity)
@@ -44,7 +95,7 @@ def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
     for axis, stage in zip(axes, stages, strict=True):
         for run in stage_runs(experiment, stage):
             scale = shown.scale if shown else 1.0
-            _curve(axis, run, quantity, scale, _colour(experiment, stage))
+            _curve(axis, run, quantity, scale, groups.colour(experiment, stage))
         axis.set_title(drawing.wrapped(stage), fontsize=10)
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.grid(alpha=0.25)
@@ -52,14 +103,16 @@ def learning_curves(experiment: Experiment, quantity: str, path: Path) -> None:
         axis.set_xlabel("epoch")
     figure.supylabel(f"{shown.label}{shown.unit}" if shown else quantity, fontsize=11)
     dark = "0.25"
+    validation = groups.handles(experiment, stages, prefix="validation: ")
+    one = groups.colour(experiment, stages[0])
     handles = [
-        Line2D([], [], color=dark, label="validation (stage's colour)"),
+        *(validation or [Line2D([], [], color=one, label="validation")]),
         Line2D([], [], color="0.7", linewidth=0.8, label="train"),
         Line2D([], [], **_marker("last", dark), label="last checkpoint"),
         Line2D([], [], **_marker("best", dark), label="best checkpoint"),
     ]
     if not _trained(experiment, quantity):
-        del handles[1]
+        del handles[-3]
     columns = 4 if figure.get_size_inches()[0] > 8 else 2
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, frameon=False
@@ -75,9 +128,11 @@ def learning_caption(experiment: Experiment, quantity: str) -> str:
         "Training and validation" if _trained(experiment, quantity) else "Validation"
     )
     shown = _written(experiment, quantity)
-    if shown is not None:
-        return f"{kinds} {shown.label} against epoch, one line a seed."
     stages = stages_logged(experiment, quantity)
+    colours = groups.caption(experiment, stages)
+    if shown is not None:
+        text = f"{kinds} {shown.label} against epoch, one line a seed."
+        return text + colours
     labels = {
         run.labels.get(quantity, quantity)
         for stage in stages
@@ -85,7 +140,7 @@ def learning_caption(experiment: Experiment, quantity: str) -> str:
     }
     return (
         f"{kinds} {quantity} against epoch, one line a seed. Training: the sum of all"
-        f" terms; validation: {' or '.join(sorted(labels))}."
+        f" terms; validation: {' or '.join(sorted(labels))}.{colours}"
     )
 
 
@@ -121,12 +176,13 @@ def headline_by_stage(experiment: Experiment, path: Path) -> None:
     what = headline(experiment)
     values = {stage: scores(experiment, stage) for stage in experiment.stages}
     shown = [stage for stage in experiment.stages if values[stage]]
-    figure = Figure(figsize=(8.5, 2.0 + 0.42 * len(shown)), layout="constrained")
+    each = 0.42 if len(shown) <= 15 else 0.32
+    figure = Figure(figsize=(8.5, 2.0 + each * len(shown)), layout="constrained")
     axis = figure.add_subplot()
     for row, stage in enumerate(shown):
         seeds = what.scale * np.asarray(list(values[stage].values()))
         mean, low, high, _ = mean_interval(seeds)
-        colour = _colour(experiment, stage)
+        colour = groups.colour(experiment, stage)
         axis.plot([low, high], [row, row], color=colour, linewidth=2.2)
         axis.plot(mean, row, "|", color=colour, markersize=14, markeredgewidth=2.6)
         below = np.full(seeds.size, row + 0.28)
@@ -143,6 +199,13 @@ def headline_by_stage(experiment: Experiment, path: Path) -> None:
     )
     axis.grid(axis="x", alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
+    if named := groups.handles(experiment, shown, linewidth=2.2):
+        figure.legend(
+            handles=named,
+            loc="outside lower center",
+            ncols=min(len(named), 3),
+            frameon=False,
+        )
     name = what.label[0].upper() + what.label[1:]
     drawing.experiment_title(figure, f"{name} by stage", experiment, shown)
     drawing.write(figure, path)
@@ -203,7 +266,3 @@ def _marker(checkpoint: str, colour: str) -> dict[str, Any]:
         "linestyle": "none",
         "zorder": 3,
     }
-
-
-def _colour(experiment: Experiment, stage: str) -> str:
-    return drawing.PALETTE[experiment.stages.index(stage) % len(drawing.PALETTE)]

@@ -359,7 +359,8 @@ def test_the_report_is_a_function_of_the_results(tmp_path):
     for name in ("here", "there"):
         workdir = fabricate(tmp_path / name, seeds=(0,), stages={"scratch": 0.9})
         write_report(workdir)
-        files = [workdir / "report.md", *sorted((workdir / "figures").iterdir())]
+        pages = [workdir / "report.md", workdir / "report.html"]
+        files = [*pages, *sorted((workdir / "figures").iterdir())]
         content.append([file.read_bytes() for file in files])
     assert content[0] == content[1]
 
@@ -506,34 +507,6 @@ def test_tables_are_put_between_their_marks(tmp_path):
     with pytest.raises(InputError, match="expected the lines '<!-- table other -->'"):
         table.put("x", page, "other")
     assert page.read_text() == before
-
-
-def test_accuracy_is_drawn_against_cost_where_sizes_differ(tmp_path):
-    stages = {f"net_{i}": 0.8 + 0.03 * i for i in range(4)} | {"net_3_kd": 0.93}
-    fabricate(tmp_path / "run", stages=stages)
-    for seed in (0, 1, 2):
-        for i, stage in enumerate(stages):
-            cost = tmp_path / "run" / f"seed_{seed}" / stage / "cost.json"
-            edit(cost, parameters=10 ** (3 + min(i, 3)), ms=0.1 * 2**i)
-    experiment = runs.read_experiment(tmp_path / "run", ALL.metrics)
-    drawn = []
-
-    def place(name, caption):
-        drawn.append((name, caption))
-        return tmp_path / f"{name}.png"
-
-    distillation.headline_by_cost(experiment, place)
-    ((name, caption),) = drawn
-    assert caption.startswith("Test accuracy against what a network costs")
-    width, height = png_size(tmp_path / f"{name}.png")
-    assert min(width, height) > 300
-    for seed in (0, 1, 2):  # of three sizes alone there is nothing to see
-        edit(
-            tmp_path / "run" / f"seed_{seed}" / "net_0" / "cost.json", parameters=10**4
-        )
-    experiment = runs.read_experiment(tmp_path / "run", ALL.metrics)
-    distillation.headline_by_cost(experiment, place)
-    assert len(drawn) == 1
 
 
 EXPORTED = {

@@ -20,7 +20,7 @@ from kdjax.tasks.anomaly.metrics import NORMAL, ordered
 from kdjax.tasks.anomaly.report import FALSE_ALARMS, detectors, flagged
 from kdjax.tasks.anomaly.scoring import Scores, Shown, read_scores, read_shown
 
-HISTOGRAMS, LINES, HEAT_MAPS = 6, 8, 3  # stages at most
+HISTOGRAMS, LINES, HEAT_MAPS = 6, len(drawing.PALETTE), 3  # stages at most
 _BINS = 40
 _WIDE = 30.0  # scores whose ends are so many times apart have a log axis
 _DECADES = 100.0  # and so many, one with decades alone
@@ -39,8 +39,9 @@ def draw(experiment: Experiment, path: Place) -> None:
         at = path("detection_curves", caption)
         detection_curves(experiment, scored[:LINES], at)
         caption = (
-            "Test scores by class, one seed a stage, each class to one height; what"
-            " lies beyond the axis is in its end bins; dashed: the score that"
+            "Test scores by class, the normal one in blue, one seed a stage, each class"
+            " to one height; what lies beyond the axis is in its end bins; dashed: the"
+            " score that"
             f" {100 * FALSE_ALARMS:g} % of the normal validation examples"
             f" exceed{_cut(scored, HISTOGRAMS)}."
         )
@@ -67,11 +68,7 @@ def detection_curves(
         test = stored.split == "test"
         score = ordered(getattr(stored, checkpoint)[test])
         abnormal = stored.label[test] != NORMAL
-        style: dict[str, Any] = {
-            "color": drawing.PALETTE[place % len(drawing.PALETTE)],
-            "linestyle": "-" if place < len(drawing.PALETTE) else "--",
-            "linewidth": 1.6,
-        }
+        style: dict[str, Any] = {"color": drawing.PALETTE[place], "linewidth": 1.6}
         false, true, _ = metrics.roc_curve(abnormal, score)
         name = f"{run.stage} ({metrics.auc(false, true):.3f})"
         roc.plot(100 * false, 100 * true, label=name, **style)
@@ -154,7 +151,7 @@ def _histogram(
     present = np.unique(label).tolist()
     for row, y in enumerate(present):
         counts, _ = np.histogram(np.clip(score[label == y], low, high), edges)
-        colour = drawing.PALETTE[y % len(drawing.PALETTE)]
+        colour = drawing.PALETTE[0 if y == NORMAL else 1]
         axis.stairs(
             0.85 * counts / counts.max() - row,
             edges,

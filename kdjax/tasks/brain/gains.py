@@ -28,23 +28,30 @@ def gain_figure(experiment: Experiment, place: Place) -> None:
         return
     reference = points[0][1].reference
     caption = (
-        f"Test {metric.label} less that of `{reference}` against the accuracy of the"
-        " teacher: mean over seeds, 95 % bootstrap interval."
+        f"Test {metric.label} less that of `{reference}`, beside the accuracy of the"
+        " teacher, by which the rows are ordered: mean over seeds, 95 % bootstrap"
+        " interval."
     )
-    figure = Figure(figsize=(7.5, 5.0), layout="constrained")
-    axis = figure.add_subplot()
-    axis.axhline(0, color="0.6", linewidth=0.8)
-    for at, (accuracy, found) in enumerate(points):
+    points.sort(key=lambda point: (-point[0], -point[1].difference.mean))
+    height = 2.0 + 0.34 * len(points)
+    figure = Figure(figsize=(8.5, height), layout="constrained")
+    taught, gained = figure.subplots(1, 2, sharey=True, width_ratios=(1, 2))
+    gained.axvline(0, color="0.6", linewidth=0.8)
+    colour, dark = drawing.PALETTE[0], "0.25"
+    for row, (accuracy, found) in enumerate(points):
         mean, low, high = (metric.scale * np.array(found.difference[:3])).tolist()
-        colour = drawing.PALETTE[at % len(drawing.PALETTE)]
-        axis.plot([100 * accuracy] * 2, [low, high], color=colour, linewidth=1.6)
-        (mark,) = axis.plot(100 * accuracy, mean, "o", color=colour, label=found.stage)
-        mark.set_fillstyle("none")  # two may lie in one place
-        mark.set_markeredgewidth(1.8)
-    axis.set_xlabel("accuracy of the teacher (%)")
-    axis.set_ylabel(f"{metric.label} less that of {reference}{metric.unit}")
-    axis.grid(alpha=0.25)
-    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+        taught.plot(100 * accuracy, row, "o", color=dark, markersize=5)
+        gained.plot([low, high], [row, row], color=colour, linewidth=2.0)
+        gained.plot(mean, row, "|", color=colour, markersize=12, markeredgewidth=2.4)
+    names = [drawing.wrapped(found.stage, 36) for _, found in points]
+    taught.set_yticks(range(len(points)), names)
+    taught.set_ylim(len(points) - 0.5, -0.5)
+    taught.set_xlim(left=0)
+    taught.set_xlabel("accuracy of the teacher (%)")
+    gained.set_xlabel(f"{metric.label} less that of {reference}{metric.unit}")
+    for axis in (taught, gained):
+        axis.grid(axis="x", alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
     stages = [found.stage for _, found in points]
     what = f"Difference from {reference} by the teacher's accuracy"
     drawing.experiment_title(figure, what, experiment, stages)

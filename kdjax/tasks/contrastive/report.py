@@ -18,6 +18,8 @@ from kdjax.report.tables import COSTS, COSTS_SAID, cost_cells, metric_spread
 from kdjax.tasks.contrastive.embeddings import EMBEDDINGS, read_embeddings
 from kdjax.tasks.contrastive.metrics import METRICS
 
+_TRAINED = {"simclr": "pretrained by SimCLR", "distill": "supervised"}
+
 
 def contrastive_section(experiment: Experiment) -> str:
     """A table of the stages that were trained by contrast, '' where there are none."""
@@ -65,10 +67,17 @@ def embedded(experiment: Experiment) -> list[Run]:
     return [finished[0] for finished in stored if finished]
 
 
-def encoder_of(run: Run) -> str:
-    """The stage whose encoder a probe read, by name; else "untrained encoder"."""
+def encoder_of(experiment: Experiment, run: Run) -> str:
+    """What the encoder is that a probe read, and the stage that trained it."""
     read = run.reads.get("encoder")
-    return read["stage"] if read else "untrained encoder"
+    if read is None:
+        return "random, untrained"
+    trained = stage_runs(experiment, read["stage"])
+    how = _TRAINED.get(trained[0].task) if trained else None
+    if trained and "teacher" in trained[0].reads:
+        how = "distilled"
+    name = read["stage"]
+    return f"{how} ({name})" if how and how != name else name
 
 
 def embedding_figure(experiment: Experiment, place: Place) -> None:
@@ -84,7 +93,7 @@ def embedding_figure(experiment: Experiment, place: Place) -> None:
 def embedding_maps(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     """Each run's test examples in two principal components, coloured by class.
 
-    A panel is titled by the encoder that the run read.
+    A panel is titled by what the encoder is that the run read.
     """
     figure, axes = drawing.grid(len(runs), columns=3, width=3.9, height=3.7)
     for axis, run in zip(axes, runs, strict=True):
@@ -103,7 +112,7 @@ def embedding_maps(experiment: Experiment, runs: Sequence[Run], path: Path) -> N
         first, second = 100 * stored.explained
         axis.set_xlabel(f"component 1 ({first:.0f} % of variance)")
         axis.set_ylabel(f"component 2 ({second:.0f} %)")
-        axis.set_title(drawing.wrapped(encoder_of(run)), fontsize=10)
+        axis.set_title(drawing.wrapped(encoder_of(experiment, run), 40), fontsize=10)
         axis.set_xticks([])
         axis.set_yticks([])
     handles, names = axes[0].get_legend_handles_labels()

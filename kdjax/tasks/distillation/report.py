@@ -6,25 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.lines import Line2D
 from scipy.special import softmax
 
 from kdjax.data.soft_labels import FILE, SoftLabels, read_soft_labels
 from kdjax.report import drawing
-from kdjax.report.runs import (
-    Experiment,
-    Place,
-    headline,
-    scores,
-    stage_runs,
-    teachers,
-)
-from kdjax.report.statistics import mean_interval
+from kdjax.report.runs import Experiment, Place, stage_runs, teachers
+from kdjax.tasks.distillation.costs import headline_by_cost
 from kdjax.tasks.distillation.judged import by_example_section, judged_section
-
-COSTS = {"parameters": "parameters", "ms": "ms at batch 1"}
-ASIDE = 1.12  # lest a student with a teacher hides the same without
-SIZES = 4  # as many networks of different size are worth a picture
 
 
 def soft_label_maps(experiment: Experiment, place: Place) -> None:
@@ -41,70 +29,6 @@ def soft_label_maps(experiment: Experiment, place: Place) -> None:
                 " class, colours scaled to the off-diagonal."
             )
             draw(experiment, stage, stored, place(f"soft_labels_{stage}", caption))
-
-
-def headline_by_cost(experiment: Experiment, place: Place) -> None:
-    """A picture of accuracy against parameters and ms, where networks differ in size.
-
-    Each stage is a number, which the legend names; a ring where it has a teacher.
-    """
-    what = headline(experiment)
-    runs = {stage: stage_runs(experiment, stage) for stage in experiment.stages}
-    shown = [
-        stage
-        for stage, own in runs.items()
-        if own
-        and scores(experiment, stage)
-        and all(cost in own[0].cost for cost in COSTS)
-    ]
-    if len({runs[stage][0].cost["parameters"] for stage in shown}) < SIZES:
-        return
-    figure, axes = drawing.grid(2, columns=2, width=6.0, height=5.0, sharey=True)
-    for axis, (cost, label) in zip(axes, COSTS.items(), strict=True):
-        for number, stage in enumerate(shown, start=1):
-            values = what.scale * np.array([*scores(experiment, stage).values()])
-            mean, low, high, _ = mean_interval(values)
-            taught = "teacher" in runs[stage][0].reads
-            x = float(np.median([run.cost[cost] for run in runs[stage]]))
-            x *= ASIDE if taught else 1.0
-            colour = drawing.PALETTE[0] if taught else drawing.PALETTE[1]
-            axis.plot([x, x], [low, high], color=colour, alpha=0.35, linewidth=1.2)
-            box = {
-                "boxstyle": "circle,pad=0.15",
-                "facecolor": "white",
-                "edgecolor": colour,
-                "linewidth": 1.4 if taught else 0,
-            }
-            axis.text(
-                *(x, mean, str(number)),
-                bbox=box,
-                ha="center",
-                va="center",
-                fontsize=8,
-                color=colour,
-            )
-            axis.plot(x, mean, alpha=0)  # for the limits
-        axis.set_xscale("log")
-        axis.set_xlabel(label)
-        axis.grid(alpha=0.25)
-    axes[0].set_ylabel(f"test {what.label}{what.unit}")
-    names = [f"{number} {stage}" for number, stage in enumerate(shown, start=1)]
-    figure.legend(
-        handles=[Line2D([], [], linestyle="none", label=name) for name in names],
-        loc="outside lower center",
-        ncols=5,
-        handlelength=0,
-        frameon=False,
-        fontsize=8,
-    )
-    caption = (
-        f"Test {what.label} against what a network costs: mean and 95 % interval over"
-        " seeds; with a ring, and a little to the right, what has a teacher. ms: a"
-        " forward pass of one example."
-    )
-    name = what.label[0].upper() + what.label[1:]
-    drawing.experiment_title(figure, f"{name} by cost", experiment, shown)
-    drawing.write(figure, place("cost", caption))
 
 
 ARTEFACTS = {FILE: "a teacher's logits of every example, by the example's key"}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from kdjax.tasks.anomaly import curves, figures, scoring, strips
 from tests.fabricated import png_size
@@ -239,3 +240,20 @@ def test_negative_infinite_and_equal_scores_are_drawn(tmp_path):
     for draw in (curves.score_histograms, curves.detection_curves):
         draw(experiment, found, tmp_path / "drawn.png")
         assert min(png_size(tmp_path / "drawn.png")) > 300
+
+
+def test_the_normal_class_alone_has_its_colour(tmp_path, monkeypatch):
+    """Rows are named: seven colours repeated over more classes say nothing."""
+    fabricate(tmp_path, seeds=(0,))
+    experiment = read_experiment(tmp_path)
+    drawn = []
+    monkeypatch.setattr(
+        curves.drawing, "write", lambda figure, path: drawn.append(figure)
+    )
+    found = curves._first(experiment, scoring.read_scores)
+    curves.score_histograms(experiment, found, tmp_path)
+    for axis in drawn[0].axes:
+        normal, *others = [to_hex(patch.get_facecolor()) for patch in axis.patches]
+        assert others
+        assert normal not in others
+        assert len(set(others)) == 1

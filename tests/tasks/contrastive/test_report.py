@@ -11,7 +11,7 @@ from kdjax.report import document, drawing, runs
 from kdjax.tasks.contrastive import SYSTEM, report
 from kdjax.tasks.contrastive.embeddings import read_embeddings
 from kdjax.training.metrics import CLASSIFICATION
-from tests.fabricated import record
+from tests.fabricated import edit, record
 
 CLASSES = ("walking", "walking upstairs", "sitting", "standing")
 LOSS = {0: 4.0, 1: 4.5, 2: 5.0}
@@ -178,9 +178,33 @@ def test_a_map_is_titled_by_the_encoder_that_was_read(tmp_path, monkeypatch):
     report.embedding_figure(experiment, place)
     (figure,), (caption,) = drawn, captions
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == ["pretrain", "untrained encoder", "supervised"]
+    assert titles == [
+        "pretrained by SimCLR (pretrain)",
+        "random, untrained",
+        "supervised",
+    ]
     assert "seeds 0, 1" in caption
     assert "seeds 0, 1" in figure.get_suptitle().replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({"task": "simclr"}, "pretrained by SimCLR (pretrain)"),
+        ({"task": "distill"}, "supervised (pretrain)"),
+        (
+            {"task": "distill", "reads": {"teacher": {"stage": "big"}}},
+            "distilled (pretrain)",
+        ),
+        ({"task": "a system of its own"}, "pretrain"),
+    ],
+)
+def test_an_encoder_is_called_by_how_it_was_trained(tmp_path, changes, title):
+    fabricate(tmp_path)
+    for folder in tmp_path.glob("seed_*/pretrain"):
+        edit(folder / "results.json", **changes)
+    experiment = runs.read_experiment(tmp_path)
+    assert report.encoder_of(experiment, experiment.runs["knn", 0]) == title
 
 
 def test_embeddings_are_read_as_stored(tmp_path):
