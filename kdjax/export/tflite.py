@@ -158,7 +158,8 @@ def _range(seen: Ranges) -> Ranges:
     moving average cuts off what a class is told by, and the largest of all made too
     coarse a scale for BeatGAN.
     """
-    low, high = np.quantile(seen["min"], RARE), np.quantile(seen["max"], 1 - RARE)
+    least, most = (np.asarray(seen[k], np.float32) for k in ("min", "max"))
+    low, high = np.quantile(least, RARE), np.quantile(most, 1 - RARE)
     return {"min": np.asarray(low, np.float32), "max": np.asarray(high, np.float32)}
 
 
