@@ -216,7 +216,9 @@ def _quantisation(known: Mapping[str, Any]) -> str:
         before = known["artefacts"].get(file.replace("_int8", ""), {})
         lines.append(
             f"- {file}: post-training, calibrated on {entry['calibrated_on']} training "
-            f"examples, none augmented; {entry['kept']}."
+            f"examples, none augmented; {entry['kept']}. Ranges leave out the share"
+            f" {entry['rare']:g}, of {len(entry['differences_by_rare'])} tried, the"
+            " nearest to float32 on those examples."
         )
         lines.append(_loss(entry, before))
         for tensor in entry.get("tensors", ()):

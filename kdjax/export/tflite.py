@@ -21,7 +21,7 @@ from kdjax.stages.predictor import EXACT
 
 TOOLS = ("litert_converter", "ai_edge_litert", "ai_edge_quantizer", "ethosu.vela")
 SIGNATURE = "serving_default"
-RARE = 0.01  # of the examples that are calibrated on
+RARE = (0.0, 0.01, 0.05)  # shares of the examples outside of a tensor's range
 Ranges = dict[str, NDArray[Any]]
 # Operations that stay float32, by their outputs: the last has the name of the output.
 KEPT = f"{EXACT}|{SIGNATURE}_scores"
@@ -106,8 +106,12 @@ def _put_back(q: NDArray[Any], tensor: dict[str, Any]) -> NDArray[np.float32]:
     return np.asarray(y, np.float32)
 
 
-def quantise(path: Path, into: Path, x: NDArray[np.float32]) -> dict[str, Any]:
+def quantise(
+    path: Path, into: Path, x: NDArray[np.float32], rare: float
+) -> dict[str, Any]:
     """An int8 .tflite file, calibrated on raw training examples.
+
+    A tensor's range is what all but the share `rare` of them keep to, on either side.
 
     float32 stay its input and output, the preprocessing and what makes a score of a
     reconstruction: a raw example in int8 would have one scale for all its channels.
@@ -134,7 +138,7 @@ def quantise(path: Path, into: Path, x: NDArray[np.float32]) -> dict[str, Any]:
                 qsv_update_func=_both,
             )
             seen.calibrate(examples, recipe)
-            ranges = {k: _range(v) for k, v in seen.get_model_qsvs().items()}
+            ranges = {k: _range(v, rare) for k, v in seen.get_model_qsvs().items()}
             wanted = recipe.get_quantization_recipe()
             made = part["quantizer"].Quantizer(str(path), wanted)
             content = bytes(made.quantize(ranges).quantized_model)
@@ -151,15 +155,10 @@ def _both(one: Ranges, other: Ranges) -> Ranges:
     return {k: np.append(one[k], other[k]) for k in other} if one else other
 
 
-def _range(seen: Ranges) -> Ranges:
-    """The range of a tensor from its least and largest in each example, [n].
-
-    One that all but `RARE` of the examples keep to, on either side: the quantizer's own
-    moving average cuts off what a class is told by, and the largest of all made too
-    coarse a scale for BeatGAN.
-    """
+def _range(seen: Ranges, rare: float) -> Ranges:
+    """The range of a tensor from its least and largest in each example, [n]."""
     least, most = (np.asarray(seen[k], np.float32) for k in ("min", "max"))
-    low, high = np.quantile(least, RARE), np.quantile(most, 1 - RARE)
+    low, high = np.quantile(least, rare), np.quantile(most, 1 - rare)
     return {"min": np.asarray(low, np.float32), "max": np.asarray(high, np.float32)}
 
 
