@@ -524,7 +524,10 @@ NO_SECTIONS = [
     ({"losses": "kd"}, "config.losses: expected a section of fields, found 'kd'"),
     ({"training": 3}, "config.training: expected a section of fields, found 3"),
     ({"report": 3}, "config.report: expected a section of fields, found 3"),
-    ({"report": {"order": 3}}, "config.report.order: expected a list or None, found 3"),
+    (
+        {"report": {"order": {}}},
+        "config.report.order: expected a list or None, found {}",
+    ),
     ({"teacher": "teacher"}, "config.teacher: expected a section of fields"),
     ({"teacher": {"checkpoint": "best"}}, "config.teacher.stage: missing"),
     ({"start": "teacher"}, "config.start: expected a section of fields"),
