@@ -12,7 +12,6 @@ from kdjax.data.fmri.volumes import check
 from kdjax.data.fmri.writing import write_bdata
 from kdjax.errors import InputError
 
-
 HAXBY = (
     *("bottle", "cat", "chair", "face", "house", "scissors", "scrambledpix", "shoe"),
 )

@@ -31,7 +31,9 @@ def test_of_a_real_subject(shared_data):
     assert len(found.vmap["Label"]) == 9
 
 
-@pytest.mark.parametrize("classes", [("n01443537", "n02071294"), ("shoe", "é/ô", "cat")])
+@pytest.mark.parametrize(
+    "classes", [("n01443537", "n02071294"), ("shoe", "é/ô", "cat")]
+)
 def test_of_what_kdjax_writes(subject, tmp_path, classes):
     """float64 for WordNet's classes, float32 for others."""
     path = tmp_path / "a.h5"
@@ -46,7 +48,13 @@ def test_of_a_synthetic_subject(tmp_path):
     y, keys = np.arange(60) % 3, np.array([f"{k:02d}" for k in range(60)])
     images = rng.uniform(size=(60, 16, 16, 3)).astype(np.float32)
     made = synthetic_volumes(
-        images, y, keys, classes=("a", "b", "c"), test=np.arange(60) > 47, seed=0
+        images,
+        y,
+        keys,
+        classes=("a", "b", "c"),
+        parents=(0, 0, 1),
+        test=np.arange(60) > 47,
+        seed=0,
     )
     write_bdata(tmp_path / "a.h5", made)
     assert assert_alike(tmp_path / "a.h5").header["synthetic"] == "yes"

@@ -9,7 +9,6 @@ from kdjax.data.fmri.bdata import read_bdata
 from kdjax.errors import InputError
 
 
-
 @pytest.fixture
 def haxby(shared_data):
     return str(shared_data / "haxby" / "haxby2001_sub001_slice.h5")
