@@ -20,4 +20,4 @@ if [ ! -e "configs/$file.py" ] && ! (cd "$called_from" && [ -e "$file" ]); then
 fi
 setup ""
 cd "$called_from"
-exec "$root/.venv/bin/kdjax" --config="$config" "$@"
+exec "$root/$venv/bin/kdjax" --config="$config" "$@"

@@ -42,7 +42,8 @@ SHARED = ROOT.parent / "shared" / "data"
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update(UNOPTIMISED.lower(), os.environ.get(UNOPTIMISED) != "0")
 host.cache_compilation()
-os.environ["XLA_FLAGS"] = f"{AS_FOR_USERS} {QUICK}"
+# Not " ", which a newer XLA takes for the name of a file.
+os.environ["XLA_FLAGS"] = f"{AS_FOR_USERS} {QUICK}".strip()
 jax.devices()  # which reads them, for this process alone
 os.environ["XLA_FLAGS"] = AS_FOR_USERS
 

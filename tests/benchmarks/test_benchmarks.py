@@ -244,7 +244,6 @@ def test_ctrnn(run):
 
 
 def test_decoders(run, tmp_path):
-    pytest.importorskip("bdpy", reason="no release for this Python")
     rng = np.random.default_rng(0)
     y = np.repeat(np.tile(np.arange(3, dtype=np.int32), 8), 4)
     block = np.arange(96, dtype=np.int32) // 4

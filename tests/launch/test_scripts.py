@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 import tpu_vm
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
@@ -49,8 +51,10 @@ def checkout(tmp_path):
 
     # What a bare machine has; not its Pythons.
     bare = ("bash", "cat", "cksum", "cp", "dirname", "id", "mkdir", "rm", "sort")
-    for name in (*bare, "tail"):
+    for name in (*bare, "tail", "tr"):
         (bin_ / name).symlink_to(shutil.which(name))
+
+    ours = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "KDJAX_VENV")}
 
     def run(*words, tools=None, alone=False, **environ):
         for name, text in (tools or {}).items():
@@ -64,7 +68,7 @@ def checkout(tmp_path):
             text=True,
             cwd=tmp_path,
             timeout=20,
-            env=os.environ | {"PATH": path, "HOME": str(tmp_path)} | environ,
+            env=ours | {"PATH": path, "HOME": str(tmp_path)} | environ,
         )
 
     run.folder = tmp_path
@@ -156,17 +160,144 @@ def test_the_last_commit_of_a_checkout_arrives_on_a_worker(checkout, tmp_path):
 
 # A Python that makes no environment and installs nothing, but says what it is asked.
 PYTHON = """
-echo "$@" >>asked
 case "$1 $2" in
-  "-m venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python;;
+  "-c import sys"*) echo VERSION; exit;;
+  "-m venv") venv="${@: -1}"
+    [ "$3" != --clear ] || rm -rf "$venv"
+    mkdir -p "$venv/bin"; cp "$0" "$venv/bin/python" 2>&- ;;
 esac
+echo "$@" >>asked
 """
+OLDER, NEWER = (PYTHON.replace("VERSION", version) for version in ("3.11", "3.12"))
+
+
+def setup(checkout, **how):
+    """What `setup "[test]"` says, and what it asked of the Pythons."""
+    asked = checkout.folder / "asked"
+    asked.write_text("")
+    script = 'set -euo pipefail; source launch/setup.sh; setup "[test]"'
+    done = checkout("-c", script, alone=True, **how)
+    return done, asked.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("version", "pins"),
+    [
+        ("3.11", "constraints"),
+        ("3.12", "constraints-newest"),
+        ("3.13", "constraints-newest"),
+    ],
+)
+def test_setup_chooses_the_pins_by_the_python(checkout, version, pins):
+    tools = {"python3": PYTHON.replace("VERSION", version)}
+    done, asked = setup(checkout, tools=tools)
+    assert done.returncode == 0, done.stderr
+    (install,) = (line for line in asked if "pip install" in line)
+    assert install.endswith(f"-c launch/{pins}.txt -e .[test]")
+    assert setup(checkout, tools=tools)[1] == []  # nothing changed since
+    with (checkout.folder / "launch" / f"{pins}.txt").open("a") as file:
+        file.write("spam==1\n")
+    assert "pip install" in "".join(setup(checkout, tools=tools)[1])
+
+
+def test_setup_makes_the_environment_anew_for_another_python(checkout):
+    tools = {"python3.11": OLDER, "python3.12": NEWER}
+    setup(checkout, tools=tools)
+    assert setup(checkout, PYTHON="python3.11")[1] == []
+    done, asked = setup(checkout, PYTHON="python3.12")
+    assert done.stderr.splitlines() == [
+        "kdjax: .venv has Python 3.11, not 3.12: making it anew",
+        "kdjax: installing into .venv (once, a minute or two)",
+    ]
+    assert asked[0] == "-m venv --clear .venv"
+    assert asked[1].endswith("-c launch/constraints-newest.txt -e .[test]")
+    assert setup(checkout)[1] == []  # nobody asked for another
+    _, asked = setup(checkout, PYTHON="python3.11", KDJAX_VENV=".venv-older")
+    assert asked[0] == "-m venv --clear .venv-older"
+    assert setup(checkout, PYTHON="python3.12")[1] == []
+
+
+def test_setup_keeps_the_python_for_other_extras(checkout):
+    setup(
+        checkout, tools={"python3.11": OLDER, "python3.12": NEWER}, PYTHON="python3.12"
+    )
+    (checkout.folder / ".venv" / "installed[test]").unlink()
+    done, asked = setup(checkout)
+    assert "anew" not in done.stderr
+    assert "--clear" not in " ".join(asked)
+    assert asked[-1].endswith("-c launch/constraints-newest.txt -e .[test]")
+
+
+def test_setup_finds_the_pythons_of_pyenv(checkout):
+    python = checkout.folder / ".pyenv" / "versions" / "3.12.9" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/bash{NEWER}")
+    python.chmod(0o755)
+    tools = {"python3.12": "echo not of this folder >&2; exit 127"}  # pyenv's shim
+    done, asked = setup(checkout, tools=tools, PYTHON="python3.12")
+    assert done.returncode == 0, done.stderr
+    assert "constraints-newest.txt" in asked[-1]
+    done, _ = setup(checkout, PYTHON="python3.13")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("kdjax: error: needs Python 3.11 or newer; found none")
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_the_pins_are_of_all_that_is_installed(version):
+    """In the file for a Python: each requirement, at a version that it allows."""
+    name = "constraints" if version == "3.11" else "constraints-newest"
+    lines = (LAUNCH / f"{name}.txt").read_text().splitlines()
+    assert [line for line in lines if not re.match(r"[\w.-]+==[\w.]+$", line)] == []
+    pins = dict(re.sub(r"[_-]", "-", line.lower()).split("==") for line in lines)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = ("test", "tensorboard", "wandb", "mlflow", "fmri")
+    wanted = list(project["dependencies"])
+    for extra in extras:
+        wanted += project["optional-dependencies"][extra]
+    for requirement in map(Requirement, wanted):
+        if not requirement.marker or requirement.marker.evaluate(
+            {"python_version": version}
+        ):
+            name = requirement.name.lower().replace("_", "-")
+            assert pins.get(name) in requirement.specifier, requirement
+    assert ("bdpy" in pins) == (version == "3.11")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_ci_tests_the_newest_jax_where_there_is_a_python_for_it(checkout, there):
+    folder = checkout.folder
+    shutil.copytree(ROOT / ".ci", folder / ".ci")
+    (folder / "launch" / "test.sh").write_text("echo tests >>asked")
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv-newest" / "bin").mkdir(parents=True)
+    for tool in ("ruff", "mypy", "../../.venv-newest/bin/kdjax"):
+        file = folder / ".venv" / "bin" / tool
+        file.write_text(f'#!/bin/bash\necho "{file.name} $@" >>asked')
+        file.chmod(0o755)
+    keeps = NEWER.replace('rm -rf "$venv"', "true")
+    (folder / "bin" / "mktemp").symlink_to(shutil.which("mktemp"))
+    tools = {"python3.12": keeps} if there else {}
+    done = checkout(".ci/run", tools=tools, alone=True)
+    assert done.returncode == 0, done.stderr
+    asked = (folder / "asked").read_text().splitlines()
+    assert asked[:4] == ["tests", "ruff check .", "ruff format --check .", "mypy "]
+    if not there:
+        assert (
+            done.stdout == "kdjax: no Python 3.12 here: the newest jax is not tested\n"
+        )
+        assert asked[4:] == []
+        return
+    assert "constraints-newest.txt" in asked[5]
+    assert asked[6].startswith("-m pytest ")
+    assert asked[6].endswith(" tests/losses tests/models")
+    assert asked[7].startswith("kdjax --config=configs/digits_eskd.py:smoke --workdir=")
 
 
 def test_setup_installs_for_tpus_with_a_python_3_11_from_uv(checkout):
     folder = checkout.folder
     python = folder / "python"
-    python.write_text(f"#!/bin/bash{PYTHON}")
+    python.write_text(f"#!/bin/bash{OLDER}")
     python.chmod(0o755)
     uv = f'echo "uv $@" >>asked\n[ "$1 $2" != "python find" ] || echo {python}'
     done = checkout("launch/setup_tpu.sh", tools={"uv": uv}, alone=True)
@@ -193,7 +324,7 @@ def test_setup_brings_uv_by_pip_at_the_pinned_version(checkout):
 def test_setup_frees_the_chips_only_when_asked(checkout):
     with subprocess.Popen(["sleep", "20"]) as holder:
         tools = {"lsof": f"echo {holder.pid}", "rm": "echo rm $@ >>asked"}
-        tools |= {"sudo": '"$@"', "python3.11": PYTHON}
+        tools |= {"sudo": '"$@"', "python3.11": OLDER}
         assert checkout("launch/setup_tpu.sh", tools=tools).returncode == 0
         assert holder.poll() is None
         done = checkout("launch/setup_tpu.sh", "--free_chips", tools=tools)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.io.matlab import MatReadError
 
-from kdjax.data.fmri import labels
+from kdjax.data.fmri import contents, labels
 from kdjax.data.fmri.sessions import Session, check_same_voxels, concatenate
 from kdjax.data.fmri.volumes import DATA_TYPES, NO_CLASS, Volumes, region
 from kdjax.errors import InputError
@@ -18,12 +19,11 @@ from kdjax.errors import InputError
 VOXELS = "VoxelData"
 AXES = ("voxel_x", "voxel_y", "voxel_z")
 REST = ("rest",)
-NO_BDPY = (3, 12)  # from this Python on
 ROWS = 64  # converted to float32 at once
-# What bdpy and h5py raise on a file that is damaged or another kind of file.
+# What bdpy, h5py and SciPy raise on a file that is damaged or another kind of file.
 UNREADABLE = (
     *(OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError),
-    *(ArithmeticError, EOFError),
+    *(ArithmeticError, EOFError, MatReadError, zlib.error),
 )
 
 
@@ -96,45 +96,30 @@ def _data_types(data_type: str | Sequence[str] | None) -> tuple[str, ...] | None
     return types
 
 
-def import_bdpy() -> Any:
-    """The package bdpy; InputError where there is none for this Python."""
-    try:
-        import bdpy
-    except ImportError:
-        wanted = "install bdpy"
-        if sys.version_info >= NO_BDPY:
-            version = ".".join(map(str, sys.version_info[:2]))
-            wanted = f"bdpy has no release for Python {version}, use 3.11"
-        raise InputError(f"BData: expected bdpy, found none: {wanted}") from None
-    return bdpy
-
-
 def _open(path: Path) -> _File:
-    bdpy = import_bdpy()
+    read = contents.reader()
     if not path.is_file():
         raise InputError(f"{path}: expected this file, found none")
     try:
-        data = bdpy.BData(str(path))
-        vmap = {key: data.get_vmap(key) for key in data.get_vmap_keys()}
-        value = dict(zip(data.metadata.key, data.metadata.value, strict=True))
+        found = read(path)
+        value = dict(zip(found.keys, found.value, strict=True))
     except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected a BData file ({reason})") from error
-    if np.ndim(data.dataset) != 2 or data.dataset.dtype.kind not in "fiu":
+    dataset = found.dataset
+    if np.ndim(dataset) != 2 or dataset.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: dataset: expected numbers [volumes, columns], "
-            f"found {np.asarray(data.dataset).dtype} {np.shape(data.dataset)}"
+            f"found {np.asarray(dataset).dtype} {np.shape(dataset)}"
         )
-    columns = data.dataset.shape[-1]
+    columns = dataset.shape[-1]
     for key, row in value.items():
         if row.shape != (columns,):
             raise InputError(
                 f"{path}: metadata {key}: expected {columns} entries, one a column, "
                 f"found {len(row)}"
             )
-    # In a .mat file the header is an array.
-    header = data.header if isinstance(data.header, dict) else {}
-    return _File(path, data.dataset, value, vmap, header)
+    return _File(path, dataset, value, found.vmap, found.header)
 
 
 def _read_session(

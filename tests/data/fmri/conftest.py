@@ -64,7 +64,8 @@ def assert_same():
 
 def _write(path, columns, *, voxels=3, rows=4, flags=None, vmap=None, dtype=float):
     """A BData file with voxels, and the columns and rows of metadata given."""
-    h5py = pytest.importorskip("h5py", reason="comes with bdpy")
+    import h5py
+
     x = np.random.default_rng(0).normal(size=(rows, voxels))
     value = {"VoxelData": np.ones(voxels)} | (flags or {})
     table = np.full((len(value) + len(columns), voxels + len(columns)), np.nan)

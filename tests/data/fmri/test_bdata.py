@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.io import savemat
 
+from kdjax.data.fmri import contents
 from kdjax.data.fmri.bdata import read_bdata
 from kdjax.data.fmri.volumes import check
 from kdjax.data.fmri.writing import write_bdata
 from kdjax.errors import InputError
-
-pytest.importorskip("bdpy", reason="no release for this Python")
 
 HAXBY = (
     *("bottle", "cat", "chair", "face", "house", "scissors", "scrambledpix", "shoe"),
@@ -40,8 +40,7 @@ def test_real_volumes(haxby):
 
 
 def test_real_volumes_are_bdpy_s(haxby):
-    import bdpy
-
+    bdpy = pytest.importorskip("bdpy", reason="no release for this Python")
     data = bdpy.BData(str(haxby))
     found = read_bdata(haxby, roi="ROI_LEFT")
     np.testing.assert_array_equal(found.x, data.select("ROI_LEFT").astype(np.float32))
@@ -293,15 +292,25 @@ def test_ids_in_single_precision_are_refused(write_by_hand, tmp_path):
         read_bdata(path)
 
 
-def test_what_is_no_bdata_file_is_refused(write_by_hand, tmp_path, haxby):
-    h5py = pytest.importorskip("h5py")
+@pytest.mark.parametrize("by", [contents.by_bdpy, contents.by_h5py])
+def test_what_is_no_bdata_file_is_refused(
+    by, write_by_hand, tmp_path, haxby, monkeypatch
+):
+    import h5py
+
+    if by is contents.by_bdpy:
+        pytest.importorskip("bdpy", reason="no release for this Python")
+    monkeypatch.setattr(contents, "reader", lambda: by)
     with pytest.raises(InputError, match=r"a.h5: expected this file, found none$"):
         read_bdata(tmp_path / "a.h5")
     (tmp_path / "b.h5").write_bytes(haxby.read_bytes()[:100_000])
     (tmp_path / "c.txt").write_text("spam")
+    (tmp_path / "m.mat").write_text("spam")
+    savemat(tmp_path / "whole.mat", {"dataset": np.ones(99)}, do_compression=True)
+    (tmp_path / "n.mat").write_bytes((tmp_path / "whole.mat").read_bytes()[:-5])
     with h5py.File(tmp_path / "d.h5", "w") as file:
         file["x"] = 1
-    for name in ("b.h5", "c.txt", "d.h5"):
+    for name in ("b.h5", "c.txt", "d.h5", "m.mat", "n.mat", "whole.mat"):
         with pytest.raises(InputError, match=r"expected a BData file \(") as caught:
             read_bdata(tmp_path / name)
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
@@ -365,7 +374,8 @@ def test_memory_holds_one_copy_more_at_most(subject, tmp_path):
 
 @pytest.mark.parametrize("dataset", [3.5, np.ones(4), np.ones((2, 2, 2)), [[b"a"]]])
 def test_a_dataset_that_is_no_table_is_named(write_by_hand, tmp_path, dataset):
-    h5py = pytest.importorskip("h5py", reason="comes with bdpy")
+    import h5py
+
     path = tmp_path / "a.h5"
     write_by_hand(path, {"Run": np.ones(4)})
     with h5py.File(path, "r+") as file:

@@ -8,8 +8,6 @@ from kdjax.data.fmri import preprocessing
 from kdjax.data.fmri.bdata import read_bdata
 from kdjax.errors import InputError
 
-pytest.importorskip("bdpy", reason="no release for this Python")
-
 
 @pytest.fixture
 def haxby(shared_data):

@@ -8,7 +8,6 @@ from kdjax.data.fmri.nifti import nifti_to_bdata
 from kdjax.errors import InputError
 
 nibabel = pytest.importorskip("nibabel", reason="the extra kdjax[fmri]")
-pytest.importorskip("bdpy", reason="no release for this Python")
 
 SHAPE = (4, 5, 3)
 AFFINE = np.array([[-3.0, 0, 0, 40], [0, 3, 0, -60], [0, 0, 3.5, 10], [0, 0, 0, 1]])

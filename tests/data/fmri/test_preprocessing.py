@@ -227,7 +227,6 @@ def test_the_most_selective_voxels_are_chosen_in_their_order():
 
 
 def test_real_blocks(shared_data):
-    pytest.importorskip("bdpy", reason="no release for this Python")
     made = read_bdata(shared_data / "haxby" / "haxby2001_sub001_slice.h5")
     x = clean(made.x, made.run)
     means = block_means(made._replace(x=x), lag=2)

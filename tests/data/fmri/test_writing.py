@@ -10,8 +10,6 @@ from kdjax.data.fmri.volumes import Volumes
 from kdjax.data.fmri.writing import write_bdata
 from kdjax.errors import InputError
 
-bdpy = pytest.importorskip("bdpy", reason="no release for this Python")
-
 
 @pytest.mark.parametrize(
     "classes", [("n01443537", "n02071294", "n04572121"), ("shoe", "é/ô", "cat")]
@@ -23,6 +21,7 @@ def test_what_is_written_is_read(subject, assert_same, tmp_path, classes):
 
 
 def test_bdpy_reads_it(subject, tmp_path):
+    bdpy = pytest.importorskip("bdpy", reason="no release for this Python")
     made = subject()
     write_bdata(tmp_path / "a.h5", made, header={"origin": "a test"})
     data = bdpy.BData(str(tmp_path / "a.h5"))

@@ -25,7 +25,6 @@ NETWORK = {
 
 @pytest.fixture(scope="module")
 def fields(shared_data):
-    pytest.importorskip("bdpy", reason="no release for this Python")
     path = shared_data / "haxby" / "haxby2001_sub001_slice.h5"
     return {"name": "bdata", "paths": str(path), "test": [12]}
 

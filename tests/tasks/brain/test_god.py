@@ -13,7 +13,6 @@ from kdjax.data.soft_labels import FILE, Keyed
 from kdjax.errors import InputError
 from kdjax.files import read_arrays
 
-pytest.importorskip("bdpy", reason="no release for this Python")
 CLASSES = ("n01443537", "n02071294", "n04572121")
 
 

@@ -13,7 +13,6 @@ from tests.benchmarks import sklearn_decoders
 @pytest.fixture(scope="module")
 def blocks(shared_data):
     """96 block means of 12 runs, in each of which every class is shown once."""
-    pytest.importorskip("bdpy", reason="no release for this Python")
     path = shared_data / "haxby" / "haxby2001_sub001_slice.h5"
     return sklearn_decoders.blocks(path)
 
