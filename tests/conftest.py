@@ -51,8 +51,9 @@ os.environ["XLA_FLAGS"] = AS_FOR_USERS
 # The files that take longest, some for one program: begun last, they keep one process
 # busy when the other has nothing left.
 FIRST = (
-    *("test_parallel.py", "test_main.py", "test_processes.py", "test_experiment.py"),
+    *("test_parallel.py", "test_run.py", "test_processes.py", "test_experiment.py"),
     *("test_recipes.py", "test_beatgan.py", "test_plan.py", "test_together.py"),
+    *("test_wheel.py", "test_lowering.py"),
 )
 
 

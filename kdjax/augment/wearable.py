@@ -55,7 +55,7 @@ def mix1(
     removal_fraction: float = 0.5,
     shift_fraction: float = 0.5,
 ) -> Example:
-    """Removal, then shift."""
+    """Removal, then shift: `removal_fraction` and `shift_fraction` are theirs."""
     removal_key, shift_key = jax.random.split(rng)
     x = removal(removal_key, x, max_fraction=removal_fraction)
     return shift(shift_key, x, max_fraction=shift_fraction)
@@ -69,7 +69,10 @@ def mix2(
     noise_std: float = 0.2,
     shift_fraction: float = 0.5,
 ) -> Example:
-    """Removal, then noise, then shift."""
+    """Removal, then noise, then shift.
+
+    removal_fraction, noise_std, shift_fraction: as in `removal`, `noise` and `shift`.
+    """
     removal_key, noise_key, shift_key = jax.random.split(rng, 3)
     x = removal(removal_key, x, max_fraction=removal_fraction)
     x = noise(noise_key, x, std=noise_std)

@@ -103,7 +103,10 @@ def dense_autoencoder(
     latent: Any = 10,
     widths: Any = (256, 128, 32),
 ) -> DenseAutoencoder:
-    """A DenseAutoencoder; InputError unless all are positive whole numbers."""
+    """A DenseAutoencoder; InputError unless all are positive whole numbers.
+
+    latent: numbers of the code; widths: of each layer before it, and back.
+    """
     del batch_norm  # it has none
     integer(latent, low=1, where=f"{WHERE}.latent")
     return DenseAutoencoder(latent, some_widths(widths), dtype=dtype)
@@ -116,6 +119,9 @@ def conv_autoencoder(
     latent: Any = 32,
     widths: Any = (32, 64, 128),
 ) -> ConvAutoencoder:
-    """A ConvAutoencoder; InputError unless all are positive whole numbers."""
+    """A ConvAutoencoder; InputError unless all are positive whole numbers.
+
+    latent: numbers of the code; widths: channels of each convolution, and back.
+    """
     integer(latent, low=1, where=f"{WHERE}.latent")
     return ConvAutoencoder(latent, some_widths(widths), batch_norm, dtype)

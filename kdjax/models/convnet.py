@@ -47,7 +47,10 @@ def convnet(
     windows: Any = (7, 5, 5, 3),
     strides: Any = (2, 2, 2, 2),
 ) -> ConvNet:
-    """A ConvNet; an InputError unless the three are positive and of one length."""
+    """A ConvNet; an InputError unless the three are positive and of one length.
+
+    widths, windows, strides: of each convolution, in order of depth.
+    """
     layers = some_widths(widths)
     others = {"windows": windows, "strides": strides}
     for field, values in others.items():

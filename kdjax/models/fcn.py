@@ -49,7 +49,8 @@ def fcn(
 ) -> FCN:
     """An FCN; an InputError unless both are positive and of one length.
 
-    Windows are odd, so that the series keeps its length.
+    widths, windows: of each convolution. Windows are odd, so that the series keeps its
+    length.
     """
     layers = some_widths(widths)
     return FCN(layers, odd(windows, len(layers), where=f"{WHERE}.windows"), batch_norm)

@@ -80,7 +80,11 @@ def inception_time(
     modules: Any = 6,
     windows: Any = (39, 19, 9),
 ) -> InceptionTime:
-    """An InceptionTime; an InputError unless its three windows are odd."""
+    """An InceptionTime; an InputError unless its three windows are odd.
+
+    filters: of each of a module's four branches, and of its neck; modules: how many, a
+    shortcut over every three.
+    """
     integer(filters, low=1, where=f"{WHERE}.filters")
     integer(modules, low=1, high=1000, where=f"{WHERE}.modules")
     found = odd(windows, 3, where=f"{WHERE}.windows")

@@ -115,8 +115,10 @@ def transformer(
 ) -> Transformer:
     """A Transformer; an InputError names a field with a value it cannot take.
 
-    `width` is a multiple of `heads`, even with sines. `bias`: of the attention's four
-    products.
+    `width` is a multiple of `heads`, even with sines. layers: of attention and
+    products; hidden: the width inside the latter; positions: "learnt" or "sines"; norm:
+    "batch" or "layer"; pooling: "flat" (all times) or "mean". `bias`: of the
+    attention's four products.
     """
     for name, value in (("width", width), ("heads", heads), ("hidden", hidden)):
         integer(value, low=1, where=f"{WHERE}.{name}")

@@ -72,7 +72,10 @@ class Xception(nn.Module):
 def xception(
     *, batch_norm: Norm = BatchNorm, width: Any = 1.0, blocks: Any = 8
 ) -> Xception:
-    """An Xception; an InputError names a field with a value it cannot take."""
+    """An Xception; an InputError names a field with a value it cannot take.
+
+    width: a factor of all channels, 1 as published; blocks: how many in the middle.
+    """
     number(width, low=0.01, high=10, where=f"{WHERE}.width")
     integer(blocks, low=1, high=1000, where=f"{WHERE}.blocks")
     return Xception(width, blocks, batch_norm)

@@ -144,7 +144,7 @@ def _call(
 
 
 def constant(*, total_steps: int, value: float) -> optax.Schedule:
-    """The same rate throughout."""
+    """The same rate, `value`, throughout."""
     del total_steps
     return optax.constant_schedule(value)
 
@@ -198,7 +198,11 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    """SGD with the decay added to the gradient of every parameter, as torch's SGD."""
+    """SGD with the decay added to the gradient of every parameter, as torch's SGD.
+
+    momentum: in [0, 1); nesterov: Nesterov's form of it; weight_decay: the factor of
+    the parameter that is added.
+    """
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.sgd(schedule, momentum=momentum, nesterov=nesterov),
@@ -208,7 +212,11 @@ def sgd(
 def adam(
     *, schedule: optax.Schedule, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015)."""
+    """Adam (Kingma & Ba 2015).
+
+    b1, b2: how much the means of the gradient and of its square keep at a step, in
+    [0, 1); eps: added to the root of the latter.
+    """
     return optax.adam(schedule, b1=b1, b2=b2, eps=eps)
 
 
@@ -220,7 +228,10 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
 ) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+
+    b1, b2, eps: as Adam's; weight_decay: times the rate, of every parameter.
+    """
     return optax.adamw(schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
 
 
@@ -237,7 +248,8 @@ def lars(
 
     where a norm of zero makes the ratio 1. Biases and batch norm's parameters (those of
     one axis) have neither the decay nor the ratio. It is optax.lars with these masks,
-    exactly. You, Gitman & Ginsburg 2017; Chen et al. 2020.
+    exactly. weight_decay: "decay" above; trust_coefficient: "trust". You, Gitman &
+    Ginsburg 2017; Chen et al. 2020.
     """
     return optax.lars(
         schedule,

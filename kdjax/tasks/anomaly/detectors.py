@@ -63,7 +63,10 @@ def pca(
 def isolation_forest(
     *, seed: int, unexplained: float | int = 0.05, trees: int = 100
 ) -> Detector:
-    """Liu, Ting & Zhou 2008, on `pca`'s components: how soon random cuts isolate x."""
+    """Liu, Ting & Zhou 2008, on `pca`'s components: how soon random cuts isolate x.
+
+    unexplained: as in `pca`; trees: how many.
+    """
     number(unexplained, low=0, high=1, where=f"{WHERE}.unexplained")
     integer(trees, low=1, where=f"{WHERE}.trees")
 
@@ -94,7 +97,8 @@ def one_class_svm(
     They are scaled to unit variance, and the kernel is exp(-d^2 / their number). The
     score is -log of the machine's sum of kernels, which goes on rising where the sum
     itself is too small for a float. Fitted to `max_samples` of the normal examples,
-    drawn by the seed, for its cost is quadratic in them.
+    drawn by the seed, for its cost is quadratic in them. unexplained: as in `pca`; nu:
+    the share of normal examples that may lie outside.
     """
     number(unexplained, low=0, high=1, where=f"{WHERE}.unexplained")
     number(nu, above=0, high=1, where=f"{WHERE}.nu")
@@ -128,6 +132,7 @@ def one_class_svm(
 def knn(*, seed: int, neighbours: int = 5, max_samples: int = 10_000) -> Detector:
     """The mean distance to the nearest of `max_samples` normal ones, as unit vectors.
 
+    neighbours: how many count as the nearest.
     The bank is drawn by the seed. On a contrastive encoder's representations: Sun et
     al., "Out-of-distribution detection with deep nearest neighbors", ICML 2022.
     """
