@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kdjax
-from kdjax import experiment, files, plan
+from kdjax import cells, experiment, files, plan
 from kdjax.data.dataset import epoch_order
 from kdjax.errors import InputError
 from kdjax.files import read_json
@@ -597,17 +597,17 @@ def test_streamed_examples_and_several_steps_a_call_are_refused_first(
 
 
 def test_stages_that_read_one_another_are_not_grouped(tmp_path, monkeypatch):
-    calls, run_together = [], experiment.loop.run_together
+    calls, run_together = [], cells.loop.run_together
 
     def noting(members, training, **options):
         calls.append(["/".join(m.folder.parts[-2:]) for m in members])
         return run_together(members, training, **options)
 
-    monkeypatch.setattr(experiment.loop, "run_together", noting)
+    monkeypatch.setattr(cells.loop, "run_together", noting)
     experiment.run(small_kd(seeds=[0, 1]), tmp_path)
-    cells = [f"seed_{k}/{name}" for k in (0, 1) for name in ("teacher", "kd")]
-    assert calls == [[cell] for cell in cells]
-    results = files.read_json(tmp_path / cells[0] / "results.json")
+    names = [f"seed_{k}/{name}" for k in (0, 1) for name in ("teacher", "kd")]
+    assert calls == [[name] for name in names]
+    results = files.read_json(tmp_path / names[0] / "results.json")
     assert results["members"] == 1
 
 

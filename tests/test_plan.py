@@ -6,7 +6,7 @@ import re
 import pytest
 from ml_collections import ConfigDict
 
-from kdjax import experiment, files, plan
+from kdjax import cells, experiment, files, plan
 from kdjax.errors import InputError
 from kdjax.report.runs import read_experiment, report_settings
 from kdjax.training import loop
@@ -301,7 +301,7 @@ def test_killed_at_any_save_it_ends_as_unbroken(trained, tmp_path, monkeypatch, 
 
 
 def test_killed_while_results_are_written(trained, tmp_path, monkeypatch, calls):
-    written, end = [], experiment._end
+    written, end = [], cells._end
 
     def killing(cell, *args, **options):
         if len(written) == 2:
@@ -309,10 +309,10 @@ def test_killed_while_results_are_written(trained, tmp_path, monkeypatch, calls)
         end(cell, *args, **options)
         written.append(cell.folder)
 
-    monkeypatch.setattr(experiment, "_end", killing)
+    monkeypatch.setattr(cells, "_end", killing)
     with pytest.raises(KeyboardInterrupt):
         experiment.run(experiment_of(), tmp_path)
-    monkeypatch.setattr(experiment, "_end", end)
+    monkeypatch.setattr(cells, "_end", end)
     experiment.run(experiment_of(), tmp_path)
     assert calls == [CELLS, CELLS[2:]]
     for cell in CELLS:
@@ -383,8 +383,8 @@ def built_stages(tmp_path, fields):
 
     config = small(stages=fields)
     devices = parallel.make("pmap", devices=1)
-    this = experiment._Seed(plan.resolve(config), 0, tmp_path, devices, False)
-    return {name: experiment._build(this, name) for name in fields}
+    this = cells.Seed(plan.resolve(config), 0, tmp_path, devices, False)
+    return {name: cells.build(this, name) for name in fields}
 
 
 @pytest.mark.parametrize(
