@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kdjax import files, plan
+from kdjax import files, lock, plan
 from kdjax.checks import difference, integer
 from kdjax.console import say
 from kdjax.errors import (
@@ -43,6 +45,7 @@ class Seed(NamedTuple):
     rerun_stale: bool
     traced: Profile | None = None
     tries: frozenset[str] = frozenset()  # of a sweep, whose test scores are not said
+    shared: bool = False  # the workdir, so that each stage's folder is locked
 
     def folder(self, stage: str) -> Path:
         return self.workdir / f"seed_{self.seed}" / stage
@@ -256,19 +259,22 @@ def _check_norm_devices(model: Fields, devices: int) -> None:
         )
 
 
-def to_be_run(cells: Sequence[Cell]) -> list[int]:
-    """Which of the stages are not done; one that is stale is cleared, and is not."""
-    for cell in cells:
-        if _why_stale(cell.this, cell.name) is not None:
-            record.clear(cell.folder, ALL.artefacts)
-    # what they read may have come out the same
-    return [i for i, cell in enumerate(cells) if not is_done(cell.this, cell.name)]
-
-
 def train(cells: Sequence[Cell]) -> None:
-    """Trains stages of one program, and writes their results: they are done."""
-    if not cells:
-        return
+    """Trains stages of one program, and writes their results: they are done.
+
+    But for those that are, and are not stale. Raises Diverged, which names the stage
+    whose loss is not finite: the others can be trained without it.
+    """
+    with contextlib.ExitStack() as locks:
+        for cell in cells:
+            if cell.this.shared and processes.is_first():
+                locks.enter_context(lock.held(cell.folder))
+        run = processes.first_says(partial(_to_be_run, cells))
+        if run:
+            _train([cells[i] for i in run])
+
+
+def _train(cells: Sequence[Cell]) -> None:
     preemption.check()
     known = processes.first_says(lambda: [_begin(cell) for cell in cells])
     first = cells[0]
@@ -288,6 +294,15 @@ def train(cells: Sequence[Cell]) -> None:
         return
     for cell, begun, checkpoints in zip(cells, known, reached, strict=True):
         _end(cell, begun, checkpoints, seconds, members=len(cells))
+
+
+def _to_be_run(cells: Sequence[Cell]) -> list[int]:
+    """Which of the stages are not done; one that is stale is cleared, and is not."""
+    for cell in cells:
+        if _why_stale(cell.this, cell.name) is not None:
+            record.clear(cell.folder, ALL.artefacts)
+    # what they read may have come out the same
+    return [i for i, cell in enumerate(cells) if not is_done(cell.this, cell.name)]
 
 
 def _begin(cell: Cell) -> dict[str, Any]:

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
-from kdjax import __version__, cells, files, lock, plan
+from kdjax import __version__, cells, files, jobs, lock, plan
+from kdjax.cells import Cell
 from kdjax.console import say
 from kdjax.errors import InputError, Settings, lookup, section
 from kdjax.report.document import write_report
 from kdjax.report.runs import report_settings
+from kdjax.schedule import Schedule
 from kdjax.stages import batches
 from kdjax.tasks import ALL
 from kdjax.training import environment, parallel, processes
+from kdjax.training.loop import Diverged
 from kdjax.training.watch import Profile
 
 Fields = dict[str, Any]
@@ -36,18 +40,24 @@ def run(
     only: str | None = None,
     rerun_stale: bool = False,
     profile: tuple[int, int] | None = None,
+    side_by_side: int | None = 1,
 ) -> None:
     """Runs every stage of every seed that is not done, then writes the report.
+
+    One whose loss is not finite is given up, and what reads it; all others are trained.
 
     Args:
       config: a ConfigDict, or plain dicts and lists.
       workdir: made if absent. What a killed run left there is gone on with; a stage
         that was done with another config is an InputError.
-      only: one stage's name: that stage and those it reads, and no report.
+      only: one stage's name: that stage and those it reads, and no report. Other such
+        runs, of other stages, may be in the same workdir at the same time.
       rerun_stale: train the stages anew whose data, or what they read of an earlier
         stage, changed since; otherwise such a stage is an InputError.
       profile: which steps, counted from 1, of the first stage that trains are traced,
         to workdir/profile.
+      side_by_side: how many stages are trained at the same time, each in a process of
+        its own with its share of the cores; None: see `kdjax.jobs.number`.
 
     Raises InputError before anything compiles where the config or the data are wrong; a
     fault in the data that another seed draws is said before that seed's first stage.
@@ -58,9 +68,10 @@ def run(
     flags = {"--stage": only, "--rerun_stale": rerun_stale}
     processes.agree(config=plain, kdjax=__version__, **environment.commit(), **flags)
     folder = files.local(workdir, where="--workdir")
-    # of several processes the first writes
-    with lock.held(folder) if processes.is_first() else contextlib.nullcontext():
-        _run(plain, folder, only, rerun_stale, profile)
+    # of several processes the first writes; of single stages, each into its folder
+    mine = lock.held(folder, shared=only is not None)
+    with mine if processes.is_first() else contextlib.nullcontext():
+        _run(plain, folder, only, rerun_stale, profile, side_by_side)
 
 
 def settings(config: Fields) -> dict[str, Settings]:
@@ -72,9 +83,7 @@ def settings(config: Fields) -> dict[str, Settings]:
     stages = plan.resolve(config)
     order = plan.reading_order(stages)
     report_settings(config, [*order, *plan.swept(config)], ALL.metrics)
-    devices = parallel.make(
-        config.get("parallel", "pmap"), devices=config.get("devices")
-    )
+    devices = parallel.of_config(config)
     this = cells.Seed(stages, plan.seeds(config)[0], Path(), devices, rerun_stale=False)
     return {name: cells.build(this, name).settings for name in order}
 
@@ -85,6 +94,7 @@ def _run(
     only: str | None,
     rerun_stale: bool,
     profile: tuple[int, int] | None,
+    side_by_side: int | None,
 ) -> None:
     stages = plan.resolve(config)
     order, tries = plan.reading_order(stages), plan.swept(config)
@@ -98,29 +108,75 @@ def _run(
             for read in plan.ancestors(stages, name)
         }
         order = [name for name in order if name in needed]
-    devices = parallel.make(
-        config.get("parallel", "pmap"), devices=config.get("devices")
-    )
+    devices = parallel.of_config(config)
     processes.check_shared(workdir / lock.NAME)
     batches.forget()  # files may have changed since the last run of this process
     traced = Profile(workdir / "profile", *profile) if profile else None
     every = [
-        cells.Seed(stages, seed, workdir, devices, rerun_stale, traced, of_sweeps)
+        cells.Seed(
+            *(stages, seed, workdir, devices, rerun_stale, traced, of_sweeps),
+            shared=only is not None,
+        )
         for seed in plan.seeds(config)
     ]
     # of all seeds: what was done otherwise is said before anything trains
     todo = processes.first_says(lambda: [cells.to_do(this, order) for this in every])
     if any(todo):
         _check_populations(every[0], config)
+    in_all, left = len(order) * len(every), sum(map(len, todo))
+    asked = 1 if profile else side_by_side
+    number = jobs.number(asked, stages=in_all, devices=devices)
     if processes.is_first():
-        stages_in_all, left = len(order) * len(every), sum(map(len, todo))
+        beside = f", {number} stages side by side" if number > 1 else ""
         say(
-            f"{environment.in_words(devices)}; {stages_in_all - left} of "
-            f"{stages_in_all} stages are done, {left} to do; workdir {workdir}"
+            f"{environment.in_words(devices)}{beside}; {in_all - left} of "
+            f"{in_all} stages are done, {left} to do; workdir {workdir}"
         )
-    for i in range(len(every)):
-        _run_seed(every[i:], order, config)
-    processes.first_says(lambda: _report(workdir) if only is None else None)
+    schedule = Schedule(every, todo)
+    if processes.is_first():
+        files.write_json(workdir / "config.json", config)
+    if number == 1 or not left:
+        _one_by_one(schedule)
+    else:
+        shared = only is not None
+        work = jobs.Work(config, workdir, rerun_stale, of_sweeps, shared)
+        with jobs.Workers(number, work) as workers:
+            _side_by_side(schedule, workers)
+    if only is None and schedule.trained + in_all - left:
+        processes.first_says(lambda: _report(workdir))
+    if schedule.failed:
+        raise Diverged("; ".join(map(str, schedule.failed)))
+
+
+def _one_by_one(schedule: Schedule) -> None:
+    while group := schedule.take():
+        try:
+            cells.train(group)
+        except Diverged as error:
+            schedule.ended(group, error)
+        else:
+            schedule.ended(group)
+
+
+def _side_by_side(schedule: Schedule, workers: jobs.Workers) -> None:
+    """Gives to the workers that are free what can be trained, until all has ended."""
+    given: dict[Future[None], list[Cell]] = {}
+    with tqdm(total=len(schedule), desc="stages", disable=None, leave=False) as bar:
+        while len(schedule):
+            while len(given) < workers.jobs and (group := schedule.take()):
+                # those that are one program are shared out
+                free = min(workers.jobs - len(given), len(group))
+                for part in (group[i::free] for i in range(free)):
+                    given[workers.train(part)] = part
+            for future in wait(given, return_when=FIRST_COMPLETED).done:
+                group = given.pop(future)
+                try:
+                    future.result()
+                except Diverged as error:
+                    schedule.ended(group, error)
+                else:
+                    schedule.ended(group)
+                bar.update(bar.total - len(schedule) - bar.n)
 
 
 def _report(workdir: Path) -> None:
@@ -128,48 +184,6 @@ def _report(workdir: Path) -> None:
         workdir, metrics=ALL.metrics, sections=ALL.sections, figures=ALL.figures
     )
     say(f"report: {path}")
-
-
-def _run_seed(
-    every: Sequence[cells.Seed], order: Sequence[str], config: Fields
-) -> None:
-    """Trains what is to do of the first of the seeds, all checked before the first.
-
-    Together with a stage those are trained that have its program, of all the seeds.
-    """
-    this = every[0]
-    to_do = processes.first_says(lambda: cells.to_do(this, order))
-    left = {name: cells.build(this, name) for name in order if name in to_do}
-    if processes.is_first():
-        files.write_json(this.workdir / "config.json", config)
-    while left:
-        name = next(iter(left))
-        names = [name]
-        if left[name].program is not None:
-            names = [n for n in left if left[n].program == left[name].program]
-            names = [n for n in names if not left.keys() & plan.reads(this.stages[n])]
-        group = [cells.Cell(this, n, left.pop(n)) for n in names]
-        program = group[0].built.program
-        if program is not None:
-            alike = [
-                n for n in order if this.stages[n]["task"] == this.stages[name]["task"]
-            ]
-            for other in every[1:]:
-                ready = processes.first_says(partial(_ready, other, alike))
-                more = [cells.Cell(other, n, cells.build(other, n)) for n in ready]
-                group += [cell for cell in more if cell.built.program == program]
-        run = processes.first_says(partial(cells.to_be_run, group))
-        cells.train([group[i] for i in run])
-
-
-def _ready(this: cells.Seed, names: Sequence[str]) -> list[str]:
-    """Those of the stages that are to do, and all that they read is done."""
-    return [
-        name
-        for name in names
-        if name in cells.to_do(this, [name])
-        and all(cells.is_done(this, read) for read in plan.reads(this.stages[name]))
-    ]
 
 
 def _check_populations(this: cells.Seed, config: Fields) -> None:

@@ -23,9 +23,10 @@ _NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Makes the folder, if it is absent, and holds its lock.
 
+    `shared`: beside others that share it, too; each locks what it writes of the folder.
     The operating system drops the lock of a process that is gone, however it ended;
     that its file is still there is said. What was made is removed again where nothing
     was written into the folder. Of the processes of a distributed run one holds it.
@@ -35,19 +36,22 @@ def held(folder: Path) -> Iterator[None]:
     """
     made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     path = folder / NAME
-    file = _acquire(path)
+    file = _acquire(path, shared)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others hold it still
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
         file.close()
         for parent in made:
             with contextlib.suppress(OSError):  # it is not empty: the usual case
                 parent.rmdir()
 
 
-def _acquire(path: Path) -> TextIO:
+def _acquire(path: Path, shared: bool) -> TextIO:
     """The open lock file, which now says who holds it."""
+    alone = True
     for attempt in itertools.count():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +69,7 @@ def _acquire(path: Path) -> TextIO:
                 raise InputError(message) from error
             raise
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = _lock(file, shared)
         except BlockingIOError:
             with file:
                 holder = _holder(file)
@@ -78,17 +82,32 @@ def _acquire(path: Path) -> TextIO:
         if _is_at(path, file):
             break
         file.close()  # its last holder removed it after we had opened it
-    if path.stat().st_size:
+    if alone and path.stat().st_size:
         print(
             f"kdjax: {path.parent}: taken over from {_holder(file)}, which is gone",
             file=sys.stderr,
         )
-    file.truncate(0)
+    if alone:
+        file.truncate(0)
     now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
     own = {"host": socket.gethostname(), "pid": os.getpid(), "since": now}
     file.write(json.dumps(own) + "\n")
     file.flush()
+    if shared:
+        fcntl.flock(file, fcntl.LOCK_SH)
     return file
+
+
+def _lock(file: TextIO, shared: bool) -> bool:
+    """Locks a file, and says whether nobody else holds it; else a BlockingIOError."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not shared:
+            raise
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    return True
 
 
 def _is_at(path: Path, file: TextIO) -> bool:
@@ -102,7 +121,7 @@ def _holder(file: TextIO) -> str:
     """Who holds the lock, for people; its file may be empty for a moment."""
     file.seek(0)
     try:
-        known = json.loads(file.read())
+        known = json.loads(file.readline())
         host, pid, since = known["host"], known["pid"], known["since"]
     except (ValueError, LookupError, TypeError):
         return "another process"

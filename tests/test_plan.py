@@ -319,6 +319,20 @@ def test_killed_while_results_are_written(trained, tmp_path, monkeypatch, calls)
         same_cell(tmp_path / cell, trained / cell)
 
 
+def test_a_member_that_diverges_is_given_up_and_the_others_go_on(
+    trained, tmp_path, calls, capsys
+):
+    weights = {"rate_l1": {"weight": [0.0, 1e-3, 3e38]}}
+    with pytest.raises(loop.Diverged, match=r"^seed 0 ctrnn_2: loss is .* at step 1;"):
+        experiment.run(small(seeds=[0], population={"losses": weights}), tmp_path)
+    assert "ctrnn_2: loss is" in capsys.readouterr().err
+    first = [f"seed_0/ctrnn_{i}" for i in range(3)]
+    assert calls == [first, first[:2]]
+    for cell in first[:2]:
+        same_cell(tmp_path / cell, trained / cell)
+    assert not (tmp_path / first[2] / "results.json").exists()
+
+
 def test_a_later_seed_and_another_stage_join_what_is_left(trained, tmp_path, calls):
     """Stages of one program are trained together, whichever they are."""
     config = small(seeds=[0], population={"losses": WEIGHTS})

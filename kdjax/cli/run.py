@@ -2,7 +2,7 @@
 
     kdjax --config=NAME_OR_FILE[:arg] [--workdir=DIR] [--config.x.y=VALUE ...]
         [--sweep.config.x.y=A,B,C ...]
-        [--stage=NAME] [--rerun_stale] [--profile=START:END]
+        [--stage=NAME] [--jobs=N] [--rerun_stale] [--profile=START:END]
         [--distributed=auto|off|HOST:PORT,N,I]
     kdjax COMMAND --help
 
@@ -17,7 +17,10 @@ one stage).
 
 {commands}
 
-Exit codes: 0 done; 1 the training diverged; 2 the input is wrong; 3 the machine does
+Stages that do not read one another are trained side by side (`--jobs`). One that
+diverges is given up, with those that read it; all others are trained.
+
+Exit codes: 0 done; 1 a stage diverged; 2 the input is wrong; 3 the machine does
 not give what the run needs (disk full, workdir read-only or in use, out of memory); 130
 interrupted; 134 another process of the run is lost; 143 preempted. Why is said in one
 line. After any of them the same command goes on where the last one stopped. DIR is a
@@ -46,6 +49,13 @@ _WORKDIR = flags.DEFINE_string(
 _STAGE = flags.DEFINE_string("stage", None, "Only this stage and those it reads.")
 _RERUN_STALE = flags.DEFINE_bool(
     "rerun_stale", False, "Train anew what was made of data or stages that changed."
+)
+_JOBS = flags.DEFINE_integer(
+    "jobs",
+    None,
+    "How many stages are trained side by side, each on its share of the cores. By "
+    "default as many as there are cores, and 2 GiB of memory for each; one on an "
+    "accelerator, on several devices or with --profile.",
 )
 _PROFILE = flags.DEFINE_string(
     "profile", None, "Trace the steps START:END of the first stage that trains."
@@ -99,6 +109,7 @@ def _train(given: list[overrides.Given]) -> None:
             only=_STAGE.value,
             rerun_stale=_RERUN_STALE.value,
             profile=profile,
+            side_by_side=_JOBS.value,
         )
     except Diverged as error:
         command.stop(f"stopped: {error}", Exit.DIVERGED)

@@ -6,24 +6,28 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from kdjax import files
+from kdjax.training.environment import threads
 
 
 def cache_compilation() -> None:
     """Keeps compiled programs between runs, and so between the seeds of one.
 
-    In $XDG_CACHE_HOME/kdjax (~/.cache/kdjax), unless JAX_COMPILATION_CACHE_DIR is set.
-    A user without a home has no cache.
+    In $XDG_CACHE_HOME/kdjax (~/.cache/kdjax), unless JAX_COMPILATION_CACHE_DIR is set;
+    for each number of threads apart, as XLA compiles for it, and jax takes a program of
+    any. A user without a home has no cache.
     """
     folder = files.cache_folder()
     if folder is None:
         return
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        own = folder / f"compiled_{threads()}"
+        jax.config.update("jax_compilation_cache_dir", str(own))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
@@ -41,6 +45,16 @@ def keep_freed_memory() -> None:
     mallopt(m_mmap_max, 0)
     mallopt(m_trim_threshold, 2**31 - 1)
     mallopt(m_arena_max, 1)  # the arena of a thread ends at 64 MiB
+
+
+def memory() -> int:
+    """Bytes of memory that this machine, or the container it is, has in all."""
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists():
+        given = limit.read_text().strip()
+        found = min(found, int(given)) if given.isdigit() else found
+    return found
 
 
 def compile_once(function: Callable[..., Any]) -> Callable[..., Any]:

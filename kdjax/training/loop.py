@@ -34,7 +34,10 @@ NO_STEPS = contextlib.nullcontext()
 
 
 class Diverged(RuntimeError):
-    """A loss, gradient or score that is not finite."""
+    """A loss, gradient or score that is not finite: (of which stage, what it is)."""
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
 
 
 class Member(NamedTuple):
@@ -391,6 +394,7 @@ def _check_finite(member: _Member, values: Mapping[str, Any], step: int) -> None
     for name, value in values.items():
         if not math.isfinite(value):
             raise Diverged(
-                f"{member.label}: {name} is {value} at step {step}; "
-                f"last good checkpoint: {member.checkpoints.latest()}"
+                member.label,
+                f"{name} is {value} at step {step}; "
+                f"last good checkpoint: {member.checkpoints.latest()}",
             )

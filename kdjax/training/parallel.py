@@ -12,7 +12,7 @@ Gradients: `pmean` the loss inside the differentiated function and `pmean` the g
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -50,6 +50,11 @@ class Parallel(NamedTuple):
     shard: Callable[[dict[str, np.ndarray]], Tree]
     compile: Callable[..., Callable[[Tree, Tree, Tree], Tree]]
     name: str = ""
+
+
+def of_config(config: Mapping[str, Any]) -> Parallel:
+    """`make` of the fields `parallel` and `devices` of an experiment's config."""
+    return make(config.get("parallel", "pmap"), devices=config.get("devices"))
 
 
 def make(name: str, *, devices: int | None = None) -> Parallel:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +24,7 @@ class Preempted(BaseException):
 
 _asked = False
 _deferring = False
+_idle = False  # a worker that has nothing to save
 _points = itertools.count()  # over the whole program: all processes count alike
 
 
@@ -37,6 +39,24 @@ def heeded() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def heed_in_worker() -> None:
+    """Heeds SIGTERM in a worker process, which it ends at once but for `at_work`."""
+    global _idle
+    _idle = True
+    signal.signal(signal.SIGTERM, _note)
+
+
+@contextlib.contextmanager
+def at_work() -> Iterator[None]:
+    """In a worker the signal is answered inside as in a run of one process."""
+    global _idle
+    _idle = False
+    try:
+        yield
+    finally:
+        _idle = True
 
 
 def check() -> None:
@@ -65,5 +85,7 @@ def _note(number: int, frame: Any) -> None:
     global _asked
     del number, frame
     _asked = True
+    if _idle:
+        os._exit(processes.PREEMPTED)
     if not _deferring:
         raise Preempted("outside of training")

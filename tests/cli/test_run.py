@@ -17,6 +17,7 @@ import pytest
 
 import kdjax
 from kdjax import experiment
+from kdjax.cli import replay
 from kdjax.configs import own_data
 from kdjax.errors import InputError
 from kdjax.stages import batches, record
@@ -78,8 +79,8 @@ def test_a_run_is_run_again_from_its_record(finished, python, tmp_path):
     """The same came out, or else what and beside which change is said."""
     workdir, again = tmp_path / "run", tmp_path / "again"
     shutil.copytree(finished[0], workdir)
-    replay = ("-m", "kdjax", "replay", f"--workdir={workdir}", f"--into={again}")
-    done = python(*replay, "--stage=scratch")
+    command = ("-m", "kdjax", "replay", f"--workdir={workdir}", f"--into={again}")
+    done = python(*command, "--stage=scratch")
     assert "seed_0/scratch: the same" in done.stdout
     assert "seed_0/teacher: not run again" in done.stdout
     path = workdir / "seed_0" / "scratch" / "results.json"
@@ -87,11 +88,29 @@ def test_a_run_is_run_again_from_its_record(finished, python, tmp_path):
     changed["checkpoints"]["best"]["test"]["accuracy"] = 0.125
     changed["environment"]["threads"] = 64
     path.write_text(json.dumps(changed))
-    done = python(*replay, "--stage=scratch", check=False)
+    done = python(*command, "--stage=scratch", check=False)
     assert done.returncode == 1
     assert "scratch: checkpoints.best.test.accuracy was 0.125, now " in done.stdout
     assert "(other threads)" in done.stdout
     assert done.stderr.strip() == "kdjax: 1 stages came out otherwise"
+
+
+@pytest.mark.parametrize(
+    ("threads", "platform", "devices", "beside"),
+    [
+        *((1, "cpu", 1, 8), (3, "cpu", 1, 2), (16, "cpu", 1, 1)),
+        *((1, "gpu", 1, 1), (1, "cpu", 4, 1)),
+    ],
+)
+def test_a_replay_gives_a_stage_as_many_threads(
+    tmp_path, threads, platform, devices, beside
+):
+    """Those of the machine that replays it are 8."""
+    known = {"threads": threads, "platform": platform, "devices": devices}
+    folder = tmp_path / "seed_0" / "a"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text(json.dumps({"environment": known}))
+    assert replay._side_by_side(tmp_path, 8) == beside
 
 
 def test_training_learns(finished):
@@ -219,7 +238,14 @@ def test_another_config_in_the_same_folder_is_refused(python, finished):
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
-    command = [sys.executable, "-m", "kdjax", SMALL, f"--workdir={tmp_path}"]
+    command = [
+        sys.executable,
+        "-m",
+        "kdjax",
+        SMALL,
+        f"--workdir={tmp_path}",
+        "--jobs=1",
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "seed_0" / "teacher" / "metrics.jsonl"
     # Training, not compiling: an interrupt inside a compiler's callback can be lost.
@@ -234,7 +260,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     python, finished, tmp_path
 ):
-    command = f"{sys.executable} -m kdjax {SMALL} --workdir={tmp_path} --stage=scratch"
+    stage = "--stage=scratch --jobs=1"
+    command = f"{sys.executable} -m kdjax {SMALL} --workdir={tmp_path} {stage}"
     full = subprocess.run(
         ["bash", "-c", f"ulimit -f 2; {command}"],  # no file above 2 KiB
         cwd=ROOT,
@@ -266,8 +293,8 @@ def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(python, tmp_path):
     workdir = f"--workdir={tmp_path}"
     done = python("-m", "kdjax", SMALL, workdir, rate, check=False)
     assert done.returncode == 1
-    (line,) = done.stderr.strip().splitlines()
-    assert "stopped: seed 0 teacher: " in line
+    *_, line = done.stderr.strip().splitlines()
+    assert re.search("stopped: seed 0 teacher: .*; seed 0 scratch: ", line)
     assert "at step " in line
     assert "last good checkpoint: " in line
     assert not (tmp_path / "seed_0" / "teacher" / "results.json").exists()

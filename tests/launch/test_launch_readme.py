@@ -1,10 +1,14 @@
 """launch/README.md: the commands' output is the tool's own; what it names is there."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import readme
+
+from kdjax.configs import har_eskd
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "launch" / "README.md", ROOT / "launch" / "gke.md"]
@@ -45,3 +49,32 @@ def test_every_way_to_launch_is_on_the_page():
             assert path.name in text
     for heading in ("v5e-8", "v6e-8", "v4-32", "SLURM"):
         assert re.search(rf"^##+ .*{heading}", text, re.MULTILINE)
+
+
+def test_an_array_of_stages_is_submitted_in_order(tmp_path):
+    """The page's own lines, with an `sbatch` that says what it would run."""
+    text = readme.PAGE.read_text()
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    (block,) = [block for block in blocks if "--array" in block]
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text(
+        "#!/bin/bash\nexport SLURM_ARRAY_TASK_ID=3\n"
+        'echo "$@" >> said; eval "${@: -1}" >> said; echo 17\n'
+    )
+    sbatch.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euc", block.replace(".venv/bin/python", "echo")],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = (tmp_path / "said").read_text().splitlines()
+    runs = [line for line in said if line.startswith("-m kdjax ")]
+    command = "-m kdjax --config=configs/har_eskd.py --workdir=runs/har"
+    stages = ("teacher", "scratch", "eskd", "full_kd", "label_smoothing")
+    assert runs == [f"{command} --config.seeds=[3] --stage={name}" for name in stages]
+    assert sum("--dependency=aftercorr:17 " in line for line in said) == 4
+    assert done.stdout.splitlines()[-1] == command
+    assert set(stages) == set(har_eskd.get_config().stages)

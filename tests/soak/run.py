@@ -143,7 +143,14 @@ class Soak:
 
     def start(self, name: str) -> subprocess.Popen[str]:
         config, workdir = f"--config={CONFIG}:{self.size}", self.root / name
-        command = [sys.executable, "-m", "kdjax", config, f"--workdir={workdir}"]
+        command = [
+            sys.executable,
+            "-m",
+            "kdjax",
+            config,
+            f"--workdir={workdir}",
+            "--jobs=1",
+        ]
         environ = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
         if self.processes > 1:
             launcher = str(ROOT / "launch" / "local_multiprocess.py")

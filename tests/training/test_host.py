@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kdjax.training import host
+from kdjax.training.environment import threads
 
 
 def test_kept_memory_is_kept(python):
@@ -36,7 +37,8 @@ def test_compilation_cache_goes_where_it_is_told(python, tmp_path):
         "print(jax.config.jax_compilation_cache_dir)\n"
     )
     home = {"XDG_CACHE_HOME": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": None}
-    assert python("-c", code, env=home).stdout.strip() == str(tmp_path / "kdjax")
+    folder = f"kdjax/compiled_{threads()}"
+    assert python("-c", code, env=home).stdout.strip() == str(tmp_path / folder)
     own = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "own")}
     assert python("-c", code, env=own).stdout.strip() == str(tmp_path / "own")
 

@@ -96,7 +96,7 @@ def network(
         for rows in _batches(len(y), epochs=epochs, size=batch_size, seed=seed):
             state, loss = step(state, features[rows, :, None], y[rows])
         if not math.isfinite(loss):
-            raise Diverged(f"{WHERE}: the loss is {float(loss)} after {epochs} epochs")
+            raise Diverged(WHERE, f"the loss is {float(loss)} after {epochs} epochs")
 
         def predict(x: Responses) -> NDArray[np.float32]:
             series = transform(x)[..., None]
