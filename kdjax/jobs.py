@@ -27,12 +27,12 @@ import jax
 from absl import logging
 from tqdm import tqdm
 
-from kdjax import cells, plan
+from kdjax import cells, machine, plan
 from kdjax.cells import Cell, Seed
 from kdjax.checks import integer
 from kdjax.console import say
 from kdjax.errors import MachineError
-from kdjax.training import environment, host, parallel, preemption, processes
+from kdjax.training import host, parallel, preemption, processes
 from kdjax.training.preemption import Preempted
 
 MEMORY_A_JOB = 2 * 2**30  # bytes: jax, a small network and its data
@@ -51,9 +51,9 @@ def number(asked: int | None, *, stages: int, devices: parallel.Parallel) -> int
     if not alone or jax.default_backend() != "cpu":
         return integer(1 if asked is None else asked, low=1, high=1, where="--jobs")
     if asked is not None:
-        return integer(asked, low=1, high=environment.threads(), where="--jobs")
-    room = host.memory() // MEMORY_A_JOB
-    return max(1, min(environment.threads(), stages, room))
+        return integer(asked, low=1, high=machine.threads(), where="--jobs")
+    room = machine.memory() // MEMORY_A_JOB
+    return max(1, min(machine.threads(), stages, room))
 
 
 class Work(NamedTuple):
@@ -101,7 +101,7 @@ class Workers:
             self.jobs, mp_context=context, initializer=_begin, initargs=(settings,)
         )
         before = multiprocessing.active_children()
-        with _blas_threads(max(environment.threads() // self.jobs, 1)):
+        with _blas_threads(max(machine.threads() // self.jobs, 1)):
             for _ in range(self.jobs):  # each starts one, for none is idle yet
                 self._pool.submit(os.getpid)
         started = multiprocessing.active_children()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kdjax import experiment, jobs, lock
+from kdjax import experiment, jobs, lock, machine
 from kdjax.errors import InputError, MachineError
 from kdjax.report.runs import read_experiment
-from kdjax.training import environment, parallel
+from kdjax.training import parallel
 from kdjax.training.checkpoint import model_digest
 from kdjax.training.loop import Diverged
 from tests import small
@@ -218,14 +218,14 @@ def test_where_nothing_came_out_there_is_no_report(tmp_path):
 
 def test_the_number_of_jobs(monkeypatch):
     one = parallel.make("pmap", devices=1)
-    monkeypatch.setattr(environment, "threads", lambda: 8)
-    monkeypatch.setattr(jobs.host, "memory", lambda: 100 * jobs.MEMORY_A_JOB)
+    monkeypatch.setattr(machine, "threads", lambda: 8)
+    monkeypatch.setattr(machine, "memory", lambda: 100 * jobs.MEMORY_A_JOB)
     assert jobs.number(None, stages=100, devices=one) == 8
     assert jobs.number(None, stages=3, devices=one) == 3
     assert jobs.number(5, stages=3, devices=one) == 5
-    monkeypatch.setattr(jobs.host, "memory", lambda: 5 * jobs.MEMORY_A_JOB // 2)
+    monkeypatch.setattr(machine, "memory", lambda: 5 * jobs.MEMORY_A_JOB // 2)
     assert jobs.number(None, stages=100, devices=one) == 2
-    monkeypatch.setattr(jobs.host, "memory", lambda: 1)
+    monkeypatch.setattr(machine, "memory", lambda: 1)
     assert jobs.number(None, stages=100, devices=one) == 1
     for wrong in (0, -1, 9):
         with pytest.raises(InputError, match=r"^--jobs: expected"):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from kdjax import console, files
+from kdjax import console, files, machine
 from kdjax.checks import difference
 from kdjax.cli import command
 from kdjax.cli.command import Exit
@@ -40,11 +40,11 @@ def _replay() -> None:
     config = files.read_json(workdir / "config.json")
     # Late, so that a wrong flag is answered before jax has loaded.
     from kdjax import experiment
-    from kdjax.training import environment, host
+    from kdjax.training import host
 
     host.cache_compilation()
     host.keep_freed_memory()
-    beside = _side_by_side(workdir, environment.threads())
+    beside = _side_by_side(workdir, machine.threads())
     experiment.run(config, into, only=_STAGE.value, side_by_side=beside)
     different = [
         folder for folder in _finished(workdir) if not _same(workdir, into, folder)

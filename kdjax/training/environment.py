@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from kdjax import __version__
+from kdjax.machine import threads
 from kdjax.training.parallel import Parallel
 
 PACKAGES = (
@@ -92,13 +93,6 @@ def commit() -> dict[str, Any]:
         return {"commit": None, "clean": None}
     changed = git("status", "--porcelain", "--untracked-files=no")
     return {"commit": git("rev-parse", "HEAD"), "clean": changed == ""}
-
-
-def threads() -> int:
-    """How many CPU cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @functools.cache

@@ -6,13 +6,12 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from kdjax import files
-from kdjax.training.environment import threads
+from kdjax.machine import threads
 
 
 def cache_compilation() -> None:
@@ -45,16 +44,6 @@ def keep_freed_memory() -> None:
     mallopt(m_mmap_max, 0)
     mallopt(m_trim_threshold, 2**31 - 1)
     mallopt(m_arena_max, 1)  # the arena of a thread ends at 64 MiB
-
-
-def memory() -> int:
-    """Bytes of memory that this machine, or the container it is, has in all."""
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.exists():
-        given = limit.read_text().strip()
-        found = min(found, int(given)) if given.isdigit() else found
-    return found
 
 
 def compile_once(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from kdjax.machine import threads
 from kdjax.training import preemption
-from kdjax.training.environment import threads
 from kdjax.training.metrics import add_sums
 from kdjax.training.parallel import Parallel
 from kdjax.training.state import TrainState

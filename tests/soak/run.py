@@ -30,6 +30,7 @@ from pathlib import Path
 
 import jax
 
+from kdjax.machine import threads
 from kdjax.training import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -251,11 +252,11 @@ class Soak:
 
 
 def machine() -> str:
-    commit, threads = environment.commit()["commit"], environment.threads()
-    many = "" if threads == 1 else "s"
+    commit, count = environment.commit()["commit"], threads()
+    many = "" if count == 1 else "s"
     return (
         f"kdjax {str(commit)[:7]}, jax {jax.__version__}, {environment.processor()}, "
-        f"{threads} thread{many}"
+        f"{count} thread{many}"
     )
 
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kdjax.machine import threads
 from kdjax.training import host
-from kdjax.training.environment import threads
 
 
 def test_kept_memory_is_kept(python):

@@ -11,11 +11,15 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from kdjax.machine import threads
 from kdjax.models.ops.forms import by_platform
 from kdjax.models.ops.products import product
 
 # from which window on several outputs come of one row, and how many
 LONG, BLOCK = 9, 4
+# Winograd's products are four, each of half the rows: below so many FLOPs they are too
+# short for threads to share, and one product of columns is faster.
+SHARED_FLOPS = 75e6
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
@@ -28,8 +32,8 @@ def convolve(
 
     Symmetric padding differs from "SAME" at stride 2: output i is centred on input 2i.
     On CPU, these are matrix products, whose gradients are products too: window 1, all
-    1-D windows (3 and, at stride 2, 5 by fewer products than the definition has; from
-    9 on, several outputs by one row), and
+    1-D windows (3, unless small and shared by several threads, and, at stride 2, 5 by
+    fewer products than the definition has; from 9 on, several outputs by one row), and
     3 x 3 at stride 2 or from 64 channels over an even number of rows and columns.
     Inside `lax.scan` they keep their speed, where XLA's convolution, used in all other
     cases, is 20 to 40 x slower.
@@ -65,7 +69,7 @@ def _by_products(
     even = all(size % 2 == 0 for size in x.shape[1:-1])
     wide = x.shape[-1] >= 16
     if window == (3,) and stride == 1 and even and wide:
-        return _winograd
+        return _of_3
     if window in ((3,), (5,)) and stride == 2 and x.shape[1] % 4 == 0 and wide:
         return _by_phases
     if len(window) == 1 and window[0] >= LONG and stride == 1:
@@ -104,6 +108,42 @@ def _columns(
         slices = [x[:, i : i + last + 1 : stride] for i in range(window[0])]
         x = jnp.concatenate(slices, axis=-1)
     return product(x, kernel.reshape(-1, outputs))
+
+
+def _of_3(x: Array, kernel: Array) -> Array:
+    """Window 3 at stride 1: what so large a product is fastest by, on these cores."""
+    small = 2 * 3 * x.size * kernel.shape[-1] < SHARED_FLOPS
+    return (_columns_of_3 if small and threads() > 1 else _winograd)(x, kernel)
+
+
+@jax.custom_vjp
+def _columns_of_3(
+    x: Float[Array, "batch time inputs"], kernel: Float[Array, "3 inputs outputs"]
+) -> Float[Array, "batch time outputs"]:
+    """`_columns` of window 3 at stride 1, with a gradient that keeps no columns.
+
+    Both of its products take the columns of y's gradient, made once: dx is their
+    convolution with the kernel turned round, and dkernel[i] the sum over t of
+    x[t] dy[t + 1 - i], for all i in one product.
+    """
+    return _columns(x, kernel, stride=1)
+
+
+def _columns_of_3_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _columns(x, kernel, stride=1), (x, kernel)
+
+
+def _columns_of_3_backward(kept: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = kept
+    inputs, outputs = kernel.shape[1:]
+    rows = _positions(dy, 3, 1)
+    turned = kernel[::-1].swapaxes(1, 2).reshape(3 * outputs, inputs)
+    products = x.reshape(-1, inputs).T @ rows.reshape(-1, 3 * outputs)
+    d_kernel = jnp.moveaxis(products.reshape(inputs, 3, outputs), 1, 0)[::-1]
+    return product(rows, turned), d_kernel
+
+
+_columns_of_3.defvjp(_columns_of_3_forward, _columns_of_3_backward)
 
 
 def _positions(

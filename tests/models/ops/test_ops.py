@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kdjax.errors import InputError
+from kdjax.models.ops import convolution
 from kdjax.models.ops.batch_norm import (
     BatchNorm,
     _checked,
@@ -92,6 +93,31 @@ def test_convolve_has_the_gradient_of_xlas_convolution(rng, shape, window, strid
     for got, expected in zip((y, *ours(dy)), (want, *theirs(dy)), strict=True):
         largest = float(jnp.abs(expected).max())
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=2e-6 * largest)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_thread_and_several_have_the_same_convolution(
+    rng, monkeypatch, threads, dtype
+):
+    """Small products of window 3: by Winograd on one thread, by columns on several."""
+    monkeypatch.setattr(convolution, "threads", lambda: threads)
+    jax.clear_caches()  # of what was traced with another number
+    shapes = (4, 16, 16), (3, 16, 24), (4, 16, 24)
+    x, kernel, dy = (jnp.asarray(rng.normal(size=s), dtype) for s in shapes)
+    y, ours = jax.vjp(convolve, x, kernel)
+    want, theirs = jax.vjp(partial(by_xla, stride=1), x, kernel)
+    traced = jax.make_jaxpr(lambda x, kernel: convolve(x, kernel))(x, kernel)
+    by_columns = "custom_vjp" in str(traced)
+    assert by_columns == (threads > 1)
+    loose = 1 if dtype == "float32" else 5e3
+    for got, expected in zip((y, *ours(dy)), (want, *theirs(dy)), strict=True):
+        assert got.dtype == dtype
+        got, expected = (np.asarray(a, "f4") for a in (got, expected))
+        atol = loose * 2e-6 * np.abs(expected).max()
+        np.testing.assert_allclose(got, expected, rtol=loose * 1e-5, atol=atol)
+    over = jax.vmap(convolve, (0, None))(jnp.stack([x, 2 * x]), kernel)
+    np.testing.assert_allclose(over[1].astype("f4"), 2 * y.astype("f4"), rtol=0.02)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
