@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kdjax import augment as augmentations
 from kdjax.checks import boolean, one_of
-from kdjax.data.dataset import UNLABELLED, Dataset, Examples
+from kdjax.data.dataset import UNLABELLED, Dataset, Examples, as_float
 from kdjax.data.soft_labels import FILE, IN_SAMPLE, read_for, write_soft_labels
 from kdjax.data.stored_attention import FILE as MAPS
 from kdjax.data.stored_attention import read_attention
@@ -29,6 +29,7 @@ from kdjax.training.checkpoint import KINDS
 
 Tree = Any
 WHERE = "config.teacher"
+KEPT_AT_ONCE = 512  # examples in a call of a teacher whose logits are kept
 ATTENTION = "attention"  # the feature of a stored teacher that is its maps
 
 
@@ -49,7 +50,9 @@ def build(spec: Mapping[str, Any], dataset: Dataset, *, seed: int) -> Teacher:
     """The teacher that the config's section says.
 
     {"stage": NAME, "checkpoint": "best" or "last", "augment": "student" (default: it
-    sees the student's view), None or its own augmentation}: its network. Or {"stage":
+    sees the student's view), None or its own augmentation}: its network. With "augment"
+    None and "keep" True its logits of the training examples, which then do not change,
+    are computed once, before the first step; it has no features then. Or {"stage":
     NAME, "stored": True}: the soft labels in its folder, joined by the examples' keys;
     those of examples that it learnt from are refused, unless "in_sample" is True. With
     "control", a name in kdjax.stages.controls (default: None), they are made a control
@@ -71,7 +74,7 @@ def build(spec: Mapping[str, Any], dataset: Dataset, *, seed: int) -> Teacher:
 
 
 def _network(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
-    fields = ("augment", "stored", "control")
+    fields = ("augment", "stored", "control", "keep")
     trained = networks.read(spec, dataset, where=WHERE, fields=fields)
     if trained.classes != dataset.classes:
         raise InputError(
@@ -83,6 +86,13 @@ def _network(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
     augment = None
     if own != "student":
         augment = augmentations.build(own, where=f"{WHERE}.augment")
+    if boolean(spec.get("keep", False), where=f"{WHERE}.keep"):
+        if own is not None:
+            raise InputError(
+                f"{WHERE}.keep: expected augment = None beside it, for what is said of "
+                f"views that change cannot be kept; found augment = {own!r}"
+            )
+        return _kept(trained, dataset)
 
     def outputs(
         model: Tree, batch: Mapping[str, Array], x: Array, view: Array, rng: Array
@@ -92,6 +102,40 @@ def _network(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
         return networks.predict(trained.module, model, view)
 
     return Teacher(trained.load, outputs, networks.outputs_like(trained.module))
+
+
+def _kept(trained: networks.Trained, dataset: Dataset) -> Teacher:
+    """A network whose logits of the training examples are computed once."""
+    classes = len(dataset.classes)
+
+    def load() -> Outputs:
+        model, x = jax.device_put(trained.load()), dataset.train.x
+
+        @jax.jit
+        def logits(model: Tree, x: Array) -> Array:
+            return networks.predict(trained.module, model, x).logits
+
+        parts = [
+            np.asarray(logits(model, as_float(x[start : start + KEPT_AT_ONCE])))
+            for start in range(0, len(x), KEPT_AT_ONCE)
+        ]
+        return Outputs(jnp.asarray(np.concatenate(parts)), OrderedDict())
+
+    def like(example: Array) -> Outputs:
+        del example
+        return Outputs(jnp.zeros((2, classes)), OrderedDict())
+
+    return Teacher(load, _by_row, like)
+
+
+def _by_row(
+    stored: Tree, batch: Mapping[str, Array], x: Array, view: Array, rng: Array
+) -> Outputs:
+    """`Teacher.outputs` of what is stored for each training example."""
+    del x, view, rng
+    # in the constants the training split comes first
+    outputs: Outputs = jax.tree.map(lambda rows: rows[batch["index"]], stored)
+    return outputs
 
 
 def _stored(spec: Mapping[str, Any], dataset: Dataset, seed: int) -> Teacher:
@@ -135,19 +179,12 @@ def _stored(spec: Mapping[str, Any], dataset: Dataset, seed: int) -> Teacher:
             features[ATTENTION] = jnp.asarray(maps)
         return Outputs(jnp.asarray(made(found.logits)), features)
 
-    def outputs(
-        stored: Tree, batch: Mapping[str, Array], x: Array, view: Array, rng: Array
-    ) -> Outputs:
-        del x, view, rng
-        # in the constants the training split comes first
-        return jax.tree.map(lambda rows: rows[batch["index"]], stored)
-
     def like(example: Array) -> Outputs:
         del example
         maps = {ATTENTION: jnp.zeros((2, 1, 1, 1))} if attention else {}
         return Outputs(jnp.zeros((2, classes)), OrderedDict(maps))
 
-    return Teacher(load, outputs, like)
+    return Teacher(load, _by_row, like)
 
 
 def _check_unseen(

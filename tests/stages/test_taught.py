@@ -1,6 +1,7 @@
 """Teachers: a stage's network, or its soft labels joined by the examples' keys."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -238,6 +239,7 @@ def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
     config["stages"] = {
         "teacher": config["stages"]["teacher"],
         "network": kd | {"teacher": reads | {"augment": None}},
+        "kept": kd | {"teacher": reads | {"augment": None, "keep": True}},
         "stored": kd | {"teacher": by_file},
         "probabilities": {"losses": soft, "teacher": by_file},
         "control": kd | {"teacher": by_file | {"control": "within_class_shuffle"}},
@@ -245,9 +247,10 @@ def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
     config["report"] = {}
     experiment.run(config, tmp_path)
     folder = tmp_path / "seed_0"
-    models = [load_last(folder / name) for name in ("network", "stored")]
-    for one, other in zip(*map(jax.tree.leaves, models), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+    models = [load_last(folder / name) for name in ("network", "stored", "kept")]
+    for one, *others in zip(*map(jax.tree.leaves, models), strict=True):
+        for other in others:
+            np.testing.assert_allclose(one, other, atol=1e-6)
     for name in ("probabilities", "control"):
         other = jax.tree.leaves(load_last(folder / name))
         assert any(
@@ -259,6 +262,25 @@ def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
             config | {"stages": config["stages"] | {"refused": refused(kd)}}, tmp_path
         )
     assert not (folder / "refused" / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "losses", "message"),
+    [
+        ({"keep": True}, {}, "config.teacher.keep: expected augment = None beside it"),
+        ({"augment": {"name": "removal"}, "keep": True}, {}, "views that change"),
+        ({"augment": None, "keep": 1}, {}, "config.teacher.keep: expected"),
+        ({"augment": None, "keep": True}, {"attention": {"weight": 1.0}}, "attention"),
+    ],
+)
+def test_what_cannot_be_kept(tmp_path, teacher, losses, message):
+    config = json.loads(small.get_config().to_json())
+    eskd = config["stages"]["eskd"]
+    eskd["teacher"] |= teacher
+    eskd["losses"] |= losses
+    with pytest.raises(InputError, match=re.escape(message)):
+        experiment.run(config, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def refused(kd):
