@@ -21,6 +21,7 @@ def run(
     *,
     only: str | None = None,
     rerun_stale: bool = False,
+    side_by_side: int | None = 1,
 ) -> Any:
     """Runs an experiment, or what is left of it, and returns its results as a table.
 
@@ -35,12 +36,22 @@ def run(
 
     What the command does, with the same files in `workdir`: `only` is one stage's name
     (it and those that it reads), `rerun_stale` trains anew what was made of data that
-    changed. Returns what `results` does. Raises InputError where the config or the data
-    are wrong, and `kdjax.training.loop.Diverged` where a loss is not finite.
+    changed, `side_by_side` is how many stages are trained at the same time (None: as
+    many as the command would), each in a process of its own, which needs
+    `if __name__ == "__main__":` around the call in a script. Returns what `results`
+    does. Raises InputError where the config or the data are wrong, and
+    `kdjax.training.loop.Diverged` where a loss is not finite, once all other stages
+    are trained.
     """
     host.cache_compilation()
     host.keep_freed_memory()
-    experiment.run(config, workdir, only=only, rerun_stale=rerun_stale)
+    experiment.run(
+        config,
+        workdir,
+        only=only,
+        rerun_stale=rerun_stale,
+        side_by_side=side_by_side,
+    )
     return results(workdir)
 
 

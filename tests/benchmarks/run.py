@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from stepping import KEEP_FREED, PEERS, parser, print_machine, processor
@@ -40,14 +40,15 @@ COMPILED = (
 
 
 class Row(NamedTuple):
-    """ours: sizes -> () -> a number of ms; peers: {form: (program, line)}.
+    """What is timed, tiny or not, and the peers' lines for the same.
 
-    flops: sizes -> GFLOP of the step by its definition, None where it is no step.
+    ours: tiny -> () -> ms, compiled; peers: {form: (program, line)}; task: (tiny -> the
+    task, its batch) of a training step, else None.
     """
 
     ours: Callable[[bool], Callable[[], float]]
     peers: dict[str, tuple[str, str]]
-    flops: Callable[[bool], float] | None = None
+    task: tuple[Callable[[bool], Any], int] | None = None
 
 
 def rows():
@@ -85,10 +86,7 @@ def _of_task(make, batch, peers):
         few, size = (2, 8) if tiny else (30, batch)
         return steps(lambda: make(tiny), size, repeats=few)()
 
-    def flops(tiny):
-        return step_flops(make(tiny), 8 if tiny else batch)
-
-    return Row(ours, peers, flops)
+    return Row(ours, peers, (make, batch))
 
 
 def _wearable(student, teacher):
@@ -192,8 +190,9 @@ def measure_here(name, tiny):
         return {"ms": row.ours(tiny)()}
     host.keep_freed_memory()
     found = {"ms": row.ours(tiny)()}
-    if row.flops is not None:
-        found["gflop"] = row.flops(tiny) / 1e9
+    if row.task is not None:
+        make, batch = row.task
+        found["gflop"] = step_flops(make(tiny), 8 if tiny else batch) / 1e9
     return found
 
 

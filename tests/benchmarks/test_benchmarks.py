@@ -271,3 +271,74 @@ def test_decoders(run, tmp_path):
         assert float(seconds) > 0
     assert rows[1][5] == "100.0"
     assert len(run("decoders", *given, "--stages", "ridge", "class_mean")) == 5
+
+
+def test_all_steps_in_one_table(run, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- table speed -->\nold\n<!-- end -->\nafter\n")
+    names = ["WRN16-1 step", "a beat's score, batch 1", "NT-Xent, N = 4096"]
+    flags = ["--tiny", "--rounds=1", f"--rows={';'.join(names)}", f"--into={page}"]
+    said = "\n".join(run("run", *flags))
+    text = page.read_text()
+    assert text.startswith("before\n<!-- table speed -->\n\n|  | kdjax, ms |")
+    assert text.endswith("\n<!-- end -->\nafter\n")
+    assert "old" not in text
+    table = text.partition("-->\n")[2].partition("<!--")[0].strip()
+    assert table in said
+    for name in names:
+        (line,) = [
+            line for line in table.splitlines() if line.startswith(f"| {name} |")
+        ]
+        ours, eager, compiled, _, one, *_ = line.split("|")[2:]
+        assert float(ours) > 0
+        assert float(one) > 0
+        assert (eager.strip(), compiled.strip()) == ("-", "-")
+    assert f"jax {jax.__version__}, kdjax " in table
+    page.write_text("no marks")
+    with pytest.raises(SystemExit, match=r"expected the lines <!-- table speed"):
+        importlib.import_module("run").write_into("", page)
+
+
+def test_a_peers_lines_are_read_and_the_faster_one_counts(monkeypatch):
+    bench = importlib.import_module("run")
+    said = "torch eager X (5 params): 12.50 ms (min 1.00), peak\nother: 3 ms\n"
+    script = f"print({said!r})"
+    monkeypatch.setattr(bench, "PEERS", Path("/"))
+    done = bench.subprocess.run
+    command = [sys.executable, "-c", script]
+    monkeypatch.setattr(bench.subprocess, "run", lambda _, **how: done(command, **how))
+    assert bench.peers_say("python", "x.py") == {"torch eager X": 12.5}
+    rounds = [{"all": 10.0, "one": 16.0, "eager": 14.0, "compiled": 13.0, "gflop": 1.0}]
+    limit = {"gflops": 200.0, "gbs": 20.0}
+    found = [{"X": r, bench.LIMITS: {"all": limit, "one": limit}} for r in rounds]
+    cells = bench.markdown(found, ["X"]).splitlines()[2].split("|")[1:-1]
+    assert [c.strip() for c in cells] == [
+        *("X", "10", "14", "13", "1.3", "16", "0.625", "1", "100", "50 %")
+    ]
+
+
+def test_where_a_steps_time_goes(run):
+    step, *lines = run("thunks", "WRN16-1 step", "--tiny", "--steps=2")
+    assert re.fullmatch(rf"WRN16-1 step: {NUMBER} ms while it is traced", step)
+    assert any(line.startswith("thread tf_XLA") for line in lines)
+    assert any(re.fullmatch(r" *[\d.]+ ms +[\d.]+ x dot", line) for line in lines)
+
+
+def test_a_thread_is_busy_once_where_operations_are_nested():
+    thunks = importlib.import_module("thunks")
+    spans = [("a", 0, 1000), ("b.1", 200, 300), ("b.2", 1500, 500), ("end: a", 0, 9e9)]
+    events = [{"name": n, "ts": t, "dur": d} for n, t, d in spans]
+    assert thunks.busy(events, steps=1) == 1.5
+    assert thunks.kinds(events, steps=2) == [("a", 0.5, 0.5), ("b", 0.4, 1.0)]
+
+
+def test_an_examples_cost_against_batch_and_width(run, tmp_path):
+    figure = tmp_path / "scale.png"
+    lines = run("scale", "--tiny", f"--figure={figure}")
+    names = ["batch 8, width 1", "batch 16, width 1"]
+    names += ["batch 8, width 1", "batch 8, width 2"]
+    found = [re.fullmatch(rf"(.*): {NUMBER} ms an example, \d+ MiB", x) for x in lines]
+    assert all(found), lines
+    assert [match[1] for match in found] == names
+    assert all(float(match[2]) > 0 for match in found)
+    assert figure.stat().st_size > 1000
