@@ -231,5 +231,6 @@ def _train(work: Work, places: Sequence[tuple[int, str]]) -> None:
                     group.append(Cell(this, name, cells.build(this, name)))
             cells.train(group)
     except Preempted as where:
-        _warn(f"kdjax: {where}")
+        if str(where) not in (preemption.BETWEEN, preemption.OUTSIDE):
+            _warn(f"kdjax: {where}")
         os._exit(processes.PREEMPTED)

@@ -22,6 +22,8 @@ class Preempted(BaseException):
     """The run was asked to end (SIGTERM); no error, as KeyboardInterrupt is none."""
 
 
+BETWEEN, OUTSIDE = "between two stages", "outside of training"  # where nothing is saved
+
 _asked = False
 _deferring = False
 _idle = False  # a worker that has nothing to save
@@ -67,7 +69,7 @@ def check() -> None:
 
         asked = multihost_utils.reached_preemption_sync_point(next(_points))
     if asked:
-        raise Preempted("between two stages")
+        raise Preempted(BETWEEN)
 
 
 @contextlib.contextmanager
@@ -88,4 +90,4 @@ def _note(number: int, frame: Any) -> None:
     if _idle:
         os._exit(processes.PREEMPTED)
     if not _deferring:
-        raise Preempted("outside of training")
+        raise Preempted(OUTSIDE)
