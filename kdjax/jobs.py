@@ -56,6 +56,16 @@ def number(asked: int | None, *, stages: int, devices: parallel.Parallel) -> int
     return max(1, min(machine.threads(), stages, room))
 
 
+def as_recorded(environment: Mapping[str, Any]) -> int:
+    """How many stages at the same time have as many threads each as a stage had.
+
+    environment: of the stage's record.
+    """
+    if environment["platform"] != "cpu" or environment["devices"] > 1:
+        return 1
+    return max(1, machine.threads() // int(environment["threads"]))
+
+
 class Work(NamedTuple):
     """What a worker must know of the run."""
 

@@ -261,3 +261,18 @@ def test_single_stages_share_a_workdir(tmp_path, monkeypatch):
     assert not list(tmp_path.rglob(lock.NAME))
     experiment.run(config, tmp_path)
     assert len(read_experiment(tmp_path).runs) == 3
+
+
+@pytest.mark.parametrize(
+    ("threads", "platform", "devices", "beside"),
+    [
+        *((1, "cpu", 1, 8), (3, "cpu", 1, 2), (16, "cpu", 1, 1)),
+        *((1, "gpu", 1, 1), (1, "cpu", 4, 1)),
+    ],
+)
+def test_a_replay_gives_a_stage_as_many_threads(
+    monkeypatch, threads, platform, devices, beside
+):
+    monkeypatch.setattr(machine, "threads", lambda: 8)
+    known = {"threads": threads, "platform": platform, "devices": devices}
+    assert jobs.as_recorded(known) == beside

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from kdjax import console, files, machine
+from kdjax import console, files
 from kdjax.checks import difference
 from kdjax.cli import command
 from kdjax.cli.command import Exit
@@ -39,12 +39,13 @@ def _replay() -> None:
         raise InputError(f"--into: expected another folder than {workdir}")
     config = files.read_json(workdir / "config.json")
     # Late, so that a wrong flag is answered before jax has loaded.
-    from kdjax import experiment
+    from kdjax import experiment, jobs
     from kdjax.training import host
 
     host.cache_compilation()
     host.keep_freed_memory()
-    beside = _side_by_side(workdir, machine.threads())
+    known = [files.read_json(workdir / f / "results.json") for f in _finished(workdir)]
+    beside = jobs.as_recorded(known[0]["environment"]) if known else 1
     experiment.run(config, into, only=_STAGE.value, side_by_side=beside)
     different = [
         folder for folder in _finished(workdir) if not _same(workdir, into, folder)
@@ -63,17 +64,6 @@ def _finished(workdir: Path) -> list[Path]:
     """`seed_0/teacher`, ...: the stages with results."""
     found = sorted(workdir.glob("seed_*/*/results.json"))
     return [path.parent.relative_to(workdir) for path in found]
-
-
-def _side_by_side(workdir: Path, threads: int) -> int:
-    """How many stages at the same time have as many threads each as they had."""
-    records = [
-        files.read_json(workdir / f / "results.json") for f in _finished(workdir)
-    ]
-    known = [record["environment"] for record in records]
-    if not known or known[0]["platform"] != "cpu" or known[0]["devices"] > 1:
-        return 1
-    return max(1, threads // int(known[0]["threads"]))
 
 
 def _same(workdir: Path, into: Path, folder: Path) -> bool:

@@ -17,7 +17,6 @@ import pytest
 
 import kdjax
 from kdjax import experiment
-from kdjax.cli import replay
 from kdjax.configs import own_data
 from kdjax.errors import InputError
 from kdjax.stages import batches, record
@@ -93,24 +92,6 @@ def test_a_run_is_run_again_from_its_record(finished, python, tmp_path):
     assert "scratch: checkpoints.best.test.accuracy was 0.125, now " in done.stdout
     assert "(other threads)" in done.stdout
     assert done.stderr.strip() == "kdjax: 1 stages came out otherwise"
-
-
-@pytest.mark.parametrize(
-    ("threads", "platform", "devices", "beside"),
-    [
-        *((1, "cpu", 1, 8), (3, "cpu", 1, 2), (16, "cpu", 1, 1)),
-        *((1, "gpu", 1, 1), (1, "cpu", 4, 1)),
-    ],
-)
-def test_a_replay_gives_a_stage_as_many_threads(
-    tmp_path, threads, platform, devices, beside
-):
-    """Those of the machine that replays it are 8."""
-    known = {"threads": threads, "platform": platform, "devices": devices}
-    folder = tmp_path / "seed_0" / "a"
-    folder.mkdir(parents=True)
-    (folder / "results.json").write_text(json.dumps({"environment": known}))
-    assert replay._side_by_side(tmp_path, 8) == beside
 
 
 def test_training_learns(finished):

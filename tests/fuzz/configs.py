@@ -5,7 +5,7 @@ import importlib
 import json
 from unittest import mock
 
-from kdjax import experiment
+from kdjax import cells, experiment
 from kdjax.errors import InputError
 
 SHIPPED = (
@@ -34,7 +34,7 @@ def valid(name):
 @contextlib.contextmanager
 def checked_only():
     """An experiment ends with Trains where it would train."""
-    with mock.patch.object(experiment, "_run_together", side_effect=Trains):
+    with mock.patch.object(cells, "train", side_effect=Trains):
         yield
 
 
