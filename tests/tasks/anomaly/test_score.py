@@ -490,7 +490,7 @@ def test_one_threshold_at_most(tmp_path, capsys):
 
 
 def test_ctrl_c_leaves_no_file(stage, tmp_path):
-    lead = np.sin(np.arange(200_000) / 20)
+    lead = np.sin(np.arange(300_000) / 20)
     np.savetxt(
         tmp_path / "a.csv",
         np.stack([lead, np.ones_like(lead)], axis=1),
