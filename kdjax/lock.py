@@ -40,8 +40,7 @@ def held(folder: Path, *, shared: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # others hold it still
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_last(file):
             path.unlink(missing_ok=True)
         file.close()
         for parent in made:
@@ -94,7 +93,8 @@ def _acquire(path: Path, shared: bool) -> TextIO:
     file.write(json.dumps(own) + "\n")
     file.flush()
     if shared:
-        fcntl.flock(file, fcntl.LOCK_SH)
+        with contextlib.suppress(OSError):  # not locked: that was said above
+            fcntl.flock(file, fcntl.LOCK_SH)
     return file
 
 
@@ -107,6 +107,17 @@ def _lock(file: TextIO, shared: bool) -> bool:
             raise
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return False
+    return True
+
+
+def _is_last(file: TextIO) -> bool:
+    """Whether no other process holds the lock as well, as far as it can be known."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems
+        return True
     return True
 
 

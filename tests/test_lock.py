@@ -1,5 +1,6 @@
 """The lock of a workdir: one run at a time, whoever was killed is taken over from."""
 
+import errno
 import json
 import os
 import signal
@@ -67,6 +68,22 @@ def test_nothing_is_left(tmp_path):
     with lock.held(tmp_path / "old" / "run"):
         (tmp_path / "old" / "run" / "file").touch()
     assert [p.name for p in (tmp_path / "old" / "run").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_nothing_is_left_where_nothing_can_be_locked(
+    tmp_path, monkeypatch, capsys, shared
+):
+    """As on some network file systems."""
+
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with lock.held(tmp_path / "run", shared=shared):
+        assert (tmp_path / "run" / lock.NAME).exists()
+    assert "not locked: No locks available" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_of_many_at_once_one_holds_it(tmp_path):
