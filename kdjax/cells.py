@@ -84,6 +84,11 @@ class Cell(NamedTuple):
         return f"seed {self.this.seed} {self.name}"
 
 
+def checked(this: Seed, name: str) -> Cell:
+    """A stage that can be trained, its config checked as `build` does."""
+    return Cell(this, name, build(this, name))
+
+
 def to_do(this: Seed, order: Sequence[str]) -> list[str]:
     """The stages of a seed that are not done, stale, or read one that is either."""
     todo: list[str] = []

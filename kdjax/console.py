@@ -17,6 +17,11 @@ def say(text: str) -> None:
         print(f"kdjax: {error.filename}: {error.strerror}", file=sys.stderr)
 
 
+def warn(text: str) -> None:
+    """Prints `kdjax: text` on stderr at once."""
+    print(f"kdjax: {text}", file=sys.stderr, flush=True)
+
+
 def write(text: str) -> None:
     """Prints text at once; an OSError names stdout, which then leads nowhere."""
     try:

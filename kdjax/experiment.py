@@ -138,9 +138,7 @@ def _run(
     if number == 1 or not left:
         _one_by_one(schedule)
     else:
-        shared = only is not None
-        work = jobs.Work(config, workdir, rerun_stale, of_sweeps, shared)
-        with jobs.Workers(number, work) as workers:
+        with jobs.Workers(number) as workers:
             _side_by_side(schedule, workers)
     if only is None and schedule.trained + in_all - left:
         processes.first_says(lambda: _report(workdir))

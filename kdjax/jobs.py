@@ -19,7 +19,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from multiprocessing.queues import SimpleQueue
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
@@ -27,10 +26,10 @@ import jax
 from absl import logging
 from tqdm import tqdm
 
-from kdjax import cells, machine, plan
+from kdjax import cells, machine
 from kdjax.cells import Cell, Seed
 from kdjax.checks import integer
-from kdjax.console import say
+from kdjax.console import say, warn
 from kdjax.errors import MachineError
 from kdjax.training import host, parallel, preemption, processes
 from kdjax.training.preemption import Preempted
@@ -66,16 +65,6 @@ def as_recorded(environment: Mapping[str, Any]) -> int:
     return max(1, machine.threads() // int(environment["threads"]))
 
 
-class Work(NamedTuple):
-    """What a worker must know of the run."""
-
-    config: Mapping[str, Any]
-    workdir: Path
-    rerun_stale: bool
-    tries: frozenset[str]
-    shared: bool
-
-
 class _Settings(NamedTuple):
     """What every worker is given when it starts."""
 
@@ -89,8 +78,8 @@ class _Settings(NamedTuple):
 class Workers:
     """A pool of worker processes; a context."""
 
-    def __init__(self, jobs: int, work: Work):
-        self.jobs, self._work = jobs, work
+    def __init__(self, jobs: int):
+        self.jobs = jobs
         self._processes: list[Any] = []
 
     def __enter__(self) -> Workers:
@@ -99,7 +88,7 @@ class Workers:
         for share in _shares(self.jobs):
             cores.put(share)
         self._printers, ends = [], []
-        for write in (say, _warn):
+        for write in (say, _say_on_stderr):
             ours, theirs = context.Pipe(duplex=False)
             printer = threading.Thread(target=_pass_on, args=(ours, write))
             self._printers.append(printer)
@@ -124,8 +113,7 @@ class Workers:
 
     def train(self, group: Sequence[Cell]) -> Future[None]:
         """`cells.train` of stages of one program, in a worker that is free."""
-        places = [(cell.this.seed, cell.name) for cell in group]
-        return self._pool.submit(_train, self._work, places)
+        return self._pool.submit(_train, [(cell.this, cell.name) for cell in group])
 
     def __exit__(
         self,
@@ -133,13 +121,14 @@ class Workers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        ending = self._processes if error is not None else []
         try:
-            for process in self._processes if error is not None else ():
+            for process in ending:
                 process.terminate()
-            for process in self._processes if error is not None else ():
+            for process in ending:
                 process.join(SAVING_S)
         finally:  # of a second Ctrl-C, too
-            for process in self._processes if error is not None else ():
+            for process in ending:
                 process.kill()
             self._pool.shutdown(cancel_futures=True)
             for printer in self._printers:
@@ -186,7 +175,7 @@ def _pass_on(lines: Connection, write: Callable[[str], None]) -> None:
     lines.close()
 
 
-def _warn(text: str) -> None:
+def _say_on_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -224,23 +213,14 @@ def _end_with_parent() -> None:
     os._exit(processes.LOST)
 
 
-def _train(work: Work, places: Sequence[tuple[int, str]]) -> None:
-    """Trains the stages (seed, name), which are of one program."""
+def _train(places: Sequence[tuple[Seed, str]]) -> None:
+    """Trains stages of one program."""
     try:
         with preemption.at_work():
-            stages = plan.resolve(dict(work.config))
-            devices = parallel.of_config(work.config)
-            group = []
             with contextlib.redirect_stdout(io.StringIO()):  # said before
-                for seed, name in places:
-                    this = Seed(
-                        *(stages, seed, work.workdir, devices, work.rerun_stale),
-                        tries=work.tries,
-                        shared=work.shared,
-                    )
-                    group.append(Cell(this, name, cells.build(this, name)))
+                group = [cells.checked(this, name) for this, name in places]
             cells.train(group)
     except Preempted as where:
         if str(where) not in (preemption.BETWEEN, preemption.OUTSIDE):
-            _warn(f"kdjax: {where}")
+            warn(str(where))
         os._exit(processes.PREEMPTED)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from kdjax import cells, plan
 from kdjax.cells import Cell, Seed
+from kdjax.console import warn
 from kdjax.training.loop import Diverged
 
 
@@ -80,7 +80,7 @@ class Schedule:
             self._give_up(place)
         self._left = {p: None for p in (*places, *self._left) if p in self._open}
         if self._left:
-            _warn(f"{diverged}; the stages that do not read it go on")
+            warn(f"{diverged}; the stages that do not read it go on")
 
     def _check(self, seed: int) -> None:
         if seed not in self._checked:
@@ -95,7 +95,7 @@ class Schedule:
         for other in [p for p in self._left if p.seed == place.seed]:
             stages = self._every[other.seed].stages
             if other in self._left and place.name in plan.reads(stages[other.name]):
-                _warn(
+                warn(
                     f"seed {other.seed} {other.name}: not trained, for it reads "
                     f"{place.name!r}, which is not there"
                 )
@@ -109,14 +109,8 @@ class Schedule:
 
     def _cell(self, place: Place) -> Cell:
         if place not in self._cells:
-            this = self._every[place.seed]
-            built = cells.build(this, place.name)
-            self._cells[place] = Cell(this, place.name, built)
+            self._cells[place] = cells.checked(self._every[place.seed], place.name)
         return self._cells[place]
 
     def _task(self, place: Place) -> str:
         return str(self._every[place.seed].stages[place.name].get("task"))
-
-
-def _warn(text: str) -> None:
-    print(f"kdjax: {text}", file=sys.stderr, flush=True)

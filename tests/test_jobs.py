@@ -182,13 +182,15 @@ DIVERGES = "--config.stages.teacher.optimizer.schedule.value=1e30"
 def test_a_stage_that_diverges_stops_what_reads_it_alone(one_by_one, tmp_path):
     _, err, code = ended(start(tmp_path, DIVERGES, cores=CORES[:2]))
     assert code == 1
-    check_diverged(one_by_one, tmp_path, err)
+    check_diverged(tmp_path, err)
+    for scratch in ("seed_0/scratch", "seed_1/scratch"):
+        assert made(tmp_path, scratch) == made(one_by_one, scratch)
     last = err.splitlines()[-1]
     assert last.startswith("kdjax: stopped: seed 0 teacher: ")
     assert "; seed 1 teacher: " in last
 
 
-def check_diverged(one_by_one, tmp_path, said):
+def check_diverged(tmp_path, said):
     assert "Traceback" not in said
     for seed in (0, 1):
         message = f"kdjax: seed {seed} eskd: not trained, for it reads 'teacher', which"
@@ -199,13 +201,13 @@ def check_diverged(one_by_one, tmp_path, said):
     assert "| scratch |" in (tmp_path / "report.md").read_text()
 
 
-def test_and_so_it_does_one_by_one(one_by_one, tmp_path, capsys):
+def test_and_so_it_does_one_by_one(tmp_path, capsys):
     config = small.get_config()
     config.seeds = (0, 1)
     config.stages.teacher.optimizer = {"schedule": {"value": 1e30}}
     with pytest.raises(Diverged, match=r"^seed 0 teacher: .*; seed 1 teacher: "):
         experiment.run(config, tmp_path)
-    check_diverged(one_by_one, tmp_path, capsys.readouterr().err)
+    check_diverged(tmp_path, capsys.readouterr().err)
 
 
 def test_where_nothing_came_out_there_is_no_report(tmp_path):

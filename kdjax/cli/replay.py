@@ -44,8 +44,10 @@ def _replay() -> None:
 
     host.cache_compilation()
     host.keep_freed_memory()
-    known = [files.read_json(workdir / f / "results.json") for f in _finished(workdir)]
-    beside = jobs.as_recorded(known[0]["environment"]) if known else 1
+    beside = 1
+    for folder in _finished(workdir)[:1]:
+        known = files.read_json(workdir / folder / "results.json")
+        beside = jobs.as_recorded(known["environment"])
     experiment.run(config, into, only=_STAGE.value, side_by_side=beside)
     different = [
         folder for folder in _finished(workdir) if not _same(workdir, into, folder)

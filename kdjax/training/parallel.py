@@ -51,6 +51,10 @@ class Parallel(NamedTuple):
     compile: Callable[..., Callable[[Tree, Tree, Tree], Tree]]
     name: str = ""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what makes it, for another process has devices of its own."""
+        return partial(make, devices=self.devices), (self.name,)
+
 
 def of_config(config: Mapping[str, Any]) -> Parallel:
     """`make` of the fields `parallel` and `devices` of an experiment's config."""

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from kdjax import files
+from kdjax.console import warn
 from kdjax.training import processes
 
 FILE = "timing.json"
@@ -88,7 +89,7 @@ class Watch:
         usual = float(np.median(known)) if len(known) == LOSSES else float("inf")
         leaps = value > SPIKE * usual > 0
         if leaps and label not in self._leaps and self._first:
-            _print(
+            warn(
                 f"{label}: loss {value:.4g} at step {step}, {value / usual:.0f} x the "
                 f"median of the {LOSSES} before"
             )
@@ -140,7 +141,7 @@ class Watch:
                 )
 
     def _say(self, text: str) -> None:
-        _print(f"{self._label}: {text}")
+        warn(f"{self._label}: {text}")
 
 
 class Profile:
@@ -168,8 +169,4 @@ class Profile:
         if self._on:
             jax.profiler.stop_trace()
             self._on, self._done = False, True
-            _print(f"profile: {self._folder}")
-
-
-def _print(text: str) -> None:
-    print(f"kdjax: {text}", file=sys.stderr, flush=True)
+            warn(f"profile: {self._folder}")
