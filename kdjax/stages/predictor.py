@@ -86,14 +86,15 @@ class Predictor:
         return in_batches(lambda part: jax.jit(function)(self.model, part), x, size)
 
 
-def in_batches(
-    function: Callable[[Any], Any], x: NDArray[Any], size: int
-) -> NDArray[Any]:
-    """`function(x)`, `size` examples at a time, the last batch padded with zeros."""
+def in_batches(function: Callable[[Any], Any], x: Any, size: int) -> NDArray[Any]:
+    """`function(x)`, `size` examples at a time, the last batch padded with zeros.
+
+    x: an array, or images in their files.
+    """
     parts = []
     for start in range(0, max(len(x), 1), size):
         part = x[start : start + size]
-        pad = [(0, size - len(part)), *[(0, 0)] * (x.ndim - 1)]
+        pad = [(0, size - len(part)), *[(0, 0)] * (part.ndim - 1)]
         parts.append(np.asarray(function(np.pad(part, pad)))[: len(part)])
     return np.concatenate(parts)
 

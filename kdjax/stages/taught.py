@@ -25,6 +25,7 @@ from kdjax.data.stored_attention import read_attention
 from kdjax.errors import InputError, lookup, section
 from kdjax.models import Outputs
 from kdjax.stages import controls, networks
+from kdjax.stages.predictor import in_batches
 from kdjax.training.checkpoint import KINDS
 
 Tree = Any
@@ -115,11 +116,8 @@ def _kept(trained: networks.Trained, dataset: Dataset) -> Teacher:
         def logits(model: Tree, x: Array) -> Array:
             return networks.predict(trained.module, model, x).logits
 
-        parts = [
-            np.asarray(logits(model, as_float(x[start : start + KEPT_AT_ONCE])))
-            for start in range(0, len(x), KEPT_AT_ONCE)
-        ]
-        return Outputs(jnp.asarray(np.concatenate(parts)), OrderedDict())
+        found = in_batches(lambda part: logits(model, as_float(part)), x, KEPT_AT_ONCE)
+        return Outputs(jnp.asarray(found), OrderedDict())
 
     def like(example: Array) -> Outputs:
         del example
