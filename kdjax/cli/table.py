@@ -19,6 +19,7 @@ from absl import flags
 from kdjax import console, files
 from kdjax.cli import command
 from kdjax.errors import InputError
+from kdjax.report.marks import put
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of a run.")
 _INTO = flags.DEFINE_string("into", None, "The Markdown file to put the tables into.")
@@ -35,25 +36,6 @@ def tables(workdir: Path, only: Sequence[str] = ()) -> str:
     from kdjax.tasks import ALL
 
     return made_of(workdir, metrics=ALL.metrics, sections=ALL.sections, only=only)
-
-
-def put(text: str, path: Path, name: str) -> None:
-    """Replaces what stands between a Markdown file's marks of `name`.
-
-    InputError unless the file has these two marks, in this order.
-    """
-    begin, end = f"<!-- table {name} -->\n", "<!-- end -->\n"
-    try:
-        whole = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"--into: {path}: cannot be read ({error})") from error
-    before, found, rest = whole.partition(begin)
-    _, ended, after = rest.partition(end)
-    if not found or not ended:
-        raise InputError(
-            f"--into: {path}: expected the lines {begin.strip()!r} and {end.strip()!r}"
-        )
-    files.write_text(path, f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def run() -> None:

@@ -23,17 +23,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import beatgan
+import contrastive
+import jax
+import jax.numpy as jnp
 import numpy as np
-from stepping import KEEP_FREED, PEERS, parser, print_machine, processor
+import simclr
+import wearable
+from stepping import (
+    KEEP_FREED,
+    PEERS,
+    calls,
+    in_process,
+    parser,
+    print_machine,
+    ready,
+    steps,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
+from kdjax.machine import threads
+from kdjax.report.marks import put
+from kdjax.report.tables import table
+from kdjax.training import environment, host
+from kdjax.training.cost import multiply_accumulates
+
 ROW = "--row"  # what a row's own process is started with
 LIMITS = "limits"
 FORMS = ("all", "eager", "compiled")  # columns of ms
-BEGIN, END = "<!-- table speed -->\n", "<!-- end -->\n"
+NAME = "speed"  # of the table, in the page's marks
 COMPILED = (
     "compiled_torch.py"  # has a line of each form: torch eager X, torch compiled X
 )
@@ -52,7 +73,7 @@ class Row(NamedTuple):
 
 
 def rows():
-    """{name: Row}; what they need of kdjax is imported when one of them runs."""
+    """{name: Row}."""
     both = {}
     for name, student, teacher in (
         ("WRN16-1 step", (16, 1), None),
@@ -81,8 +102,6 @@ def _compiled(line):
 
 def _of_task(make, batch, peers):
     def ours(tiny):
-        from stepping import steps
-
         few, size = (2, 8) if tiny else (30, batch)
         return steps(lambda: make(tiny), size, repeats=few)()
 
@@ -91,8 +110,6 @@ def _of_task(make, batch, peers):
 
 def _wearable(student, teacher):
     def make(tiny):
-        import wearable
-
         sizes = wearable.TINY if tiny else wearable.FULL
         small = (10, 1)
         pair = (student, teacher) if not tiny else (small, teacher and small)
@@ -102,15 +119,11 @@ def _wearable(student, teacher):
 
 
 def _beatgan(tiny):
-    import beatgan
-
     return beatgan.make_task(beatgan.TINY if tiny else beatgan.Sizes())
 
 
 def _simclr(batch):
     def make(tiny):
-        import simclr
-
         return simclr.make_task(8 if tiny else batch)
 
     return make
@@ -118,43 +131,27 @@ def _simclr(batch):
 
 def _scoring(batch):
     def ours(tiny):
-        import beatgan
-        from stepping import calls
-
         sizes, many = (beatgan.TINY, 2) if tiny else (beatgan.Sizes(), 100)
-        make = lambda: beatgan.make_scorer(sizes, batch)  # noqa: E731
-        return calls(make, repeats=many, per=batch)()
+        scorer = partial(beatgan.make_scorer, sizes, batch)
+        return calls(scorer, repeats=many, per=batch)()
 
     return ours
 
 
 def _contrast(tiny):
-    import contrastive
-
     step = contrastive.kdjax_step(32 if tiny else 4096, contrastive.CHUNK)
     return lambda: contrastive.measure(step, 2 if tiny else 5)["ms"]
 
 
 def step_flops(task, batch):
     """FLOPs of one step by its definition: forward, backward, teacher."""
-    import jax
-
-    from kdjax.training import parallel, programs
-    from kdjax.training.cost import multiply_accumulates
-
-    devices = parallel.make("pmap", devices=1)
-    everywhere = devices.replicate((task.constants(), jax.random.key(1)))
-    state = devices.replicate(task.init(jax.random.key(0)))
-    step = programs.compiled_step(task, devices)
+    step, state, everywhere, shard = ready(task)
     each = next(iter(task.data["train"].batches(batch, epoch=1)))
-    return 2 * multiply_accumulates(step, state, everywhere, devices.shard(each))
+    return 2 * multiply_accumulates(step, state, everywhere, shard(each))
 
 
 def limits(tiny):
     """GFLOP/s of a large product, GB/s read and written by a copy."""
-    import jax
-    import jax.numpy as jnp
-
     side, size = (64, 2**16) if tiny else (2048, 2**27)
     square = jnp.ones((side, side))
     product = jax.jit(jnp.matmul)
@@ -182,8 +179,6 @@ def measure_here(name, tiny):
     """Of one row, in this process."""
     if name == LIMITS:
         return limits(tiny)
-    from kdjax.training import host
-
     host.cache_compilation()  # for the rounds after the first
     row = rows()[name]
     if name.startswith("a beat"):  # small calls, which it slows
@@ -194,24 +189,6 @@ def measure_here(name, tiny):
         make, batch = row.task
         found["gflop"] = step_flops(make(tiny), 8 if tiny else batch) / 1e9
     return found
-
-
-def measure(name, cores, tiny):
-    """One row in a process of its own, on so many of this process's cores."""
-    code = "import os, sys; os.sched_setaffinity(0, eval(sys.argv.pop(1))); "
-    code += "sys.argv.pop(0); import runpy; runpy.run_path(sys.argv[0], {}, '__main__')"
-    used = set(sorted(os.sched_getaffinity(0))[:cores])
-    command = [sys.executable, "-c", code, str(used), __file__, ROW, name]
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [*command, *(["--tiny"] if tiny else [])],
-        cwd=Path(__file__).parent,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def peers_say(python, program):
@@ -231,7 +208,7 @@ def peers_say(python, program):
 def run_rounds(names, python, rounds, tiny):
     """[{name: {"all": ms, "one": ms, "gflop": of a step, form: the peer's ms}}]."""
     every, found = rows(), []
-    cores = len(os.sched_getaffinity(0))
+    more = ["--tiny"] if tiny else []
     programs = {program for name in names for program, _ in every[name].peers.values()}
     for i in range(rounds):
         this = {name: {} for name in (*names, LIMITS)}
@@ -239,8 +216,8 @@ def run_rounds(names, python, rounds, tiny):
         for program in sorted(programs) if python else ():
             said |= peers_say(python, program)
         for name in (*names, LIMITS):
-            for where, count in (("all", cores), ("one", 1)):
-                got = measure(name, count, tiny)
+            for where, cores in (("all", None), ("one", 1)):
+                got = in_process(__file__, ROW, name, *more, cores=cores)
                 this[name][where] = got if name == LIMITS else got.pop("ms")
                 this[name] |= {} if name == LIMITS else got
             peers = every[name].peers if name != LIMITS else {}
@@ -253,17 +230,13 @@ def run_rounds(names, python, rounds, tiny):
 
 def markdown(found, names):
     """The table and what it was made with."""
-    import jax
-
-    from kdjax.training import environment
-
     limit = {
         where: {k: statistics.median(r[LIMITS][where][k] for r in found) for k in each}
         for where, each in found[0][LIMITS].items()
     }
     head = ("", "kdjax, ms", "PyTorch, ms", "compiled, ms", "ratio to the faster")
     head += ("one core, ms", "all / one", "GFLOP", "GFLOP/s", "of a product's")
-    lines = [head]
+    lines = []
     for name in names:
         rounds = [each[name] for each in found]
         ours = statistics.median(r["all"] for r in rounds)
@@ -289,22 +262,21 @@ def markdown(found, names):
                 f"{100 * share:.0f} %" if share else "-",
             )
         )
-    table = [f"| {' | '.join(cells)} |" for cells in lines]
-    table.insert(1, f"|---|{'--:|' * (len(head) - 1)}")
     commit = environment.commit()
     state = "" if commit["clean"] else ", with changes"
     simd = ", ".join(x for x in ("avx512f", "avx2") if x in _flags())
-    flags, cores = os.environ.get("XLA_FLAGS", ""), len(os.sched_getaffinity(0))
+    flags, cores = os.environ.get("XLA_FLAGS", ""), threads()
     notes = (
-        f"{processor()} ({simd or 'no AVX2'}), {cores} cores, jax {jax.__version__}, "
-        f"kdjax {str(commit['commit'])[:7]}{state}, XLA_FLAGS={flags!r}; medians of "
+        f"{environment.processor()} ({simd or 'no AVX2'}), {cores} cores, "
+        f"jax {jax.__version__}, kdjax {str(commit['commit'])[:7]}{state}, "
+        f"XLA_FLAGS={flags!r}; medians of "
         f"{len(found)} rounds, in brackets the least and the largest. In the same "
         "rounds a product of 2048 x 2048 matrices ran at "
         f"{limit['all']['gflops']:.0f} GFLOP/s on all cores and "
         f"{limit['one']['gflops']:.0f} on one, a copy of 128 MiB at "
         f"{limit['all']['gbs']:.0f} GB/s."
     )
-    return "\n".join([*table, "", notes]) + "\n"
+    return f"{table(head, lines)}\n\n{notes}\n"
 
 
 def _said(values):
@@ -320,18 +292,6 @@ def _said(values):
 def _flags():
     info = Path("/proc/cpuinfo")
     return info.read_text().split() if info.exists() else ()
-
-
-def write_into(text, file):
-    """Puts the table between the marks of a Markdown file."""
-    page = Path(file).read_text()
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(
-            f"{file}: expected the lines {BEGIN.strip()} and {END.strip()}"
-        )
-    Path(file).write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def main(arguments):
@@ -351,7 +311,7 @@ def main(arguments):
     text = markdown(run_rounds(names, given.torch, given.rounds, given.tiny), names)
     print(text)
     if given.into:
-        write_into(text, given.into)
+        put(text, Path(given.into), NAME)
 
 
 if __name__ == "__main__":

@@ -4,20 +4,23 @@
 
 Steps of WRN16-k, as `wearable.py` takes them (128 samples x 9 channels), of batches of
 16 to 4,096 at width 1, and of widths 1 to 8 at batch 64. Each is a process of its own:
-ms of an example, and the process's largest memory above what it had when its first step
-was compiled. `--tiny` is what the tests run.
+ms of an example, and the process's largest memory above what it had before its first
+step was compiled. `--tiny` is what the tests run.
 """
 
+import itertools
 import json
-import os
 import resource
-import subprocess
+import statistics
 import sys
-from pathlib import Path
 
-from stepping import parser, print_machine, processor
+import wearable
+from stepping import in_process, parser, print_machine, run_steps
 
-ROOT = Path(__file__).resolve().parents[2]
+from kdjax.machine import threads
+from kdjax.training import host
+from kdjax.training.environment import processor
+
 ROW = "--row"  # what a row's own process is started with
 BATCHES, WIDTHS = (16, 64, 256, 1024, 4096), (1, 2, 4, 8)
 TINY_BATCHES, TINY_WIDTHS = (8, 16), (1, 2)
@@ -25,14 +28,6 @@ TINY_BATCHES, TINY_WIDTHS = (8, 16), (1, 2)
 
 def measure_here(batch, width, tiny):
     """ms of an example, MiB, in this process."""
-    import itertools
-    import statistics
-
-    import wearable
-    from stepping import run_steps
-
-    from kdjax.training import host
-
     host.keep_freed_memory()
     base = wearable.TINY if tiny else wearable.FULL
     # four subjects train, of whom an epoch must have some batches
@@ -53,16 +48,7 @@ def measure_here(batch, width, tiny):
 
 def measure(batch, width, tiny):
     """The same in a process of its own."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, __file__, ROW, str(batch), str(width), str(int(tiny))],
-        cwd=Path(__file__).parent,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    row = json.loads(done.stdout.splitlines()[-1])
+    row = in_process(__file__, ROW, batch, width, int(tiny))
     print(
         f"batch {row['batch']}, width {row['width']}: {row['ms']:.4g} ms an example, "
         f"{row['mib']:.0f} MiB",
@@ -95,7 +81,7 @@ def draw(by_batch, by_width, file):
         axes[1, column].set_xlabel(label)
     axes[0, 0].set_ylabel("ms of an example")
     axes[1, 0].set_ylabel("MiB that a step takes")
-    figure.suptitle(f"A training step on {os.cpu_count()} cores of {processor()}")
+    figure.suptitle(f"A training step on {threads()} cores of {processor()}")
     figure.savefig(file, dpi=150)
 
 

@@ -1,11 +1,12 @@
 """What the benchmarks share: the machine, steps as training runs them, and a peer."""
 
 import argparse
+import json
 import os
-import platform
 import re
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from itertools import chain, count, islice
@@ -14,9 +15,12 @@ from typing import NamedTuple
 
 import jax
 
+from kdjax.machine import threads
 from kdjax.training import host, parallel, programs
+from kdjax.training.environment import processor
 
-PEERS = Path(__file__).resolve().parents[3] / "shared" / "peers"
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = ROOT.parent / "shared" / "peers"
 # what host.keep_freed_memory asks of glibc, for a peer
 KEEP_FREED = {
     "MALLOC_MMAP_MAX_": "0",
@@ -59,21 +63,33 @@ def parser(doc, *, rounds=3, timed=True):
 
 def print_machine():
     """A ratio holds for one processor, so every output begins with its name."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     print(
-        f"{processor()}, {threads or os.cpu_count()} threads, jax {jax.__version__}, "
+        f"{processor()}, {threads()} threads, jax {jax.__version__}, "
         f"{jax.default_backend()}",
         flush=True,
     )
 
 
-def processor():
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        named = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
-        if named:
-            return named[1]
-    return platform.processor() or platform.machine()
+def in_process(file, *arguments, cores=None):
+    """What a benchmark prints as JSON in a process of its own, on so many cores.
+
+    cores: the first of this process's; None: all.
+    """
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:cores])
+    try:  # it inherits them
+        done = subprocess.run(
+            [sys.executable, file, *map(str, arguments)],
+            cwd=Path(file).parent,
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    finally:
+        os.sched_setaffinity(0, before)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def report(cases, *, rounds, peer):
@@ -157,15 +173,20 @@ def median_ms(seconds):
     return statistics.median(seconds) * 1e3
 
 
-def run_steps(task, batch):
-    """(seconds, metrics) of step after step, waiting for each."""
+def ready(task):
+    """(compiled step, state, constants, shard) of a task on one device."""
     devices = parallel.make("pmap", devices=1)
     everywhere = devices.replicate((task.constants(), jax.random.key(1)))
     state = devices.replicate(task.init(jax.random.key(0)))
-    step = programs.compiled_step(task, devices)
+    return programs.compiled_step(task, devices), state, everywhere, devices.shard
+
+
+def run_steps(task, batch):
+    """(seconds, metrics) of step after step, waiting for each."""
+    step, state, everywhere, shard = ready(task)
     epochs = (task.data["train"].batches(batch, epoch=e) for e in count(1))
     for each in chain.from_iterable(epochs):
         start = time.perf_counter()
-        state, metrics = step(state, everywhere, devices.shard(each))
+        state, metrics = step(state, everywhere, shard(each))
         jax.block_until_ready(metrics)
         yield time.perf_counter() - start, metrics

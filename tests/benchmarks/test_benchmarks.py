@@ -12,6 +12,7 @@ import pytest
 
 from kdjax.data.fmri.volumes import Volumes
 from kdjax.data.fmri.writing import write_bdata
+from kdjax.errors import InputError
 from kdjax.training import host
 
 # wfdb 4.3 calls what pandas 3 deprecates, when it is imported and when it writes.
@@ -295,8 +296,9 @@ def test_all_steps_in_one_table(run, tmp_path):
         assert (eager.strip(), compiled.strip()) == ("-", "-")
     assert f"jax {jax.__version__}, kdjax " in table
     page.write_text("no marks")
-    with pytest.raises(SystemExit, match=r"expected the lines <!-- table speed"):
-        importlib.import_module("run").write_into("", page)
+    bench = importlib.import_module("run")
+    with pytest.raises(InputError, match="expected the lines '<!-- table speed"):
+        bench.put("", page, bench.NAME)
 
 
 def test_a_peers_lines_are_read_and_the_faster_one_counts(monkeypatch):
