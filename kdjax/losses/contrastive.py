@@ -28,6 +28,8 @@ from kdjax.losses._maps import normalize
 
 # The logit of a pair that does not count; finite, for -inf - -inf is NaN.
 _NEVER = -1e30
+# Up to so many rows (256 MiB of logits) one tile is the fastest; beyond, small ones.
+_ONE_TILE, _SIDE = 8192, 512
 
 
 @checked
@@ -63,7 +65,8 @@ def nt_xent(
             gradient. (`jax.shard_map` with its default `check_vma=True` sums them by
             itself; `pmean` then changes nothing.) Nothing is detached.
         chunk_size: side of the tiles of S, of the 2N rows. Memory is O(N dim +
-            chunk_size^2). Default: one tile.
+            chunk_size^2). Default: one tile where a device has at most 8,192 rows,
+            256 MiB, and else 512.
         ring: with `axis_name`, pass the embeddings around instead of gathering them:
             no device holds more than its own and one other's.
         mask: [batch], 0 or False for examples that are padding, as anchors and as
@@ -95,7 +98,9 @@ def nt_xent(
     if mask is None:
         mask = jnp.ones(batch, bool)
     axis = axis_name if devices > 1 else None
-    loss = partial(_loss, axis_name, _Plan(axis, ring, chunk_size or 2 * batch))
+    if chunk_size is None:
+        chunk_size = 2 * batch if 2 * batch <= _ONE_TILE else _SIDE
+    loss = partial(_loss, axis_name, _Plan(axis, ring, chunk_size))
     if _is_explicit(z1) or _is_explicit(z2):
         # The rows' products have no sharding of their own: the compiler finds one.
         loss = jax.sharding.auto_axes(loss, out_sharding=PartitionSpec())

@@ -139,7 +139,7 @@ def _scoring(batch):
 
 
 def _contrast(tiny):
-    step = contrastive.kdjax_step(32 if tiny else 4096, contrastive.CHUNK)
+    step = contrastive.kdjax_step(32 if tiny else 4096)
     return lambda: contrastive.measure(step, 2 if tiny else 5)["ms"]
 
 

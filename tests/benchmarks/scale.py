@@ -1,15 +1,16 @@
 """What an example costs in a training step against the batch and the network's width.
 
-    python tests/benchmarks/scale.py [--figure=FILE] [--tiny]
+    python tests/benchmarks/scale.py [--figure=FILE] [--rounds=3] [--tiny]
 
 Steps of WRN16-k, as `wearable.py` takes them (128 samples x 9 channels), of batches of
 16 to 4,096 at width 1, and of widths 1 to 8 at batch 64. Each is a process of its own:
 ms of an example, and the process's largest memory above what it had before its first
-step was compiled. `--tiny` is what the tests run.
+step was compiled: the medians of so many rounds. `--tiny` is what the tests run.
 """
 
 import itertools
 import json
+import math
 import resource
 import statistics
 import sys
@@ -30,8 +31,9 @@ def measure_here(batch, width, tiny):
     """ms of an example, MiB, in this process."""
     host.keep_freed_memory()
     base = wearable.TINY if tiny else wearable.FULL
-    # four subjects train, of whom an epoch must have some batches
-    sizes = base._replace(windows=max(base.windows, batch), batch=batch)
+    # windows of an activity, of which four subjects do six: an epoch has two batches
+    windows = max(base.windows, math.ceil(2 * batch / 24))
+    sizes = base._replace(windows=windows, batch=batch)
     depth = 10 if tiny else 16
     running = run_steps(wearable.make_task(sizes, (depth, width)), batch)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -46,15 +48,23 @@ def measure_here(batch, width, tiny):
     }
 
 
-def measure(batch, width, tiny):
-    """The same in a process of its own."""
-    row = in_process(__file__, ROW, batch, width, int(tiny))
-    print(
-        f"batch {row['batch']}, width {row['width']}: {row['ms']:.4g} ms an example, "
-        f"{row['mib']:.0f} MiB",
-        flush=True,
-    )
-    return row
+def measure(sizes, tiny, rounds):
+    """The same of each (batch, width), in processes of their own: the median of so many
+    rounds, in each of which all have their turn."""
+    found = {size: [] for size in sizes}
+    for _ in range(rounds):
+        for size in found:
+            found[size].append(in_process(__file__, ROW, *size, int(tiny)))
+    rows = []
+    for (batch, width), each in found.items():
+        middle = {k: statistics.median(one[k] for one in each) for k in each[0]}
+        rows.append(middle)
+        every = ", ".join(f"{one['ms']:.4g}" for one in each)
+        print(
+            f"batch {batch}, width {width}: {middle['ms']:.4g} ms an example "
+            f"({every}), {middle['mib']:.0f} MiB"
+        )
+    return rows
 
 
 def draw(by_batch, by_width, file):
@@ -88,16 +98,20 @@ def draw(by_batch, by_width, file):
 def main(arguments):
     flags = parser(__doc__, timed=False)
     flags.add_argument("--figure", help="where to draw both")
+    flags.add_argument("--rounds", type=int, default=3, help="times that each is taken")
     given = flags.parse_args(arguments)
     print_machine()
     batches, widths = BATCHES, WIDTHS
     if given.tiny:
         batches, widths = TINY_BATCHES, TINY_WIDTHS
     fixed = 8 if given.tiny else 64
-    by_batch = [measure(batch, 1, given.tiny) for batch in batches]
-    by_width = [measure(fixed, width, given.tiny) for width in widths]
+    by_batch = [(batch, 1) for batch in batches]
+    by_width = [(fixed, width) for width in widths]
+    rows = measure(dict.fromkeys(by_batch + by_width), given.tiny, given.rounds)
+    found = {(row["batch"], row["width"]): row for row in rows}
     if given.figure:
-        draw(by_batch, by_width, given.figure)
+        drawn = ([found[one] for one in each] for each in (by_batch, by_width))
+        draw(*drawn, given.figure)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def large(root, *, batch, microbatches, steps=4):
             "schedule": {"name": "constant", "value": 1.0, "scaling": "linear"},
         },
         augment={"name": "simclr_image", "strength": 0.5, "blur": 0.0},
-        contrast={"temperature": 0.5, "microbatches": microbatches, "chunk_size": 512},
+        contrast={"temperature": 0.5, "microbatches": microbatches},
         seed=0,
     )
     for seconds, metrics in islice(run_steps(task, batch), steps):

@@ -51,7 +51,7 @@ class Contrast(NamedTuple):
     """
 
     temperature: float = 0.1
-    chunk_size: int | None = 1024
+    chunk_size: int | None = None
     ring: bool = False
     microbatches: int = 1
     frozen_statistics: bool = False
