@@ -18,6 +18,7 @@ from kdjax.data.dataset import (
     keep_labels,
     normals,
     take,
+    train_on,
 )
 from kdjax.data.ecg.mitbih import mitbih
 from kdjax.data.ecg.records import read_beats
@@ -80,6 +81,7 @@ __all__ = [
     "synthetic_fmri",
     "synthetic_wearable",
     "take",
+    "train_on",
     "uci_har",
     "wisdm",
 ]
@@ -114,11 +116,7 @@ def load(
     dataset: Dataset = call(loader, fields, where="config.data", seed=seed)
     dataset = dataset._replace(loader=name)
     if normal_only:
-        rows = normals(dataset.train)
-        dataset = dataset._replace(train=take(dataset.train, rows))
-        if dataset.content is not None:
-            train, *held = dataset.content
-            dataset = dataset._replace(content=(train[rows], *held))
+        dataset = train_on(dataset, normals(dataset.train))
     y = dataset.train.y
     if labels_per_class is not None:
         where = "config.data.labels_per_class"

@@ -67,12 +67,26 @@ class Dataset(NamedTuple):
     loader: str = ""
     content: tuple[NDArray[Any], ...] | None = None
     counts: tuple[Mapping[str, Any], ...] = ()
+    intervals: tuple[NDArray[np.float32], ...] | None = None
 
 
 def take(examples: Examples, index: NDArray[np.integer]) -> Examples:
     """The examples at `index`, in its order."""
     x, y, group, key = examples
     return Examples(x[index], y[index], group[index], key[index])
+
+
+def train_on(dataset: Dataset, rows: NDArray[np.intp]) -> Dataset:
+    """The dataset with these rows of its training split alone."""
+
+    def cut(parts: tuple[NDArray[Any], ...] | None) -> tuple[NDArray[Any], ...] | None:
+        return parts and (parts[0][rows], *parts[1:])
+
+    return dataset._replace(
+        train=take(dataset.train, rows),
+        content=cut(dataset.content),
+        intervals=cut(dataset.intervals),
+    )
 
 
 def normals(examples: Examples) -> NDArray[np.intp]:
@@ -91,11 +105,11 @@ def learn_normal(dataset: Dataset, normal: str, *, where: str) -> Dataset:
     place = np.array([order.index(name) for name in dataset.classes], np.int32)
     splits = {name: getattr(dataset, name) for name in SPLITS}
     splits = {name: part._replace(y=place[part.y]) for name, part in splits.items()}
-    rows = normals(splits["train"])
+    dataset = dataset._replace(classes=tuple(order), **splits)
+    rows = normals(dataset.train)
     if not len(rows):
         raise InputError(f"{where}: expected training examples of {normal!r}, found 0")
-    splits["train"] = take(splits["train"], rows)
-    return dataset._replace(classes=tuple(order), **splits)
+    return train_on(dataset, rows)
 
 
 def as_float(x: NDArray[Any] | ImageFiles) -> NDArray[np.float32]:

@@ -38,7 +38,11 @@ def read(folder):
         keep = np.isin(symbol, records.BEAT_SYMBOLS)
         keep &= records.inside(sample, len(raw))
         start = sample[keep] - records.BEFORE
-        x.append(records.windows(raw, records.BAND)[start].astype(np.float32))
+        x.append(
+            records.windows(records.filtered(raw, records.BAND))[start].astype(
+                np.float32
+            )
+        )
         abnormal.append(~np.isin(symbol[keep], list(records.GROUPS["N"])))
         patient.append(np.full(len(start), int(SAME_PATIENT.get(name, name))))
     return tuple(map(np.concatenate, (x, abnormal, patient)))

@@ -72,6 +72,22 @@ def split(
     return rest, held, tested
 
 
+def halves(
+    record: NDArray[Any], *, validation: Groups, test: Sequence[str], seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """As `split`, by records and not by patients: those of `test`, and of the others
+    the validated ones, named or drawn by `seed`."""
+    where = "config.data.validation_groups"
+    tested = np.flatnonzero(np.isin(record, test))
+    rest = np.setdiff1d(np.arange(len(record)), tested)
+    if isinstance(validation, int):
+        rest, held = _draw(record, rest, validation, seed=seed, where=where)
+    else:
+        places = _named(validation, record[rest], where=where)
+        rest, held = np.delete(rest, places), rest[places]
+    return rest, held, tested
+
+
 def _named(wanted: Groups, patient: NDArray[Any], *, where: str) -> NDArray[np.intp]:
     """The rows of the patients that are named; none where they are to be drawn."""
     if isinstance(wanted, int):

@@ -148,19 +148,20 @@ def _at_360(path: Path, found: _File, *, detect: bool) -> Recording:
     )
 
 
-def cut(recording: Recording) -> Cut:
+def cut(recording: Recording, *, before: int = records.BEFORE) -> Cut:
     """The beats inside the recording that no NaN reaches, cut as `read_beats` does.
 
     InputError if there are none.
     """
     path, raw, peak = recording.path, recording.resampled, recording.peak
-    row = np.flatnonzero(records.inside(peak, len(raw)))
+    row = np.flatnonzero(records.inside(peak, len(raw), before=before))
     if not len(row):
         raise InputError(
             f"{path}: expected beats, found none that lie inside the recording "
             f"(of {len(peak)})"
         )
-    windows, start = records.windows(raw, records.BAND), peak[row] - records.BEFORE
+    windows = records.windows(records.filtered(raw, records.BAND))
+    start = peak[row] - before
     parts = [start[k : k + CHECKED] for k in range(0, len(start), CHECKED)]
     finite = np.concatenate([np.isfinite(windows[p]).all(axis=(1, 2)) for p in parts])
     if not finite.any():

@@ -82,7 +82,7 @@ def score_recording(
     limit = alarms.choose(normal, threshold, false_alarms)
     wanted = _leads(predictor, leads)
     recording = read_recording(source, leads=wanted, rate=rate, detect=detect)
-    beats = cut(recording)
+    beats = cut(recording, before=_before(predictor))
     for note in (*recording.notes, *beats.notes):
         print(f"kdjax: {source}: {note}", file=sys.stderr)
     scores = _scores(predictor, beats)
@@ -160,6 +160,12 @@ def check_detector(predictor: Predictor, folder: Path) -> None:
             f"{folder}: expected a stage trained on beats of recordings "
             f"({', '.join(RECORDED)}), found one trained on{made_up} {data!r}"
         )
+
+
+def _before(predictor: Predictor) -> int:
+    """How many samples of a beat, as the stage's were cut, are before its R peak."""
+    data = predictor.record["settings"]["config.data"]
+    return mitbih.WINDOWS[data.get("window", "standard")]
 
 
 def _leads(predictor: Predictor, given: Sequence[str] | None) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from scipy import signal
 
 from kdjax import data, experiment
 from kdjax.configs import beatgan_ecg
-from kdjax.data.ecg import mitbih, records
+from kdjax.data.ecg import intervals, mitbih, records
 from kdjax.errors import InputError
 
 # wfdb 4.3 calls what pandas 3 deprecates, when it is imported and when it writes.
@@ -199,6 +199,75 @@ def test_r_peak_drops_normal_beats_without_one(tmp_path):
     beats = records.read_beats(str(tmp_path / "db"), r_peak=True)
     assert np.setdiff1d(at, beats.sample).tolist() == at[[3, 7]].tolist()
     assert "V" in beats.symbol
+
+
+def test_the_rule_looks_at_the_filtered_lead_around_the_next_sample(tmp_path):
+    """As biosppy moves a peak: to the largest value from r - 17 to r + 19."""
+    x = write_record(tmp_path / "db", "100", symbols="N" * 15)
+    lead = records.filtered(x, records.BAND)[:, 0]
+    peak = 200 + EVERY * 5
+    for shift, kept in ((-10, True), (-11, False), (8, True), (9, False), (40, False)):
+        at = 200 + EVERY * np.arange(15)
+        at[5] += shift
+        write_record(tmp_path / "db", "100", symbols="N" * 15, at=at)
+        found = records.read_beats(str(tmp_path / "db"), r_peak=True).sample
+        assert (peak + shift in found) == kept, shift
+        lo = peak + shift + 1 - 18
+        by_hand = lo + int(np.argmax(lead[lo : lo + 37])) - (peak + shift + 1)
+        assert (abs(by_hand) < 10) == kept
+
+
+def test_the_papers_window_begins_a_sample_later(mitdb):
+    one, other = (load(mitdb, window=window).test for window in ("standard", "paper"))
+    np.testing.assert_array_equal(one.key, other.key)
+    assert one.x[:3, :, 0].argmax(1).tolist() == [140] * 3
+    assert other.x[:3, :, 0].argmax(1).tolist() == [139] * 3
+    with pytest.raises(InputError, match=r"data.window: .*did you mean 'paper'"):
+        load(mitdb, window="papper")
+
+
+def test_intervals_are_those_of_all_beats_whatever_is_kept(mitdb):
+    at = 200 + EVERY * np.arange(15)
+    at[4] -= 100  # early
+    at[14] = at[13] + 360
+    write_record(mitdb, "103", symbols="NN+NV" + "N" * 8 + "QN", at=at)
+    made = load(mitdb, test_groups=("103",), protocol="patient", r_peak=True)
+    around = made.intervals[2]
+    assert [len(part) for part in made.intervals] == [len(s.y) for s in made[2:5]]
+    marks = np.delete(at, 2) / 360  # "+" is no beat
+    early = made.test.key.tolist().index(f"103/{at[4]:06d}")
+    place = np.flatnonzero(marks == at[4] / 360)[0]
+    np.testing.assert_allclose(around[early, 21], np.diff(marks)[place - 1], rtol=1e-6)
+    np.testing.assert_allclose(around[early, 22], np.diff(marks)[place], rtol=1e-6)
+    np.testing.assert_allclose(
+        around[early, 22 : 22 + 14 - 1 - place], np.diff(marks)[place:], rtol=1e-6
+    )
+    assert np.isnan(around[early, : 22 - place]).all()
+    assert np.isnan(around[0, 21])
+    only = load(mitdb, test_groups=("103",))
+    rows = data.normals(only.train)
+    np.testing.assert_array_equal(
+        data.train_on(only, rows).intervals[0], only.intervals[0][rows]
+    )
+
+
+def test_two_beats_at_one_time_have_no_interval():
+    found = intervals.around(np.array([0.0, 1.0, 1.0, 1.5]))
+    assert np.isnan(found[2, intervals.BEFORE])
+    assert np.isnan(found[1, intervals.AFTER])
+    assert found[2, intervals.AFTER] == 0.5
+    assert intervals.around(np.empty(0)).shape == (0, 44)
+
+
+def test_the_halves_of_the_literature(mitdb, monkeypatch):
+    monkeypatch.setattr(mitbih, "DS1", "100 101 201")
+    monkeypatch.setattr(mitbih, "DS2", "103 200 202")
+    made = load(mitdb, protocol="ds1_ds2")
+    assert of(made.test) == ["103", "200", "202"]
+    assert sorted({*of(made.train), *of(made.validation)}) == ["100", "101", "201"]
+    assert made.name == "MIT-BIH (6 records, MLII, DS1 and DS2, patient 201 in both)"
+    with pytest.raises(InputError, match=r"data.records: expected none beside"):
+        load(mitdb, protocol="ds1_ds2", records=("100",))
 
 
 def cut(path):
@@ -590,6 +659,18 @@ def test_real_mitbih(shared_data, cache, capsys):
     assert made.name == "MIT-BIH (44 records, MLII)"
     assert [len(set(part.group)) for part in made[2:5]] == [24, 8, 11]
     paper = load(root, protocol="paper", fold=2)
-    assert np.bincount(paper.test.y).tolist() == [17967, 2723, 6307, 722, 13]
-    (path,) = cache.iterdir()
-    path.unlink()  # 129 MB
+    assert np.bincount(paper.test.y).tolist() == [17377, 2723, 6307, 722, 13]
+    kept = records.read_beats(root, r_peak=True)
+    normal = np.isin(kept.symbol, list("NLR"))
+    assert normal.sum() == 86_885
+    dropped = [
+        np.isin(beats.symbol[beats.record == name], list("NLR")).sum()
+        - normal[kept.record == name].sum()
+        for name in ("207", "108", "117")
+    ]
+    assert dropped == [1457, 849, 502], "of the biosppy rule 1,458, 854 and 502"
+    halves = load(root, protocol="ds1_ds2", validation_groups=8)
+    assert np.bincount(halves.test.y).tolist() == [44025, 2050, 3220, 388, 7]
+    assert [len(set(part.group)) for part in halves[2:5]] == [14, 8, 22]
+    for path in cache.iterdir():
+        path.unlink()  # 145 MB each

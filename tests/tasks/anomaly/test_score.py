@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,23 @@ def expected_scores(stage, x, which="last"):
     return in_batches(partial(jax.jit(scorer), model), x, BATCH)
 
 
+def test_beats_are_cut_as_those_of_the_stage(stage, tmp_path, capsys):
+    """[r - 139, r + 181) where it learnt from the paper's window."""
+    folder = tmp_path / "paper"
+    shutil.copytree(stage, folder)
+    record = json.loads((folder / "record.json").read_text())
+    record["settings"]["config.data"]["window"] = "paper"
+    (folder / "record.json").write_text(json.dumps(record))
+    source, output = write_csv(tmp_path / "a.csv"), tmp_path / "scores.csv"
+    arguments = f"checkpoint={folder}", f"input={source}", f"output={output}"
+    assert run(capsys, *arguments)[0] == 0
+    _, lead, peak = ecg()
+    windows = records.windows(records.filtered(lead[:, None], records.BAND))
+    x = preprocessing.range_of_example(windows[peak - 139])
+    found = read(output)[2].astype(np.float32)
+    np.testing.assert_array_equal(found, expected_scores(stage, x))
+
+
 def test_every_beat_gets_a_line(stage, tmp_path, capsys):
     source = write_csv(tmp_path / "a.csv")
     output = tmp_path / "new" / "scores.csv"
@@ -190,7 +208,7 @@ def test_every_beat_gets_a_line(stage, tmp_path, capsys):
     _, lead, peak = ecg()
     assert sample.tolist() == peak.tolist()
     np.testing.assert_allclose(seconds, peak / 360, atol=1e-6)
-    windows = records.windows(lead[:, None], records.BAND)
+    windows = records.windows(records.filtered(lead[:, None], records.BAND))
     x = preprocessing.range_of_example(windows[peak - records.BEFORE])
     np.testing.assert_array_equal(scores.astype(np.float32), expected_scores(stage, x))
     write_scores(stage, 0, 2 * np.median(scores))
