@@ -10,18 +10,11 @@ Of three records, a patient each for training, validation and test:
         --config.data.validation_groups=1 --workdir=runs/three
 
 With --config.losses.adversarial.weight=0.02 it finds more; see README.md here.
-`autoencoder` is its generator trained alone, `pca` the simplest detector there is.
+`autoencoder` is its generator trained alone, `pca` the simplest detector there is, and
+`own_median` puts each beat beside its patient's usual one, `monitor` by the past alone.
 
-As published, for comparison with the paper's figures only, since each patient's beats
-are in training and test alike and the epoch is chosen on labelled anomalies (fold 0 of
-5; normal beats without an R peak near are dropped, as there):
-
-    bash launch/local.sh configs/beatgan_ecg.py --config.data.root=MITDB_FOLDER \\
-        --config.data.protocol=paper --config.data.window=paper \\
-        --config.training.select=auc --config.training.epochs=100 \\
-        --workdir=runs/beatgan_ecg_paper
-
---config.data.protocol=ds1_ds2 tests the records that the literature tests.
+--config.data.protocol=ds1_ds2 tests the records that the literature tests;
+beatgan_paper.py has the paper's own protocol.
 
 Moody & Mark 2001; Zhou et al., IJCAI 2019: Adam at 1e-4, batch 64, latent 50.
 
@@ -62,9 +55,15 @@ def get_config(arg: str = "") -> ConfigDict:
         "beatgan": {},
         "autoencoder": {"task": "autoencoder", "losses": None},
         "pca": common.PCA,
+        "own_median": common.OWN_MEDIAN,
+        "monitor": common.OWN_MEDIAN | {"detector": {"causal": True}},
     }
     config.report = {
-        "order": ("beatgan", "autoencoder", "pca"),
-        "comparisons": (("beatgan", "autoencoder"), ("beatgan", "pca")),
+        "order": ("beatgan", "autoencoder", "pca", "own_median", "monitor"),
+        "comparisons": (
+            ("beatgan", "autoencoder"),
+            ("beatgan", "pca"),
+            ("beatgan", "own_median"),
+        ),
     }
     return config

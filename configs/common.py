@@ -215,6 +215,7 @@ SOLVED: dict[str, Any] = {
     "training": {"epochs": 0},
 }
 PCA: dict[str, Any] = SOLVED | {"detector": {"name": "pca"}}
+OWN_MEDIAN: dict[str, Any] = SOLVED | {"task": "own_median"}
 
 
 def beatgan_adam(value: float = 1e-4) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
     kdjax score --checkpoint=DIR --input=RECORD_OR_CSV --output=scores.csv
         [--figures=DIR] [--which=last|best] [--leads=V5,...] [--rate=HZ]
-        [--threshold=SCORE | --false_alarms=0.05] [--relative] [--detect]
-        [--within_ms=150]
+        [--threshold=SCORE | --false_alarms=0.05] [--relative]
+        [--rhythm=whole|past] [--detect] [--within_ms=150]
 
 DIR is a stage's folder. The output has a line for each beat: `time` in seconds and
 `sample` of its R peak in the input, `score`, `flag`, 1 where the score is above the
@@ -12,7 +12,10 @@ beat at most `within_ms` away, each used once, else empty. The threshold is give
 the score that the fraction `false_alarms` of the stage's normal validation beats
 exceed. With `--relative` a score is divided by the first quartile of its recording's,
 as those of the validation beats are by their patient's: for recordings that are mostly
-normal. `--detect` looks for the beats even where they are marked, as in use.
+normal. `--rhythm` adds to the score's logarithm how early a beat comes and how long a
+pause follows (`past`: how early alone, by the beats before it, as a monitor must), as
+much as normal validation beats say. `--detect` looks for the beats even where they are
+marked, as in use.
 
 Printed, and in `scores.summary.json` beside the output: the threshold; by AAMI class
 and by symbol how many beats are flagged, which is the sensitivity, with its 95 %
@@ -46,6 +49,12 @@ _FALSE_ALARMS = flags.DEFINE_float(
 )
 _RELATIVE = flags.DEFINE_bool(
     "relative", False, "Divide scores by the first quartile of the recording's."
+)
+_RHYTHM = flags.DEFINE_enum(
+    "rhythm",
+    None,
+    ["whole", "past"],
+    "Add the beats' rhythm, by all beats or the past.",
 )
 _DETECT = flags.DEFINE_bool(
     "detect", False, "Look for the beats, also where the input marks them."
@@ -83,6 +92,7 @@ def _score() -> None:
         threshold=_THRESHOLD.value,
         false_alarms=_FALSE_ALARMS.value,
         relative=_RELATIVE.value,
+        rhythm=_RHYTHM.value,
         detect=_DETECT.value,
         within_ms=_WITHIN_MS.value,
         figures=figures,

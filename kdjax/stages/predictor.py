@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -30,7 +30,8 @@ class Predictor:
     [n, width] or "outputs" [n, time, outputs]. `reconstruct` gives x as the network
     rebuilds it, on the scale that the network sees, where it does. `classes`,
     `channels` and `shape` (of one example) are those that it learnt from; `record` has
-    all else.
+    all else. One with `at_once` is called with all of a recording's examples, in the
+    order of time, for each is scored beside the others.
 
     InputError if x has another shape than [n, *shape], or NaN or Inf.
     """
@@ -40,6 +41,7 @@ class Predictor:
     model: Tree = dataclasses.field(repr=False)
     forward: Forward = dataclasses.field(repr=False)
     reconstruction: Forward | None = dataclasses.field(default=None, repr=False)
+    at_once: ClassVar[bool] = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -80,6 +82,11 @@ class Predictor:
         if self.reconstruction is None:
             raise InputError(f"{self.record['stage']}: this task rebuilds nothing")
         return self._in_batches(self.reconstruction, self.prepare(x))
+
+    def doubts(self, x: ArrayLike) -> tuple[str, ...]:
+        """What speaks against these raw examples' predictions, in words."""
+        del x
+        return ()
 
     def _in_batches(self, function: Forward, x: NDArray[np.float32]) -> NDArray[Any]:
         size = self.record["settings"]["config.training"]["eval_batch_size"]

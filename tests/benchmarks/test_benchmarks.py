@@ -158,12 +158,16 @@ def test_contrastive_model(capsys):
 
 def test_ecg_choices(run, mitdb):
     lines = run("ecg_choices", mitdb, "--tiny")
-    assert len(lines) == 2 + 2 * 3 * 5  # leads, scales, components
+    first = 2 + 2 * 3 * 5  # leads, scales, components
     cells = rf"{NUMBER} ± {NUMBER}"
-    for line in lines[2:]:
+    for line in lines[2:first]:
         row = re.fullmatch(rf"\| MLII.* \| \d+( \| {cells}){{4}} \|", line)
         assert row, line
         assert all(0 <= float(value) <= 1 for value in re.findall(r"0\.\d+", line))
+    rows = lines[first + 3 :]
+    assert len(rows) == 3 * 4  # detectors, scores
+    for line in rows:
+        assert re.fullmatch(rf"\| [^|]+ \| [^|]+( \| {cells}){{2}} \|", line), line
 
 
 def test_fixed_points(run):

@@ -42,7 +42,7 @@ def mitbih(
     seed: int,
     records: Sequence[str | int] = (),
     protocol: str = "patient",
-    fold: int = 0,
+    fold: int | None = 0,
     leads: Sequence[str] = ("MLII",),
     strict: bool = False,
     r_peak: bool | None = None,
@@ -70,10 +70,11 @@ def mitbih(
     records, 201 and 202, are in both halves. `test_groups` and `records` are not used.
 
     `protocol="paper"`, as BeatGAN's published code: the normal beats are shuffled and
-    cut in fifths, and fifth `fold`, 0 to 4, is tested with nine tenths of each abnormal
-    group. Validation: a tenth of the other normal beats, by `seed`, with the other
-    tenth of the abnormal. Training: normal beats alone. **Patients leak** between its
-    splits: each beat is its own group. For comparison with the paper's figures only.
+    cut in fifths, and fifth `fold`, 0 to 4, or `seed` % 5 if it is None, is tested with
+    nine tenths of each abnormal group. Validation: a tenth of the other normal beats,
+    by `seed`, with the other tenth of the abnormal. Training: normal beats alone.
+    **Patients leak** between its splits: each beat is its own group. For comparison
+    with the paper's figures only.
 
     Moody & Mark 2001; Goldberger et al. 2000; Zhou et al., IJCAI 2019; de Chazal,
     O'Dwyer & Reilly, IEEE Trans. Biomed. Eng. 51:1196 (2004).
@@ -84,6 +85,8 @@ def mitbih(
             f"{nearest(str(protocol), PROTOCOLS)}"
         )
     paper = protocol == "paper"
+    if fold is None:
+        fold = seed % 5 if paper else 0
     integer(fold, low=0, high=4 if paper else 0, where="config.data.fold")
     for name, value in (("validation", validation_groups), ("test", test_groups)):
         if paper and not isinstance(value, int):

@@ -6,6 +6,7 @@ from kdjax.tasks.anomaly import (
     beatgan,
     curves,
     metrics,
+    own_median,
     report,
     scoring,
 )
@@ -16,10 +17,12 @@ SYSTEM = System(
         "autoencoder": autoencoder.make,
         "beatgan": beatgan.make,
         "detector": baselines.make,
+        "own_median": own_median.make,
     },
     predictors={
         "autoencoder": autoencoder.predictor,
         "beatgan": beatgan.predictor,
+        "own_median": own_median.predictor,
     },
     metrics=metrics.METRICS,
     sections=report.SECTIONS,

@@ -10,7 +10,7 @@ import numpy as np
 
 from kdjax.errors import InputError
 from kdjax.report.statistics import share_interval
-from kdjax.tasks.anomaly import metrics
+from kdjax.tasks.anomaly import metrics, rhythm
 from kdjax.tasks.anomaly.metrics import NORMAL
 from kdjax.tasks.anomaly.scoring import SCORES, scores_in
 
@@ -38,11 +38,32 @@ class Threshold(NamedTuple):
     false_alarms: float | None
 
 
-def normal_scores(folder: Path, which: str, *, relative: bool) -> np.ndarray:
-    """The scores [n] of a stage's normal validation beats, by the checkpoint `which`.
+class Normal(NamedTuple):
+    """A stage's normal validation beats: their `scores` [n], with their rhythm if that
+    counts, and what it takes to score others alike: the rhythm's `unit` and `weight`,
+    of the `past` alone or not; the unit is None where it does not count."""
 
-    With `relative` each is divided by its patient's first quartile. InputError where
-    the stage is not done, or has no patients.
+    scores: np.ndarray
+    unit: float | None = None
+    weight: float = 0.0
+    past: bool = False
+
+    def with_rhythm(self, scores: np.ndarray, intervals: np.ndarray) -> np.ndarray:
+        """Other beats' scores, and the intervals around them, as these count them."""
+        if self.unit is None:
+            return scores
+        units = rhythm.irregularity(intervals, past=self.past) / self.unit
+        return rhythm.combined(scores, units, self.weight)
+
+
+def normal_scores(
+    folder: Path, which: str, *, relative: bool, by_rhythm: str | None = None
+) -> Normal:
+    """Those of a stage's normal validation beats, by the checkpoint `which`.
+
+    With `relative` each is divided by its patient's first quartile; `by_rhythm`, one of
+    `rhythm.KINDS`, adds their rhythm. InputError where the stage is not done, or has no
+    patients, or knows no rhythm.
     """
     stored = scores_in(folder)
     if stored is None:
@@ -58,7 +79,19 @@ def normal_scores(folder: Path, which: str, *, relative: bool) -> np.ndarray:
                 "found each alone, as by the paper's protocol"
             )
         scores = metrics.relative(scores, group)
-    return scores[stored.label[held] == NORMAL]
+    normal = stored.label[held] == NORMAL
+    scores = scores[normal]
+    if by_rhythm is None:
+        return Normal(scores)
+    found = rhythm.needed(folder)
+    weight = rhythm.weight(scores)
+    units = getattr(found, by_rhythm)[held][normal]
+    return Normal(
+        rhythm.combined(scores, units, weight),
+        unit=float(getattr(found, f"{by_rhythm}_unit")),
+        weight=weight,
+        past=by_rhythm == "past",
+    )
 
 
 def check(value: float | int | None, false_alarms: float | int | None) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kdjax import checks, console, files
-from kdjax.data.ecg import mitbih, records
+from kdjax.data.ecg import intervals, mitbih, records
 from kdjax.data.ecg.annotations import WITHIN_MS, match, with_others
 from kdjax.data.ecg.recording import WFDB_SUFFIXES, Cut, Recording, cut, read_recording
 from kdjax.errors import InputError
@@ -57,6 +57,7 @@ def score_recording(
     threshold: int | float | None = None,
     false_alarms: int | float | None = None,
     relative: bool = False,
+    rhythm: str | None = None,
     detect: bool = False,
     within_ms: int | float = WITHIN_MS,
     figures: Path | None = None,
@@ -69,6 +70,7 @@ def score_recording(
       output: the CSV file to write; beside it goes `summary_path(output)`.
       threshold: the score above which a beat is flagged, or, but not both,
       false_alarms: the fraction of the stage's normal validation beats above it; .05.
+      rhythm: "whole" or "past", to add the rhythm of the beats, or None.
       within_ms: how far at most an annotation is from its beat.
 
     InputError if a file, the stage or an argument does not fit; what is in the
@@ -78,35 +80,39 @@ def score_recording(
     alarms.check(threshold, false_alarms)
     within_ms = checks.number(within_ms, low=0, where="--within_ms")
     check_detector(predictor, folder)
-    normal = alarms.normal_scores(folder, which, relative=relative)
-    limit = alarms.choose(normal, threshold, false_alarms)
+    normal = alarms.normal_scores(folder, which, relative=relative, by_rhythm=rhythm)
+    limit = alarms.choose(normal.scores, threshold, false_alarms)
     wanted = _leads(predictor, leads)
     recording = read_recording(source, leads=wanted, rate=rate, detect=detect)
     beats = cut(recording, before=_before(predictor))
-    for note in (*recording.notes, *beats.notes):
+    scores, doubts = _scores(predictor, beats)
+    notes = [*recording.notes, *beats.notes, *doubts]
+    for note in notes:
         print(f"kdjax: {source}: {note}", file=sys.stderr)
-    scores = _scores(predictor, beats)
     if relative:
         scores = metrics.relative(scores, np.zeros(len(scores), np.int32))
+    around = intervals.around(recording.beat / float(recording.rate))
+    scores = normal.with_rhythm(scores, around[beats.row])
     flags = metrics.flags(scores, limit.value)
     symbol, marked = _annotated(predictor, recording, beats, within_ms=within_ms)
     scored = Scored(recording, beats, scores, flags, symbol, limit, marked)
     hours = len(recording.signal) / float(recording.rate) / 3600
-    counts = alarms.summary(scores, limit, normal, hours=hours, marked=marked)
+    counts = alarms.summary(scores, limit, normal.scores, hours=hours, marked=marked)
     about = {
         "recording": str(source),
         "leads": list(recording.leads),
         "stage": str(folder),
         "checkpoint": which,
         "relative": relative,
-        "notes": [*recording.notes, *beats.notes],
+        "rhythm": rhythm,
+        "notes": notes,
         "within_ms": None if marked is None else within_ms,
     }
     _write(output, scored, about | counts)
     console.say(
         f"{source}: {len(scores)} beats, {flags.sum()} flagged (score above "
         f"{limit.value:.4g}, as {counts['validation_false_alarms']:.3g} of the "
-        f"{len(normal)} normal validation beats have), "
+        f"{len(normal.scores)} normal validation beats have), "
         f"{time.monotonic() - started:.1f} s: {output}, {summary_path(output)}"
     )
     console.say(alarms.said(counts))
@@ -178,15 +184,18 @@ def _leads(predictor: Predictor, given: Sequence[str] | None) -> tuple[str, ...]
     return tuple(given or learnt)
 
 
-def _scores(predictor: Predictor, beats: Cut) -> np.ndarray:
-    """The beats' scores [n], as many at once as the predictor takes."""
+def _scores(predictor: Predictor, beats: Cut) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The beats' scores [n], as many at once as the predictor takes, and doubts."""
+    if predictor.at_once:
+        x = beats.raw_beats(np.s_[:])
+        return predictor(x), predictor.doubts(x)
     size = predictor.record["settings"]["config.training"]["eval_batch_size"]
     scores = np.empty(len(beats.row), np.float32)
     with tqdm(total=len(scores), desc="beats", disable=None, leave=False) as bar:
         for first, x in beats.batches(size):
             scores[first : first + len(x)] = predictor(x)
             bar.update(len(x))
-    return scores
+    return scores, ()
 
 
 def _annotated(
@@ -253,12 +262,18 @@ def _draw(folder: Path, predictor: Predictor, scored: Scored) -> None:
     heat_map(
         folder / FIGURES[1],
         beats=beats.beats(top),
-        reconstruction=predictor.reconstruct(beats.raw_beats(top)),
+        reconstruction=_rebuilt(predictor, beats, top),
         titles=titles,
         rate=records.RATE,
         title=f"{recording.path.stem}: the highest scores",
     )
     console.say(f"figures: {folder}")
+
+
+def _rebuilt(predictor: Predictor, beats: Cut, which: np.ndarray) -> np.ndarray:
+    if predictor.at_once:
+        return predictor.reconstruct(beats.raw_beats(np.s_[:]))[which]
+    return predictor.reconstruct(beats.raw_beats(which))
 
 
 def _abnormal(scored: Scored) -> np.ndarray:

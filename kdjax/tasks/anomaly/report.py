@@ -30,6 +30,7 @@ from kdjax.tasks.anomaly.metrics import (
     relative,
     threshold,
 )
+from kdjax.tasks.anomaly.patients import patients_table
 from kdjax.tasks.anomaly.scoring import Scores, read_scores
 
 FALSE_ALARMS = 0.05  # the fraction of the normal validation examples that is flagged
@@ -57,6 +58,7 @@ def anomaly_section(experiment: Experiment) -> str:
         _detection(experiment),
         _classes(experiment),
         _groups(experiment),
+        patients_table(experiment),
         _labelled(experiment),
     )
     return "\n\n".join(part for part in parts if part)

@@ -25,7 +25,7 @@ from kdjax.stages import batches
 from kdjax.stages import predictor as predictors
 from kdjax.stages.predictor import Predictor, in_batches
 from kdjax.stages.record import Stage
-from kdjax.tasks.anomaly import metrics
+from kdjax.tasks.anomaly import metrics, rhythm
 from kdjax.tasks.anomaly.metrics import NORMAL
 from kdjax.training.cost import forward_cost
 from kdjax.training.parallel import AXIS
@@ -38,6 +38,8 @@ ARTEFACTS = {
     SCORES: "every validation and test example's score, by `last` and by `best`",
     EXAMPLES: "a few test examples of each class, and their reconstructions",
     "detector.json": "what was chosen in fitting a baseline",
+    rhythm.FILE: "how irregular in time each validation and test beat is",
+    "templates.npz": "the usual normal beat of each training patient",
 }
 
 
@@ -188,7 +190,7 @@ def write(
     scores: Mapping[str, Float[np.ndarray, " n"]],
     reconstruct: Callable[[np.ndarray], np.ndarray] | None,
 ) -> None:
-    """Writes every held-out example's score, and a few examples to be drawn.
+    """Writes every held-out example's score and rhythm, and a few to be drawn.
 
     `scores.npz`: key, split, label, group of the validation and test examples, and
     their scores by `last` and `best`. `examples.npz`, if there is `reconstruct`: x,
@@ -206,6 +208,7 @@ def write(
         **scores,
     }
     files.write(folder / SCORES, lambda file: np.savez(file, **arrays))
+    rhythm.write(folder, dataset)
     if reconstruct is None:
         return
     rows = sizes[0] + _shown(dataset.test.y, scores["last"][sizes[0] :])

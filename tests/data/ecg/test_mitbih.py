@@ -606,6 +606,8 @@ def test_the_paper_protocol_splits_beats(mitdb):
         counts = [np.bincount(part.y, minlength=5).tolist() for part in made[2:5]]
         assert np.sum(counts, axis=0).tolist() == [18, 36, 12, 6, 18]
         assert counts[1][1:] == [4, 1, 1, 2]
+    by_seed = load(mitdb, protocol="paper", fold=None, seed=9)
+    assert set(by_seed.test.key) == set(made.test.key), "seed 9's is fold 4"
     other = load(mitdb, protocol="paper", fold=4, seed=1)
     np.testing.assert_array_equal(other.test.key, made.test.key)
     assert set(other.train.key) != set(made.train.key)

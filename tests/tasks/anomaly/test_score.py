@@ -21,11 +21,12 @@ from absl.testing import flagsaver
 from kdjax.cli import score
 from kdjax.data import preprocessing
 from kdjax.data.ecg import records
+from kdjax.data.ecg.intervals import around
 from kdjax.errors import InputError
 from kdjax.loading import load
 from kdjax.stages import networks
 from kdjax.stages.predictor import in_batches
-from kdjax.tasks.anomaly import beatgan, metrics, recordings, scoring
+from kdjax.tasks.anomaly import beatgan, metrics, recordings, rhythm, scoring
 from kdjax.training.checkpoint import Checkpoints, Progress, load_model
 from kdjax.training.state import TrainState
 
@@ -250,6 +251,48 @@ def test_relative_scores(stage, tmp_path, capsys):
     assert f"score above {limit:.4g}" in out
 
 
+def write_rhythm(stage, unit):
+    """Of the 210 beats of `write_scores`: normal ones have 0 to 2 units."""
+    units = np.tile([*np.linspace(0, 2, 100), *[9.0] * 5], 2)
+    seconds = np.full(210, 0.8)
+    arrays = {"whole": units, "past": 2 * units, "seconds": seconds}
+    np.savez(stage / "rhythm.npz", **arrays, whole_unit=unit, past_unit=2 * unit)
+
+
+@pytest.mark.parametrize("kind", ["whole", "past"])
+def test_scores_with_the_rhythm_of_the_beats(stage, tmp_path, capsys, kind):
+    """ln(score) + weight * irregularity / unit, beside validation beats alike."""
+    write_scores(stage, 0.01, 2)
+    write_rhythm(stage, 0.3)
+    source, output = write_csv(tmp_path / "a.csv"), tmp_path / "b.csv"
+    arguments = f"checkpoint={stage}", f"input={source}", f"output={output}"
+    assert run(capsys, *arguments)[0] == 0
+    plain = read(output)[2]
+    code, _, _ = run(capsys, *arguments, f"rhythm={kind}", "false_alarms=0.1")
+    assert code == 0
+    scores, flags = read(output)[2:]
+    normal = np.linspace(0.01, 2, 100)
+    weight = np.log(np.quantile(normal, 0.99)) - np.log(np.median(normal))
+    past = kind == "past"
+    odd = rhythm.irregularity(around(ecg()[2] / 360), past=past)
+    expected = np.log(plain) + weight * odd / (0.6 if past else 0.3)
+    np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3)
+    held = np.log(normal) + weight * np.linspace(0, 4 if past else 2, 100)
+    assert flags.tolist() == (scores > np.sort(held)[89]).tolist()
+    assert summary(output)["rhythm"] == kind
+
+
+def test_rhythm_needs_a_stage_that_knows_it(stage, tmp_path, capsys):
+    (stage / "rhythm.npz").unlink(missing_ok=True)
+    source, output = write_csv(tmp_path / "a.csv"), tmp_path / "b.csv"
+    arguments = f"checkpoint={stage}", f"input={source}", f"output={output}"
+    code, _, err = run(capsys, *arguments, "rhythm=whole")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--rhythm: " in err
+    assert "found no rhythm.npz" in err
+    assert not output.exists()
+
+
 def test_relative_scores_need_patients(stage, tmp_path, capsys):
     with np.load(stage / "scores.npz") as stored:
         alone = dict(stored) | {"group": np.arange(210, dtype=np.int32)}
@@ -334,7 +377,7 @@ def test_the_record_is_drawn_at_its_own_times(stage, tmp_path, monkeypatch):
 def test_a_score_that_is_not_a_number_is_flagged(stage, tmp_path, monkeypatch, capsys):
     odd = np.arange(BEATS, dtype=np.float32) / BEATS
     odd[4] = np.nan
-    monkeypatch.setattr(recordings, "_scores", lambda *_: odd)
+    monkeypatch.setattr(recordings, "_scores", lambda *_: (odd, ()))
     drawn = {}
     monkeypatch.setattr(recordings, "heat_map", lambda _, **of: drawn.update(of))
     output, figures = tmp_path / "scores.csv", tmp_path / "figures"
