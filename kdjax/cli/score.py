@@ -3,7 +3,7 @@
     kdjax score --checkpoint=DIR --input=RECORD_OR_CSV --output=scores.csv
         [--figures=DIR] [--which=last|best] [--leads=V5,...] [--rate=HZ]
         [--threshold=SCORE | --false_alarms=0.05] [--relative]
-        [--rhythm=whole|past] [--detect] [--within_ms=150]
+        [--rhythm=whole|past] [--detect] [--detector=gqrs|xqrs] [--within_ms=150]
 
 DIR is a stage's folder. The output has a line for each beat: `time` in seconds and
 `sample` of its R peak in the input, `score`, `flag`, 1 where the score is above the
@@ -15,7 +15,7 @@ as those of the validation beats are by their patient's: for recordings that are
 normal. `--rhythm` adds to the score's logarithm how early a beat comes and how long a
 pause follows (`past`: how early alone, by the beats before it, as a monitor must), as
 much as normal validation beats say. `--detect` looks for the beats even where they are
-marked, as in use.
+marked, as in use, by wfdb's `--detector`; what it misses is counted.
 
 Printed, and in `scores.summary.json` beside the output: the threshold; by AAMI class
 and by symbol how many beats are flagged, which is the sensitivity, with its 95 %
@@ -59,6 +59,9 @@ _RHYTHM = flags.DEFINE_enum(
 _DETECT = flags.DEFINE_bool(
     "detect", False, "Look for the beats, also where the input marks them."
 )
+_DETECTOR = flags.DEFINE_enum(
+    "detector", "gqrs", ["gqrs", "xqrs"], "What looks for the beats: wfdb's."
+)
 _WITHIN_MS = flags.DEFINE_float(
     "within_ms", 150.0, "How far at most an annotation is from its beat."
 )
@@ -94,6 +97,7 @@ def _score() -> None:
         relative=_RELATIVE.value,
         rhythm=_RHYTHM.value,
         detect=_DETECT.value,
+        detector=_DETECTOR.value,
         within_ms=_WITHIN_MS.value,
         figures=figures,
     )

@@ -170,6 +170,20 @@ def test_ecg_choices(run, mitdb):
         assert re.fullmatch(rf"\| [^|]+ \| [^|]+( \| {cells}){{2}} \|", line), line
 
 
+def test_ecg_beats(run, mitdb):
+    """Four records of 20 spikes, every fourth wide: both find most, to 10 ms."""
+    lines = run("ecg_beats", mitdb, "--tiny")
+    rows = [line.strip("| ").split(" | ") for line in lines[2:]]
+    assert [row[0] for row in rows] == ["100", "101", "103", "105", "all"]
+    assert rows[-1][1:3] == ["80", "20"]
+    gqrs, xqrs = rows[-1][3:7], rows[-1][7:]
+    for percent, of_v, value, ms in (gqrs, xqrs):
+        assert 50 < float(percent) <= 100
+        assert 0 <= float(of_v) <= 100
+        assert float(value) > 95
+        assert float(ms) < 10
+
+
 def test_fixed_points(run):
     lines = run("fixed_points", "--tiny", "--rounds=1")
     pattern = rf"(.*): {NUMBER} starts/s, {NUMBER} points, {NUMBER} of the starts.*"

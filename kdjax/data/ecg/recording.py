@@ -18,6 +18,10 @@ from kdjax.errors import InputError, nearest
 WFDB_SUFFIXES = (".atr", ".dat", ".hea")
 TIME, BEAT = "time", "beat"
 LOWEST_RATE = 2 * records.BAND[1]
+PACED_BEATS = ("/", "f")
+# At its beats a lead swings 6 to 28 times as much as elsewhere in MIT-BIH's records, at
+# another record's .65 to 1.3 times.
+LEAST_SWING, SWING = 2.0, 18
 CHECKED = 4096  # beats looked at for NaN at once
 
 
@@ -92,6 +96,7 @@ def read_recording(
     leads: Sequence[str],
     rate: int | float | None = None,
     detect: bool = False,
+    detector: str = records.DETECTORS[0],
 ) -> Recording:
     """A CSV file, if the name ends in .csv, else the WFDB record of that name.
 
@@ -99,7 +104,7 @@ def read_recording(
 
     A WFDB record is named with or without its suffix. Its beats are those of its .atr,
     of any of WFDB's symbols for beats, or, where none is marked or with `detect`, what
-    the detector xqrs finds in the first lead.
+    wfdb's `detector`, gqrs or xqrs, finds in the first lead.
 
     A CSV file has a line of names and then numbers; an empty field is NaN, as is an
     empty line of a file of one column; blank lines at the end are left out. Column
@@ -117,10 +122,10 @@ def read_recording(
     for lead, column in zip(found.leads, found.signal.T, strict=True):
         if not np.isfinite(column).any():
             raise InputError(f"{path}: lead {lead}: expected numbers, found none")
-    return _at_360(path, found, detect=detect)
+    return _at_360(path, found, detect=detect, detector=detector)
 
 
-def _at_360(path: Path, found: _File, *, detect: bool) -> Recording:
+def _at_360(path: Path, found: _File, *, detect: bool, detector: str) -> Recording:
     rate, notes = found.rate, found.notes
     beat = None if detect else found.beat
     if not LOWEST_RATE <= rate <= records.MOST_HERTZ:
@@ -133,12 +138,17 @@ def _at_360(path: Path, found: _File, *, detect: bool) -> Recording:
     given = np.empty(0, np.int64) if beat is None else beat
     raw, peak = records.resample(found.signal, given, rate=rate, where=path)
     if beat is None:
-        lead = raw[:, 0]  # in which NaN counts as 0, and so as the median
-        peak = records.r_peaks(lead - np.nanmedian(lead), records.RATE)
+        peak = records.r_peaks(raw[:, 0], by=detector, unit=found.unit)
         beat = np.rint(peak * rate / records.RATE).astype(np.int64)
         beat = np.minimum(beat, len(found.signal) - 1)
         why = "not marked" if found.beat is None else "looked for, though marked"
-        notes += (f"beats are {why}: {len(beat)} detected",)
+        notes += (f"beats are {why}: {len(beat)} detected ({detector})",)
+    if together := int((np.diff(beat) == 0).sum()):
+        notes += (f"{together} beats stand where another does: no interval of theirs",)
+    if found.annotated is not None:
+        paced = np.isin(found.annotated.symbol, PACED_BEATS)
+        if paced.any():
+            notes += (f"{paced.sum()} of {len(paced)} annotated beats are paced",)
     time = beat / rate if found.time is None else found.time[beat]
     begin = 0.0 if found.time is None else float(found.time[0])
     return Recording(
@@ -160,8 +170,8 @@ def cut(recording: Recording, *, before: int = records.BEFORE) -> Cut:
             f"{path}: expected beats, found none that lie inside the recording "
             f"(of {len(peak)})"
         )
-    windows = records.windows(records.filtered(raw, records.BAND))
-    start = peak[row] - before
+    clean = records.filtered(raw, records.BAND)
+    windows, start = records.windows(clean), peak[row] - before
     parts = [start[k : k + CHECKED] for k in range(0, len(start), CHECKED)]
     finite = np.concatenate([np.isfinite(windows[p]).all(axis=(1, 2)) for p in parts])
     if not finite.any():
@@ -172,7 +182,29 @@ def cut(recording: Recording, *, before: int = records.BEFORE) -> Cut:
         )
     left_out = {"at its ends": len(peak) - len(row), "for NaN": int((~finite).sum())}
     notes = tuple(f"{n} beats left out {why}" for why, n in left_out.items() if n)
+    swing = _swing(clean[:, 0], peak[row])
+    if swing < LEAST_SWING:
+        notes += (
+            f"its marks do not stand at beats: the lead swings {swing:.2g} times as "
+            "much there as elsewhere; are they another recording's?",
+        )
     return Cut(windows, start[finite], row[finite], notes)
+
+
+def _swing(lead: NDArray[np.float64], peak: NDArray[np.int64]) -> float:
+    """The median range of the lead within 50 ms of these peaks, by that anywhere.
+
+    Infinite where neither can be said: of few beats, or in a lead that is mostly flat.
+    """
+    anywhere = np.arange(SWING, len(lead) - SWING, 5 * SWING)
+    near = np.arange(-SWING, SWING + 1)
+    there, all_over = (
+        np.ptp(lead[np.clip(at[:, None] + near, 0, len(lead) - 1)], axis=1)
+        for at in (peak, anywhere)
+    )
+    if len(peak) < 10 or not np.nanmedian(all_over) > 0:
+        return float("inf")
+    return float(np.nanmedian(there) / np.nanmedian(all_over))
 
 
 def _read_record(path: Path, leads: Sequence[str]) -> _File:

@@ -34,6 +34,10 @@ FILTER_ORDER = 108
 # biosppy moves an R peak to the largest value so near, and BeatGAN wants it so near.
 R_PEAK_AMONG, R_PEAK_WITHIN = 18, 10
 
+DETECTORS = ("gqrs", "xqrs")  # of R peaks
+UNITS = {"mV": 1.0, "uV": 1e-3, "V": 1e3}
+ADC_GAIN, USUAL_MV = 200, 1.5
+
 CACHE_VERSION = 2
 # What wfdb raises on files that are damaged or cut short.
 MOST_HERTZ = 1_000_000
@@ -404,19 +408,52 @@ def windows(signal: NDArray[np.float64]) -> NDArray[np.float64]:
     return sliding_window_view(signal, SAMPLES, axis=0).swapaxes(1, 2)
 
 
-def r_peaks(lead: NDArray[np.float64], rate: int | float) -> NDArray[np.int64]:
-    """Where wfdb's detector xqrs finds R peaks in a lead [samples]; NaN counts as 0."""
+def r_peaks(
+    lead: NDArray[np.float64], *, by: str = DETECTORS[0], unit: str = ""
+) -> NDArray[np.int64]:
+    """Where wfdb's detector `by` finds R peaks in a lead [samples] at 360 Hz.
+
+    NaN counts as the median. `gqrs` marks where a complex begins, which is moved to the
+    filtered lead's largest swing within 50 ms, where beats are annotated. It needs
+    millivolts: a lead in no known `unit` is scaled until half of its two-second parts
+    span 1.5 mV, as MIT-BIH's do. At the 44 records without a pacemaker gqrs finds
+    99.7 % of the beats and 98 % of the ventricular ones, xqrs 99.2 % and 92 %
+    (`tests/benchmarks/ecg_beats.py`).
+    """
     import wfdb.processing
 
-    found = wfdb.processing.xqrs_detect(np.nan_to_num(lead), rate, verbose=False)
-    return np.sort(np.asarray(found, np.int64))
+    lead = np.nan_to_num(lead - np.nanmedian(lead))
+    if by == "xqrs":
+        found = wfdb.processing.xqrs_detect(lead, RATE, verbose=False)
+        return np.sort(np.asarray(found, np.int64))
+    in_mv = UNITS.get(unit)
+    if in_mv is None:
+        whole = lead[: len(lead) // (2 * RATE) * 2 * RATE]
+        parts = whole.reshape(-1, 2 * RATE) if len(whole) else lead[None]
+        in_mv = USUAL_MV / max(float(np.median(np.ptp(parts, axis=1))), 1e-12)
+    stored = np.rint(np.clip(ADC_GAIN * in_mv * lead, -(2**30), 2**30)).astype(np.int64)
+    if not stored.any():
+        return np.empty(0, np.int64)
+    gains = {"adc_gain": ADC_GAIN, "adc_zero": 0}
+    found = wfdb.processing.gqrs_detect(d_sig=stored, fs=RATE, **gains)
+    early = np.asarray(found, np.int64)
+    near = abs(_around(filtered(lead[:, None], BAND)[:, 0], early))
+    peaks: NDArray[np.int64] = np.unique(early + near.argmax(axis=1) - R_PEAK_AMONG)
+    return peaks
 
 
 def _has_its_r_peak(
     sample: NDArray[np.int64], lead: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Which annotations have the largest value around them near: see `read_beats`."""
+    place = _around(lead, sample + 1, beyond=-np.inf).argmax(axis=1)
+    return abs(place - R_PEAK_AMONG) < R_PEAK_WITHIN
+
+
+def _around(
+    lead: NDArray[np.float64], sample: NDArray[np.int64], *, beyond: float = 0.0
+) -> NDArray[np.float64]:
+    """The lead within 50 ms of each sample: [n, 37]."""
     reach = R_PEAK_AMONG
-    padded = np.pad(lead, (reach, reach + 1), constant_values=-np.inf)
-    around = sliding_window_view(padded, 2 * reach + 1)[sample + 1]
-    return abs(around.argmax(axis=1) - reach) < R_PEAK_WITHIN
+    padded = np.pad(lead, (reach, reach + 1), constant_values=beyond)
+    return sliding_window_view(padded, 2 * reach + 1)[sample]

@@ -23,11 +23,14 @@ NONE = "-"
 class Marked(NamedTuple):
     """A recording's annotated beats: `symbol` str [m]; `row` int64 [m], the place of
     each among the scored beats, -1 where it was not scored; `groups`, {class: symbols},
-    the normal class first."""
+    the normal class first; `found` bool [m], which ones were found, scored or not, and
+    `more`, how many beats were found that none of them marks."""
 
     symbol: np.ndarray
     row: np.ndarray
     groups: Mapping[str, str]
+    found: np.ndarray
+    more: int
 
 
 class Threshold(NamedTuple):
@@ -133,6 +136,7 @@ def summary(
     the annotated (what is not scored is not flagged) with Wilson's 95 % interval, and
     how many are flagged an hour. Of an abnormal class the share is the sensitivity, of
     the normal one false alarms. `unmatched` are scored beats without annotation.
+    `detection`: of the annotated beats, those that were found, and by class.
     `false_alarms_an_hour`: flagged beats of the normal class, and unmatched ones.
     `thresholds`: the same in short at other thresholds.
     """
@@ -157,6 +161,7 @@ def summary(
             "classes": _by_class(flags, marked, hours),
             "symbols": _by_symbol(flags, marked, hours),
             "unmatched": _unmatched(flags, marked, hours),
+            "detection": _found(marked),
             "false_alarms_an_hour": used["false_alarms_an_hour"],
         }
     found["thresholds"] = [
@@ -225,6 +230,23 @@ def _count(
     }
 
 
+def _found(marked: Marked) -> dict[str, Any]:
+    classes = {
+        name: marked.found[np.isin(marked.symbol, list(symbols))]
+        for name, symbols in marked.groups.items()
+    }
+    return {
+        "beats": len(marked.symbol),
+        "found": int(marked.found.sum()),
+        "more": marked.more,
+        "classes": {
+            name: {"beats": len(found), "found": int(found.sum())}
+            for name, found in classes.items()
+            if len(found)
+        },
+    }
+
+
 def _unmatched(flags: np.ndarray, marked: Marked, hours: float) -> dict[str, Any]:
     alone = np.ones(len(flags), bool)
     alone[marked.row[marked.row >= 0]] = False
@@ -238,7 +260,22 @@ def said(found: Mapping[str, Any]) -> str:
     parts = [_thresholds(found)]
     if "classes" in found:
         parts.insert(0, _classes(found))
-    return "\n\n".join(parts)
+        parts.insert(0, _detection(found["detection"]))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _detection(found: Mapping[str, Any]) -> str:
+    """'' where every annotated beat was found, and no other, as where they are used."""
+    if found["found"] == found["beats"] and not found["more"]:
+        return ""
+    classes = ", ".join(
+        f"{name} {one['found']} of {one['beats']}"
+        for name, one in found["classes"].items()
+    )
+    return (
+        f"{found['found']} of {found['beats']} annotated beats were found ({classes}), "
+        f"and {found['more']} that are not annotated"
+    )
 
 
 def _classes(found: Mapping[str, Any]) -> str:

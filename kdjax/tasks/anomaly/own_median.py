@@ -246,6 +246,9 @@ class _OfGroup(Predictor):
         return np.where(np.isnan(beside), scaled, beside)
 
     def doubts(self, x: ArrayLike) -> tuple[str, ...]:
+        x = np.asarray(x)
+        if len(x) < self.how.start:
+            return (f"{len(x)} beats say little of what is usual",)
         if not doubtful(self.templates, self.how, self.prepare(x)):
             return ()
         return (

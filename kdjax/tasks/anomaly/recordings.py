@@ -59,6 +59,7 @@ def score_recording(
     relative: bool = False,
     rhythm: str | None = None,
     detect: bool = False,
+    detector: str = records.DETECTORS[0],
     within_ms: int | float = WITHIN_MS,
     figures: Path | None = None,
 ) -> None:
@@ -83,7 +84,9 @@ def score_recording(
     normal = alarms.normal_scores(folder, which, relative=relative, by_rhythm=rhythm)
     limit = alarms.choose(normal.scores, threshold, false_alarms)
     wanted = _leads(predictor, leads)
-    recording = read_recording(source, leads=wanted, rate=rate, detect=detect)
+    recording = read_recording(
+        source, leads=wanted, rate=rate, detect=detect, detector=detector
+    )
     beats = cut(recording, before=_before(predictor))
     scores, doubts = _scores(predictor, beats)
     notes = [*recording.notes, *beats.notes, *doubts]
@@ -206,14 +209,17 @@ def _annotated(
     if annotated is None:
         return np.full(len(beats.row), "", "U1"), None
     within = within_ms / 1000 * float(recording.rate) + 1e-6
-    place = match(recording.beat, annotated.sample, within=within)[beats.row]
+    every = match(recording.beat, annotated.sample, within=within)
+    place = every[beats.row]
     known = place >= 0
     row = np.full(len(annotated.symbol), -1, np.int64)
     row[place[known]] = np.flatnonzero(known)
+    found = np.isin(np.arange(len(row)), every)
     strict = predictor.record["settings"]["config.data"].get("strict", False)
     groups = with_others(mitbih.STRICT_GROUPS if strict else records.GROUPS)
     symbol = np.where(known, annotated.symbol[place], "")
-    return symbol, Marked(annotated.symbol, row, groups)
+    more = int((every < 0).sum())
+    return symbol, Marked(annotated.symbol, row, groups, found, more)
 
 
 def _write(output: Path, scored: Scored, summary: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kdjax.data.ecg import records
+from kdjax.data.ecg.annotations import match
 from kdjax.data.ecg.recording import cut, read_recording
 from kdjax.data.preprocessing import range_of_example
 from kdjax.errors import InputError
@@ -94,7 +95,7 @@ def test_without_annotation_beats_are_detected(tmp_path):
     found = read_recording(path, leads=("MLII",))
     assert found.leads == ("MLII",)
     assert abs(found.beat - peak).max() <= 2
-    assert found.notes == (f"beats are not marked: {BEATS} detected",)
+    assert found.notes == (f"beats are not marked: {BEATS} detected (gqrs)",)
 
 
 def test_marked_beats_may_be_looked_for(tmp_path):
@@ -103,7 +104,9 @@ def test_marked_beats_may_be_looked_for(tmp_path):
     path = write_record(tmp_path, x, peak)
     marked = read_recording(path, leads=("MLII",))
     found = read_recording(path, leads=("MLII",), detect=True)
-    assert found.notes == (f"beats are looked for, though marked: {BEATS} detected",)
+    assert found.notes == (
+        f"beats are looked for, though marked: {BEATS} detected (gqrs)",
+    )
     assert (len(marked.beat), len(found.beat)) == (BEATS - 1, BEATS)
     for recording in (marked, found):
         assert recording.annotated.sample.tolist() == peak[:-1].tolist()
@@ -116,6 +119,68 @@ def test_marked_beats_may_be_looked_for(tmp_path):
     assert found.annotated is None
 
 
+@pytest.mark.parametrize("by", records.DETECTORS)
+@pytest.mark.parametrize("unit", ["mV", "uV", "", "adu"])
+def test_either_detector_finds_the_beats_whatever_the_unit(by, unit):
+    x, peak = heart()
+    scale = {"uV": 1000, "adu": 51}.get(unit, 1)
+    found = records.r_peaks(scale * x[:, 0] + 7, by=by, unit=unit)
+    place = match(found, peak, within=2)
+    assert set(place) >= set(range(BEATS))
+    assert len(found) <= BEATS + 1, "xqrs may take the first P wave for a beat"
+
+
+def test_gqrs_finds_wide_beats_that_xqrs_misses(shared_data):
+    """208's, of which xqrs misses a fifth."""
+    path = shared_data / "mitdb" / "208"
+    lead = records.read_leads(path, records.read_header(path), ("MLII",))[:108_000, 0]
+    sample, symbol = records.read_annotations(path)
+    wide = sample[(symbol == "V") & (sample < 108_000)]
+    share = {}
+    for by in records.DETECTORS:
+        place = match(records.r_peaks(lead, by=by, unit="mV"), wide, within=54)
+        share[by] = (place >= 0).sum() / len(wide)
+    assert share["gqrs"] > 0.97
+    assert share["gqrs"] > share["xqrs"] + 0.1
+
+
+@pytest.mark.parametrize("by", records.DETECTORS)
+def test_a_lead_without_beats_has_none(by):
+    assert len(records.r_peaks(np.zeros(5000), by=by)) == 0
+    short = records.r_peaks(np.sin(np.arange(400) / 9), by=by)
+    assert short.dtype == np.int64
+
+
+def test_marks_of_another_record_are_said(tmp_path):
+    x, peak = heart()
+    path = write_record(tmp_path, x, peak)
+    assert cut(read_recording(path, leads=("MLII",))).notes == ()
+    elsewhere = peak[:-1] + np.tile([100, 130, 160], 8)[: len(peak) - 1]
+    wfdb.wrann("100", "atr", elsewhere, symbol=["N"] * 23, write_dir=str(tmp_path))
+    *_, note = cut(read_recording(path, leads=("MLII",))).notes
+    assert note.startswith("its marks do not stand at beats: the lead swings ")
+    assert note.endswith("; are they another recording's?")
+
+
+def test_another_records_annotations_are_said_of_mitbih(shared_data, tmp_path):
+    for suffix, name in ((".dat", "100"), (".hea", "100"), (".atr", "119")):
+        content = (shared_data / "mitdb" / f"{name}{suffix}").read_bytes()
+        (tmp_path / f"100{suffix}").write_bytes(content)
+    notes = cut(read_recording(tmp_path / "100", leads=("MLII",))).notes
+    assert any("another recording's" in note for note in notes)
+
+
+def test_paced_beats_and_beats_at_one_time_are_said(tmp_path):
+    x, peak = heart()
+    path = write_record(tmp_path, x, peak, marked=False)
+    at, symbol = np.insert(peak, 7, peak[7]), ["N"] * 20 + ["/"] * 3 + ["f", "N"]
+    wfdb.wrann("100", "atr", at, symbol=symbol, write_dir=str(tmp_path))
+    assert read_recording(path, leads=("MLII",)).notes == (
+        "1 beats stand where another does: no interval of theirs",
+        "4 of 25 annotated beats are paced",
+    )
+
+
 def test_without_a_beat_among_the_annotations_beats_are_detected(tmp_path):
     x, peak = heart()
     path = write_record(tmp_path, x, peak, marked=False)
@@ -126,7 +191,7 @@ def test_without_a_beat_among_the_annotations_beats_are_detected(tmp_path):
     assert abs(found.beat - peak).max() <= 2
     assert found.notes == (
         "no beat among the 2 annotations of its .atr",
-        f"beats are not marked: {BEATS} detected",
+        f"beats are not marked: {BEATS} detected (gqrs)",
     )
 
 
@@ -201,7 +266,7 @@ def test_a_csv_is_the_record_it_came_from(tmp_path):
     path.write_text("\ufeff" + text)
     alone = read_recording(path, leads=("ECG",), rate=360)
     assert abs(alone.beat - peak).max() <= 2
-    assert alone.notes == (f"beats are not marked: {BEATS} detected",)
+    assert alone.notes == (f"beats are not marked: {BEATS} detected (gqrs)",)
 
 
 def test_the_only_column_is_the_lead(tmp_path):

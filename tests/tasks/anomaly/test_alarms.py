@@ -12,9 +12,10 @@ NORMAL = np.arange(1000.0)  # of the validation beats
 
 @pytest.fixture
 def marked():
-    """Six annotated beats, of which the last was not scored; a scored one is alone."""
+    """Six annotated beats, of which the last was not found; a scored one is alone."""
     groups = {"N": "NL", "S": "A", "V": "V"}
-    return Marked(np.array(list("NNLVVV")), np.array([0, 1, 2, 3, 5, -1]), groups)
+    symbol, row = np.array(list("NNLVVV")), np.array([0, 1, 2, 3, 5, -1])
+    return Marked(symbol, row, groups, found=row >= 0, more=1)
 
 
 def summary(marked, value=950.0):
@@ -38,6 +39,25 @@ def test_classes_are_counted(marked):
     assert found["symbols"]["L"]["flagged"] == 0
     assert found["unmatched"] == {"beats": 1, "flagged": 1, "an_hour": 2.0}
     assert found["false_alarms_an_hour"] == 4.0
+
+
+def test_beats_that_were_not_found_are_counted(marked):
+    found = summary(marked)
+    assert found["detection"] == {
+        "beats": 6,
+        "found": 5,
+        "more": 1,
+        "classes": {"N": {"beats": 3, "found": 3}, "V": {"beats": 3, "found": 2}},
+    }
+    first = alarms.said(found).splitlines()[0]
+    assert first == (
+        "5 of 6 annotated beats were found (N 3 of 3, V 2 of 3), and 1 that are not "
+        "annotated"
+    )
+    all_there = marked._replace(found=np.ones(6, bool), more=0)
+    assert "were found" not in alarms.said(summary(all_there)), (
+        "as where marks are used"
+    )
 
 
 def test_the_table_has_a_line_for_each_threshold(marked):

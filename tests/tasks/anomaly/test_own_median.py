@@ -150,6 +150,8 @@ def test_a_stage_is_loaded_and_called_with_a_whole_recording(stage):
     assert predictor.doubts(dataset.test.x[rows]) == ()
     (doubt,) = predictor.doubts(dataset.test.x[dataset.test.y == 2])
     assert "may be abnormal itself" in doubt
+    (doubt,) = predictor.doubts(dataset.test.x[:1])
+    assert doubt == "1 beats say little of what is usual"
 
 
 def test_the_report_has_a_table_on_patients(stage):

@@ -475,7 +475,7 @@ def write_record(folder):
 def test_a_record_without_annotation(stage, tmp_path, capsys):
     record, output = write_record(tmp_path), tmp_path / "scores.csv"
     score_file(stage, record, output)
-    assert f"beats are not marked: {BEATS} detected" in capsys.readouterr().err
+    assert f"beats are not marked: {BEATS} detected (gqrs)" in capsys.readouterr().err
     assert abs(read(output)[1] - ecg()[2]).max() <= 5
 
 
@@ -650,7 +650,7 @@ def test_beats_that_are_looked_for_are_matched(stage, tmp_path, capsys):
     annotate(record, at, SYMBOLS)
     score_file(stage, record, output, detect=True, false_alarms=0.999)
     said = capsys.readouterr()
-    assert "beats are looked for, though marked: 30 detected" in said.err
+    assert "beats are looked for, though marked: 30 detected (gqrs)" in said.err
     assert "".join(symbols(output)) == SYMBOLS[:4] + SYMBOLS[5:]
     found = summary(output)
     assert found["flagged"] == BEATS, "all are above the least score"
