@@ -4,10 +4,10 @@
     bash launch/local.sh configs/ecg_patients.py:smoke --config.data.root=MITDB_FOLDER
 
 `own_median` puts each beat beside its patient's usual one, from the whole recording,
-`monitor` from the past alone; `pca_10` and `neighbours` know other patients' normal beats
-alone. The report's table on patients has each with the rhythm of the beats, too, and
-sensitivities at a rate of false alarms. A seed draws the validation patients. On the
-records that the literature tests:
+`monitor` from the past alone; `pca_10` and `neighbours` know other patients' normal
+beats alone. The report's table on patients has each with the rhythm of the beats, too,
+and sensitivities at a rate of false alarms. A seed draws the validation patients. On
+the records that the literature tests:
 
     bash launch/local.sh configs/ecg_patients.py --config.data.root=MITDB_FOLDER \\
         --config.data.protocol=ds1_ds2 --workdir=runs/ecg_ds2

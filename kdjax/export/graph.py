@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from kdjax.errors import InputError
 from kdjax.export.steps import in_graph
 from kdjax.loading import predictor_of
 from kdjax.models.ops import forms
@@ -40,9 +41,15 @@ class Graph(NamedTuple):
 
 def of_stage(stage: Stage, checkpoint: str) -> Graph:
     """The graph of a finished stage; InputError where it cannot be loaded, or scaled
-    inside a graph."""
+    inside a graph, or needs more than an example."""
     exact = stage._replace(record=in_float32(stage.record))
     predictor = predictor_of(exact, checkpoint)
+    if predictor.at_once:
+        raise InputError(
+            f"{stage.folder}: a stage of the task {stage.record['task']!r} scores each "
+            "example beside the rest of its recording: no graph of one example gives "
+            "that"
+        )
     scale = in_graph(stage.record["preprocessing"], where=str(stage.folder))
 
     def function(x: Array) -> Array:

@@ -7,6 +7,7 @@ import pytest
 
 from kdjax import data, experiment
 from kdjax.errors import InputError
+from kdjax.export.stage import export
 from kdjax.loading import load
 from kdjax.tasks.anomaly import own_median
 from kdjax.tasks.anomaly.own_median import Templates, Usual
@@ -152,6 +153,13 @@ def test_a_stage_is_loaded_and_called_with_a_whole_recording(stage):
     assert "may be abnormal itself" in doubt
     (doubt,) = predictor.doubts(dataset.test.x[:1])
     assert doubt == "1 beats say little of what is usual"
+
+
+def test_a_stage_cannot_be_exported(stage):
+    """A graph of an example has no recording to put it beside."""
+    with pytest.raises(InputError, match=r"own: a stage of the task 'own_median' sc"):
+        export(stage, ["npz"])
+    assert not (stage / "export").exists()
 
 
 def test_the_report_has_a_table_on_patients(stage):
