@@ -8,7 +8,9 @@ reconstructed. All that goes on from `baseline` trains as long again: `retrained
 without any new term is the control of the others. `si` lets the discriminator teach
 itself (FRSKD) and the generator learn from the baseline's reconstructions;
 `si_simclr_2` adds the contrast of two views to that sum, and `si_simclr_1` also takes
-the encoder from `pretrain`, which has learnt by contrast alone.
+the encoder from `pretrain`, which has learnt by contrast alone. Its features are read
+by nearest neighbours (`simclr_knn`), beside those of the same encoder untrained
+(`untrained_knn`) and the beats themselves (`beats_knn`).
 
 Cost: not measured as a whole.
 """
@@ -19,13 +21,14 @@ from ml_collections import ConfigDict
 
 from kdjax.configs import beatgan_ecg, common
 
-VIEWS = {"name": "simclr_series", "crop_fraction": 0.2, "segments": 1}
+# What tells beats apart, the width and the time of their waves, is left as it is.
+VIEWS = {"name": "simclr_series", "crop_fraction": 0.0, "warp": 0.05, "segments": 1}
 
 
 def get_config(arg: str = "") -> ConfigDict:
     config = beatgan_ecg.get_config(arg)
     smoke = arg == "smoke"
-    config.seeds = (0,) if smoke else (0, 1, 2)
+    config.losses.adversarial.weight = 0.02
     config.training.epochs = 1 if smoke else 3
     config.data.normal_only = True
     last = {"checkpoint": "last"}
@@ -45,6 +48,14 @@ def get_config(arg: str = "") -> ConfigDict:
     }
     simclr_1 = simclr_2 | {"encoder": {"stage": "pretrain"} | last}
     width = 2 if smoke else 32
+    pretrain = common.pretrain(
+        augment=VIEWS,
+        training={"batch_size": 256, "eval_batch_size": 256},
+        optimizer={"name": "adam", "schedule": {"name": "cosine", "value": 1e-3}},
+        temperature=0.1,
+    ) | {"model": {"name": "beat_encoder", "width": width, "projection": projection}}
+    of_beats = common.SOLVED | {"detector": {"name": "knn"}}
+    untrained = {"training": pretrain["training"] | {"epochs": 0}}
     config.stages = {
         "baseline": {},
         "retrained": {"start": {"stage": "baseline"} | last},
@@ -52,18 +63,12 @@ def get_config(arg: str = "") -> ConfigDict:
         "si_simclr_1": simclr_1,
         "si_simclr_2": simclr_2,
         "autoencoder": {"task": "autoencoder", "losses": None},
-        "pretrain": common.pretrain(
-            augment=VIEWS,
-            training={"batch_size": 256, "eval_batch_size": 256},
-            optimizer={
-                "name": "adam",
-                "schedule": {"name": "cosine", "value": 1e-3},
-            },
-            temperature=0.1,
-        )
-        | {"model": {"name": "beat_encoder", "width": width, "projection": projection}},
-        "simclr_knn": common.SOLVED
-        | {"detector": {"name": "knn"}, "encoder": {"stage": "pretrain"} | last},
+        "pretrain": pretrain,
+        "untrained": pretrain | untrained,
+        "simclr_knn": of_beats | {"encoder": {"stage": "pretrain"} | last},
+        "untrained_knn": of_beats | {"encoder": {"stage": "untrained"} | last},
+        "beats_knn": of_beats,
+        "own_median": common.OWN_MEDIAN,
         "pca": common.PCA,
         "pca_10": common.SOLVED | {"detector": {"name": "pca", "components": 10}},
         "isolation_forest": common.SOLVED | {"detector": {"name": "isolation_forest"}},
@@ -73,12 +78,14 @@ def get_config(arg: str = "") -> ConfigDict:
     config.report = {
         "order": (
             *("baseline", *stages, "autoencoder", "pretrain"),
-            *("simclr_knn", "pca", "pca_10", "isolation_forest", "one_class_svm"),
+            *("simclr_knn", "untrained_knn", "beats_knn", "own_median"),
+            *("pca", "pca_10", "isolation_forest", "one_class_svm"),
         ),
         "checkpoint": "last",
         "comparisons": (
             *((stage, "retrained") for stage in stages[1:]),
-            *(("baseline", other) for other in ("autoencoder", "pca", "simclr_knn")),
+            *(("baseline", other) for other in ("autoencoder", "pca", "own_median")),
+            *(("simclr_knn", other) for other in ("untrained_knn", "beats_knn")),
         ),
     }
     return config
