@@ -10,7 +10,7 @@ sample later, as there. A seed is a fold.
 
 Zhou et al., IJCAI 2019: AUC .9447 and average precision .9108.
 
-Cost: 25 hours of a CPU core.
+Cost: not measured as a whole.
 """
 
 from ml_collections import ConfigDict

@@ -17,10 +17,9 @@ from kdjax import files
 from kdjax.data.dataset import SPLITS, Dataset, as_float
 from kdjax.errors import call, lookup, split_name
 from kdjax.stages import networks, representations
-from kdjax.tasks.anomaly import metrics, scoring
+from kdjax.tasks.anomaly import scoring
 from kdjax.tasks.anomaly.detectors import DETECTORS, Detector, Fitted
 from kdjax.tasks.anomaly.metrics import NORMAL
-from kdjax.training.state import no_step, untrained_state
 from kdjax.training.task import Task, Training
 
 Tree = Any
@@ -54,20 +53,8 @@ def make(
     if encoder is not None:
         read = networks.read(encoder, inputs.dataset, where="config.encoder")
     solve = functools.cache(functools.partial(_solve, inputs.dataset, fit, read, seed))
-    labels = {"y": _rows(inputs.dataset, "y")}
-    return Task(
-        init=lambda rng: untrained_state({}),
-        step=no_step,
-        evaluate=lambda model, batch, constants: scoring.sums(
-            constants["score"][batch["index"]], batch, constants
-        ),
-        summarize=scoring.summarize(inputs.dataset),
-        metrics=metrics.METRICS,
-        data=inputs.sources,
-        constants=lambda: labels | {"score": solve()[1]},
-        finish=functools.partial(_finish, inputs.dataset, solve),
-        about=scoring.about(inputs),
-    )
+    finish = functools.partial(_finish, inputs.dataset, solve)
+    return scoring.solved_task(inputs, lambda: solve()[1], finish)
 
 
 def _rows(dataset: Dataset, field: str) -> np.ndarray:

@@ -23,9 +23,8 @@ from kdjax.data.dataset import Dataset, Examples, as_float, take
 from kdjax.errors import InputError, call
 from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
-from kdjax.tasks.anomaly import metrics, scoring
+from kdjax.tasks.anomaly import scoring
 from kdjax.tasks.anomaly.metrics import NORMAL
-from kdjax.training.state import no_step, untrained_state
 from kdjax.training.task import Task, Training
 
 TEMPLATES = "templates.npz"
@@ -91,21 +90,8 @@ def make(
             "each test example alone"
         )
     solved = functools.cache(functools.partial(solve, dataset, how))
-    parts = dataset.train, dataset.validation, dataset.test
-    labels = {"y": np.concatenate([part.y for part in parts])}
-    return Task(
-        init=lambda rng: untrained_state({}),
-        step=no_step,
-        evaluate=lambda model, batch, constants: scoring.sums(
-            constants["score"][batch["index"]], batch, constants
-        ),
-        summarize=scoring.summarize(dataset),
-        metrics=metrics.METRICS,
-        data=inputs.sources,
-        constants=lambda: labels | {"score": solved()[1]},
-        finish=functools.partial(_finish, dataset, how, solved),
-        about=scoring.about(inputs),
-    )
+    finish = functools.partial(_finish, dataset, how, solved)
+    return scoring.solved_task(inputs, lambda: solved()[1], finish)
 
 
 def learn(normal: Examples) -> Templates:
@@ -156,7 +142,10 @@ def distances(
 ) -> Float[np.ndarray, " n"]:
     """The score of each of a group's examples, in the order of time."""
     apart = _distance(x, own(templates, how, x))
-    return np.where(np.isnan(apart), nearest(templates.usual, x), apart)
+    early = np.isnan(apart)
+    if early.any():
+        apart[early] = nearest(templates.usual, x[early])
+    return apart
 
 
 def doubtful(templates: Templates, how: Usual, x: Float[np.ndarray, "n ..."]) -> bool:

@@ -82,14 +82,16 @@ def patients_table(experiment: Experiment) -> str:
     rows = []
     names: dict[str, None] = {}
     for stage in stages_with(experiment, "auc"):
+        runs = stage_runs(experiment, stage)
+        read = [known for run in runs if (known := _read(run))]
         for way in WAYS:
-            each = [
-                one
-                for run in stage_runs(experiment, stage)
-                if (one := _beats(run, experiment.settings.checkpoint, WAYS[way]))
+            found = [
+                _beats(*known, experiment.settings.checkpoint, WAYS[way])
+                for known in read
             ]
+            each = [one for one in found if one is not None]
             if each:
-                classes = stage_runs(experiment, stage)[0].classes
+                classes = runs[0].classes
                 counts = [count(one, classes) for one in each]
                 names |= dict.fromkeys(counts[0].beats)
                 rows.append((stage, way, each, counts))
@@ -119,12 +121,17 @@ def patients_table(experiment: Experiment) -> str:
     return f"{said}\n\n{table(head, cells, words=2)}"
 
 
-def _beats(run: Run, checkpoint: str, way: Way) -> Beats | None:
+def _read(run: Run) -> tuple[Scores, Rhythm] | None:
+    """What a run stored, None unless it has a rhythm, and groups of several beats."""
     stored, beats = read_scores(run), rhythm.read(run.folder)
     if stored is None or beats is None:
         return None
     alone = len(np.unique(stored.group)) == len(stored.group)
-    score = None if alone else way(stored, beats, getattr(stored, checkpoint))
+    return None if alone else (stored, beats)
+
+
+def _beats(stored: Scores, beats: Rhythm, checkpoint: str, way: Way) -> Beats | None:
+    score = way(stored, beats, getattr(stored, checkpoint))
     if score is None:
         return None
     return Beats(stored.split, stored.label, stored.group, beats.seconds, score)

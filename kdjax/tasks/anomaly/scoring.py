@@ -29,7 +29,8 @@ from kdjax.tasks.anomaly import metrics, rhythm
 from kdjax.tasks.anomaly.metrics import NORMAL
 from kdjax.training.cost import forward_cost
 from kdjax.training.parallel import AXIS
-from kdjax.training.task import Source, Training
+from kdjax.training.state import no_step, untrained_state
+from kdjax.training.task import Source, Task, Training
 
 Tree = Any
 SHOWN = 3  # examples of each class kept to be drawn
@@ -90,6 +91,28 @@ def about(inputs: DetectorInputs) -> dict[str, Any]:
         y = getattr(inputs.dataset, split).y
         described["examples"][f"{split} abnormal"] = int((y != NORMAL).sum())
     return described
+
+
+def solved_task(
+    inputs: DetectorInputs,
+    score: Callable[[], Float[np.ndarray, " rows"]],
+    finish: Callable[[Mapping[str, Tree], Path], None],
+) -> Task:
+    """The task of a detector that is not trained: `score` gives that of all rows."""
+    label = np.concatenate([part.y for part in batches.splits(inputs.dataset).values()])
+    return Task(
+        init=lambda rng: untrained_state({}),
+        step=no_step,
+        evaluate=lambda model, batch, constants: sums(
+            constants["score"][batch["index"]], batch, constants
+        ),
+        summarize=summarize(inputs.dataset),
+        metrics=metrics.METRICS,
+        data=inputs.sources,
+        constants=lambda: {"y": label, "score": score()},
+        finish=finish,
+        about=about(inputs),
+    )
 
 
 def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGAN:
