@@ -134,11 +134,11 @@ def _seeds(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 def _signature(stage: Stage, known: Mapping[str, Any]) -> str:
     given, made = known["input"], known["output"]
+    about = stage.record["input"].get("about", f"Raw: {_source(stage).units}.")
     lines = [
         "## Input and output",
         "",
-        f"- Input `{given['name']}`: float32 {_shape(given)}, raw: "
-        f"{_source(stage).units}.",
+        f"- Input `{given['name']}`: float32 {_shape(given)}. {about}",
     ]
     if known["channels"]:
         lines.append(f"- Channels, in this order: {', '.join(known['channels'])}.")

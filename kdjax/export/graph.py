@@ -44,7 +44,8 @@ def of_stage(stage: Stage, checkpoint: str) -> Graph:
     inside a graph, or needs more than an example."""
     exact = stage._replace(record=in_float32(stage.record))
     predictor = predictor_of(exact, checkpoint)
-    if predictor.at_once:
+    forward = predictor.forward
+    if forward is None:
         raise InputError(
             f"{stage.folder}: a stage of the task {stage.record['task']!r} scores each "
             "example beside the rest of its recording: no graph of one example gives "
@@ -56,7 +57,7 @@ def of_stage(stage: Stage, checkpoint: str) -> Graph:
         with jax.named_scope(EXACT):
             x = scale(x)
         with forms.of_xla():
-            return predictor.forward(predictor.model, x).astype(jnp.float32)
+            return forward(predictor.model, x).astype(jnp.float32)
 
     return Graph(function, predictor)
 

@@ -50,7 +50,8 @@ def of_stage(stage: Stage, kind: str) -> Raw:
     """
     draw = ALL.examples.get(stage.record["task"])
     if draw is not None:
-        return Raw(draw(stage, "test"), None, draw(stage, "train")[:CALIBRATED_ON])
+        (x, y), (train, _) = draw(stage, "test"), draw(stage, "train")
+        return Raw(x, y, train[_drawn(np.arange(len(train)))])
     spec, seed = stage.config["data"], stage.config["seed"]
     where = f"{stage.folder}: its data ({stage.record['data']})"
     if batches.fingerprint(spec, seed) != stage.record["fingerprint"]:
@@ -83,5 +84,8 @@ def _check(raw: Dataset, loaded: Dataset, where: str) -> None:
 
 def _some(train: Examples, learnt: NDArray[np.intp]) -> NDArray[np.float32]:
     """`CALIBRATED_ON` of those training examples, or all of them, drawn by `SEED`."""
-    drawn = np.random.default_rng(SEED).permutation(learnt)[:CALIBRATED_ON]
-    return as_read(train.x[np.sort(drawn)])
+    return as_read(train.x[_drawn(learnt)])
+
+
+def _drawn(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    return np.sort(np.random.default_rng(SEED).permutation(rows)[:CALIBRATED_ON])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,8 +30,7 @@ class Predictor:
     [n, width] or "outputs" [n, time, outputs]. `reconstruct` gives x as the network
     rebuilds it, on the scale that the network sees, where it does. `classes`,
     `channels` and `shape` (of one example) are those that it learnt from; `record` has
-    all else. One with `at_once` is called with all of a recording's examples, in the
-    order of time, for each is scored beside the others.
+    all else. `forward` is None where an example alone says nothing.
 
     InputError if x has another shape than [n, *shape], or NaN or Inf.
     """
@@ -39,9 +38,8 @@ class Predictor:
     kind: str
     record: Mapping[str, Any]
     model: Tree = dataclasses.field(repr=False)
-    forward: Forward = dataclasses.field(repr=False)
+    forward: Forward | None = dataclasses.field(repr=False)
     reconstruction: Forward | None = dataclasses.field(default=None, repr=False)
-    at_once: ClassVar[bool] = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -62,6 +60,7 @@ class Predictor:
         )
 
     def __call__(self, x: ArrayLike) -> NDArray[np.float32]:
+        assert self.forward is not None, "a predictor without has a call of its own"
         return self._in_batches(self.forward, self.prepare(x))
 
     def prepare(self, x: ArrayLike) -> NDArray[np.float32]:
@@ -82,11 +81,6 @@ class Predictor:
         if self.reconstruction is None:
             raise InputError(f"{self.record['stage']}: this task rebuilds nothing")
         return self._in_batches(self.reconstruction, self.prepare(x))
-
-    def doubts(self, x: ArrayLike) -> tuple[str, ...]:
-        """What speaks against these raw examples' predictions, in words."""
-        del x
-        return ()
 
     def _in_batches(self, function: Forward, x: NDArray[np.float32]) -> NDArray[Any]:
         size = self.record["settings"]["config.training"]["eval_batch_size"]

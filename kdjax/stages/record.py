@@ -185,7 +185,8 @@ def sections_read(fields: Any, path: str = "") -> Iterator[Read]:
 def what_is_read(read: Read) -> dict[str, Any]:
     """An earlier stage's name, and the digests of its config, data and checkpoint.
 
-    Of one that is still to be trained, the digest of its config alone.
+    Of one that is still to be trained, the digest of its config alone. Of one without
+    parameters, what it reached stands for its checkpoint.
     """
     names = {"stage": read.folder.name, "checkpoint": read.checkpoint}
     if read.config is not None and not (read.folder / RESULTS).exists():
@@ -194,8 +195,15 @@ def what_is_read(read: Read) -> dict[str, Any]:
     return names | {
         "config": digest(stage.config),
         "data": stage.record["fingerprint"],
-        "model": model_digest(read.folder, read.checkpoint),
+        "model": _model_digest(stage, read.checkpoint),
     }
+
+
+def _model_digest(stage: Stage, checkpoint: str) -> str:
+    kept = stage.folder / "checkpoints" / checkpoint
+    if "model" in stage.config or any(kept.glob("*")):
+        return model_digest(stage.folder, checkpoint)
+    return digest(read_record(stage.folder, RESULTS)["checkpoints"])
 
 
 def digest(value: Any) -> str:

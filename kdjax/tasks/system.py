@@ -14,6 +14,8 @@ from kdjax.stages.record import Stage
 from kdjax.training.metrics import Metric
 from kdjax.training.task import Task
 
+RawExamples = tuple[NDArray[np.float32], NDArray[np.int32] | None]
+
 
 class System(NamedTuple):
     """One system's tasks, its metrics, and its part of the report.
@@ -21,8 +23,8 @@ class System(NamedTuple):
     tasks: {name in a config: make(**config sections) -> Task}.
     predictors: {name of a task: (stage, checkpoint) -> what `kdjax.load` gives}.
     metrics: {name: Metric} of all its tasks.
-    examples: {task: (stage, split) -> raw examples, as its predictor takes them}, of
-      tasks whose examples are of no data set.
+    examples: {task: (stage, split) -> raw examples, as its predictor takes them, and
+      their labels or None}, of tasks whose examples are not those of a data set.
     sections: functions of the experiment that was read, each a part of report.md in
       Markdown, or "" where it has nothing to say.
     figures: functions (experiment, place) that draw what there is to draw, each picture
@@ -33,7 +35,7 @@ class System(NamedTuple):
     tasks: Mapping[str, Callable[..., Task]]
     predictors: Mapping[str, Callable[[Stage, str], Predictor]]
     metrics: Mapping[str, Metric]
-    examples: Mapping[str, Callable[[Stage, str], NDArray[np.float32]]] = {}
+    examples: Mapping[str, Callable[[Stage, str], RawExamples]] = {}
     sections: Sequence[Callable[[Experiment], str]] = ()
     figures: Sequence[Callable[[Experiment, Place], None]] = ()
     artefacts: Mapping[str, str] = {}

@@ -118,7 +118,7 @@ def test_the_card_says_what_a_stranger_needs(made):
         "- 4 classes: class_0, class_1, class_2, class_3.",
         "test: groups (people, patients or files) 6, 7.",
         "mean of 2 seeds ± half the 95 % interval",
-        "- Input `x`: float32 [batch, 32, 3], raw:",
+        "- Input `x`: float32 [batch, 32, 3]. Raw:",
         "- Done inside: `standardise`",
         "- Output `probabilities`: float32 [batch, 4]",
         "licence: none: synthetic",

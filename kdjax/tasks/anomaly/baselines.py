@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kdjax import files
-from kdjax.data.dataset import SPLITS, Dataset, as_float
+from kdjax.data.dataset import Dataset, as_float
 from kdjax.errors import call, lookup, split_name
 from kdjax.stages import networks, representations
 from kdjax.tasks.anomaly import scoring
@@ -57,18 +57,13 @@ def make(
     return scoring.solved_task(inputs, lambda: solve()[1], finish)
 
 
-def _rows(dataset: Dataset, field: str) -> np.ndarray:
-    """A field of all splits, one after another."""
-    return np.concatenate([getattr(getattr(dataset, name), field) for name in SPLITS])
-
-
 def _solve(
     dataset: Dataset, fit: Detector, read: networks.Trained | None, seed: int
 ) -> tuple[Fitted, np.ndarray]:
     """The fitted detector, and the scores of all rows."""
-    y = _rows(dataset, "y")
+    y = scoring.every(dataset, "y")
     if read is None:
-        x = as_float(_rows(dataset, "x")).reshape(len(y), -1)
+        x = as_float(scoring.every(dataset, "x")).reshape(len(y), -1)
     else:
         x = representations.encode(read.module, read.load(), dataset, seed).x
     train = np.arange(len(y)) < len(dataset.train.y)

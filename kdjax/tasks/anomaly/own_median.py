@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -19,12 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from kdjax import files
 from kdjax.checks import integer, number
-from kdjax.data.dataset import Dataset, Examples, as_float, take
+from kdjax.data.dataset import Dataset, Examples, as_float, normals, take
 from kdjax.errors import InputError, call
 from kdjax.stages.predictor import Predictor
 from kdjax.stages.record import Stage
 from kdjax.tasks.anomaly import scoring
-from kdjax.tasks.anomaly.metrics import NORMAL
 from kdjax.training.task import Task, Training
 
 TEMPLATES = "templates.npz"
@@ -78,24 +77,30 @@ def make(
     Raises InputError on anything in the config or the data that does not fit.
     """
     inputs = scoring.inputs(data, training, seed)
+    how = chosen(detector, inputs.dataset)
+    training.check_untrained("a detector")
+    solved = functools.cache(functools.partial(solve, inputs.dataset, how))
+    finish = functools.partial(_finish, inputs.dataset, how, solved)
+    return scoring.solved_task(inputs, lambda: solved()[1], finish)
+
+
+def chosen(detector: Mapping[str, Any] | None, dataset: Dataset) -> Usual:
+    """The config's `detector`; InputError if it, or the data's groups, do not fit."""
     how: Usual = call(Usual, detector or {}, where=WHERE)
     number(how.fraction, above=0, high=1, where=f"{WHERE}.fraction")
     integer(how.memory, low=1, where=f"{WHERE}.memory")
     integer(how.start, low=1, where=f"{WHERE}.start")
-    training.check_untrained("a detector")
-    dataset = inputs.dataset
     if len(np.unique(dataset.test.group)) == len(dataset.test.group):
         raise InputError(
             "config.data: expected groups of several examples, such as patients, found "
             "each test example alone"
         )
-    solved = functools.cache(functools.partial(solve, dataset, how))
-    finish = functools.partial(_finish, dataset, how, solved)
-    return scoring.solved_task(inputs, lambda: solved()[1], finish)
+    return how
 
 
-def learn(normal: Examples) -> Templates:
-    """The usual examples of the groups of these normal ones."""
+def learn(train: Examples) -> Templates:
+    """The usual examples of the groups of the normal ones among these."""
+    normal = take(train, normals(train))
     x = as_float(normal.x)
     usual = np.stack(
         [
@@ -123,12 +128,15 @@ def own(
 ) -> Float[np.ndarray, "n ..."]:
     """The usual example beside which each of a group's, in the order of time, is put.
 
-    NaN beside those that come before a causal one can know: there are `how.start`.
+    Beside those that come before a causal one can know, of which there are `how.start`,
+    the nearest of the training groups'.
     """
     odd = nearest(templates.usual, x)
     if not how.causal:
         return np.broadcast_to(_median_of_nearest(x, odd, how.fraction), x.shape)
-    found = np.full_like(x, np.nan)
+    found = np.empty_like(x)
+    apart = [_distance(x[: how.start], one) for one in templates.usual]
+    found[: how.start] = templates.usual[np.argmin(apart, axis=0)]
     for first in range(how.start, len(x), EVERY):
         known = slice(max(0, first - how.memory), first)
         found[first : first + EVERY] = _median_of_nearest(
@@ -141,11 +149,20 @@ def distances(
     templates: Templates, how: Usual, x: Float[np.ndarray, "n ..."]
 ) -> Float[np.ndarray, " n"]:
     """The score of each of a group's examples, in the order of time."""
-    apart = _distance(x, own(templates, how, x))
-    early = np.isnan(apart)
-    if early.any():
-        apart[early] = nearest(templates.usual, x[early])
-    return apart
+    return _distance(x, own(templates, how, x))
+
+
+def by_group(
+    function: Callable[[np.ndarray], np.ndarray], part: Examples
+) -> np.ndarray:
+    """`function(x)`, [n, ...], of each group's examples alone, in their rows."""
+    x, found = as_float(part.x), {}
+    for group in np.unique(part.group):
+        rows = np.flatnonzero(part.group == group)
+        found[group] = rows, function(x[rows])
+    rows, values = zip(*found.values(), strict=True)
+    joined: np.ndarray = np.concatenate(values)[np.argsort(np.concatenate(rows))]
+    return joined
 
 
 def doubtful(templates: Templates, how: Usual, x: Float[np.ndarray, "n ..."]) -> bool:
@@ -170,16 +187,11 @@ def _distance(x: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def solve(dataset: Dataset, how: Usual) -> tuple[Templates, np.ndarray]:
     """The training groups' usual examples, and the held-out rows' scores."""
-    train = dataset.train
-    templates = learn(take(train, np.flatnonzero(train.y == NORMAL)))
-    scores = [np.zeros(len(train.y), np.float32)]  # which nothing asks for
-    for part in (dataset.validation, dataset.test):
-        x, score = as_float(part.x), np.empty(len(part.y), np.float32)
-        for group in np.unique(part.group):
-            rows = part.group == group
-            score[rows] = distances(templates, how, x[rows])
-        scores.append(score)
-    return templates, np.concatenate(scores)
+    templates = learn(dataset.train)
+    score = functools.partial(distances, templates, how)
+    held = by_group(score, scoring.held_out(dataset))
+    unasked = np.zeros(len(dataset.train.y))
+    return templates, np.concatenate([unasked, held]).astype(np.float32)
 
 
 def _finish(
@@ -188,15 +200,24 @@ def _finish(
     templates, scores = solved()
     held = scores[len(dataset.train.y) :]
     scoring.write(folder, dataset, dict.fromkeys(reached, held), None)
+    leave(folder, templates)
+    files.write_json(folder / "detector.json", about(dataset, how, templates))
+
+
+def leave(folder: Path, templates: Templates) -> None:
+    """Writes `templates.npz`."""
     files.write(folder / TEMPLATES, lambda file: np.savez(file, **templates._asdict()))
+
+
+def about(dataset: Dataset, how: Usual, templates: Templates) -> dict[str, Any]:
+    """For detector.json: how many groups were learnt from, and which are in doubt."""
     both = scoring.held_out(dataset)
-    x, unsure = as_float(both.x), []
-    for group in np.unique(both.group):
-        rows = both.group == group
-        if doubtful(templates, how, x[rows]):
-            unsure.append(str(both.key[rows][0]))
-    about = {"groups_learnt_from": len(templates.usual), "doubtful": unsure}
-    files.write_json(folder / "detector.json", about)
+    unsure = by_group(lambda x: np.full(len(x), doubtful(templates, how, x)), both)
+    first = [np.flatnonzero(both.group == group)[0] for group in np.unique(both.group)]
+    return {
+        "groups_learnt_from": len(templates.usual),
+        "doubtful": [str(both.key[row]) for row in first if unsure[row]],
+    }
 
 
 def predictor(stage: Stage, checkpoint: str) -> Predictor:
@@ -204,44 +225,41 @@ def predictor(stage: Stage, checkpoint: str) -> Predictor:
     del checkpoint
     templates = files.read_arrays(stage.folder / TEMPLATES, Templates)
     how = Usual(**stage.section("detector"))
-    return _OfGroup(
-        kind="scores",
-        record=stage.record,
-        model={},
-        forward=_of_one,
-        reconstruction=None,
-        templates=templates,
-        how=how,
-    )
-
-
-def _of_one(model: Any, x: Any) -> Any:
-    raise InputError("own_median: expected a whole recording, found a batch of it")
+    return OfRecording("scores", stage.record, {}, None, templates=templates, how=how)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class _OfGroup(Predictor):
-    """Called with all examples of a group at once: what is usual depends on them."""
+class OfRecording(Predictor):
+    """Called with all examples of a group at once, in the order of time."""
 
     templates: Templates = dataclasses.field(kw_only=True)
     how: Usual = dataclasses.field(kw_only=True)
-    at_once: ClassVar[bool] = True
 
     def __call__(self, x: ArrayLike) -> NDArray[np.float32]:
         found = distances(self.templates, self.how, self.prepare(x))
         return found.astype(np.float32)
 
+    def of_recording(
+        self, x: ArrayLike, intervals: Float[np.ndarray, "n 44"]
+    ) -> NDArray[np.float32]:
+        """Scores of a recording's raw beats; their intervals say nothing here."""
+        del intervals
+        return self(x)
+
+    def beats(self, x: ArrayLike) -> NDArray[np.float32]:
+        """Raw beats, checked and scaled."""
+        return self.prepare(x)
+
     def reconstruct(self, x: ArrayLike) -> NDArray[np.float32]:
         """The usual example beside each."""
-        scaled = self.prepare(x)
-        beside = own(self.templates, self.how, scaled)
-        return np.where(np.isnan(beside), scaled, beside)
+        return np.asarray(own(self.templates, self.how, self.beats(x)))
 
     def doubts(self, x: ArrayLike) -> tuple[str, ...]:
+        """What speaks against a recording's scores, in words."""
         x = np.asarray(x)
         if len(x) < self.how.start:
             return (f"{len(x)} beats say little of what is usual",)
-        if not doubtful(self.templates, self.how, self.prepare(x)):
+        if not doubtful(self.templates, self.how, self.beats(x)):
             return ()
         return (
             "its usual beat is farther from those of the training patients than any of "

@@ -22,6 +22,7 @@ from kdjax.stages.predictor import Predictor
 from kdjax.tasks.anomaly import alarms, metrics
 from kdjax.tasks.anomaly.alarms import Marked, Threshold
 from kdjax.tasks.anomaly.figures import heat_map
+from kdjax.tasks.anomaly.own_median import OfRecording
 from kdjax.tasks.anomaly.strips import record_strip
 
 # The data whose beats are filtered, cut and scaled as those of a recording are.
@@ -88,14 +89,14 @@ def score_recording(
         source, leads=wanted, rate=rate, detect=detect, detector=detector
     )
     beats = cut(recording, before=_before(predictor))
-    scores, doubts = _scores(predictor, beats)
+    around = intervals.around(recording.beat / float(recording.rate))[beats.row]
+    scores, doubts = _scores(predictor, beats, around)
     notes = [*recording.notes, *beats.notes, *doubts]
     for note in notes:
         print(f"kdjax: {source}: {note}", file=sys.stderr)
     if relative:
         scores = metrics.relative(scores, np.zeros(len(scores), np.int32))
-    around = intervals.around(recording.beat / float(recording.rate))
-    scores = normal.with_rhythm(scores, around[beats.row])
+    scores = normal.with_rhythm(scores, around)
     flags = metrics.flags(scores, limit.value)
     symbol, marked = _annotated(predictor, recording, beats, within_ms=within_ms)
     scored = Scored(recording, beats, scores, flags, symbol, limit, marked)
@@ -187,11 +188,13 @@ def _leads(predictor: Predictor, given: Sequence[str] | None) -> tuple[str, ...]
     return tuple(given or learnt)
 
 
-def _scores(predictor: Predictor, beats: Cut) -> tuple[np.ndarray, tuple[str, ...]]:
+def _scores(
+    predictor: Predictor, beats: Cut, around: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """The beats' scores [n], as many at once as the predictor takes, and doubts."""
-    if predictor.at_once:
+    if isinstance(predictor, OfRecording):
         x = beats.raw_beats(np.s_[:])
-        return predictor(x), predictor.doubts(x)
+        return predictor.of_recording(x, around), predictor.doubts(x)
     size = predictor.record["settings"]["config.training"]["eval_batch_size"]
     scores = np.empty(len(beats.row), np.float32)
     with tqdm(total=len(scores), desc="beats", disable=None, leave=False) as bar:
@@ -277,7 +280,7 @@ def _draw(folder: Path, predictor: Predictor, scored: Scored) -> None:
 
 
 def _rebuilt(predictor: Predictor, beats: Cut, which: np.ndarray) -> np.ndarray:
-    if predictor.at_once:
+    if isinstance(predictor, OfRecording):
         return predictor.reconstruct(beats.raw_beats(np.s_[:]))[which]
     return predictor.reconstruct(beats.raw_beats(which))
 

@@ -52,22 +52,29 @@ def irregularity(
         intervals: in seconds, those of `data.ecg.intervals.around`.
         past: whether to use the past alone, as a monitor does.
     """
+    return np.maximum(logarithms(intervals, past=past), 0.0).sum(axis=1)
+
+
+def logarithms(
+    intervals: Float[np.ndarray, "n 44"], *, past: bool
+) -> Float[np.ndarray, "n 2"]:
+    """`ln(usual / before)` and `ln(after / usual)` of each beat, of `irregularity`.
+
+    0 where an interval is not known; the second is 0 with `past`.
+    """
     known = np.asarray(intervals, np.float64)
     columns = np.s_[BEFORE - _AROUND : BEFORE + _AROUND + 1]
     usual = _median(known[:, np.s_[BEFORE - _PAST : BEFORE] if past else columns])
-    early = _positive(np.log(usual / known[:, BEFORE]))
-    if past:
-        return early
-    return early + _positive(np.log(known[:, AFTER] / usual))
+    found = np.zeros((len(known), 2))
+    found[:, 0] = np.log(usual / known[:, BEFORE])
+    if not past:
+        found[:, 1] = np.log(known[:, AFTER] / usual)
+    return np.nan_to_num(found, nan=0.0)
 
 
 def _median(x: np.ndarray) -> np.ndarray:
     """Of what is known of each row; NaN where nothing is."""
     return np.ma.median(np.ma.masked_invalid(x), axis=1).filled(np.nan)
-
-
-def _positive(x: np.ndarray) -> np.ndarray:
-    return np.maximum(np.nan_to_num(x, nan=0.0), 0.0)
 
 
 def of_dataset(dataset: Dataset) -> Rhythm | None:

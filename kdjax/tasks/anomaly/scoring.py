@@ -40,6 +40,7 @@ ARTEFACTS = {
     EXAMPLES: "a few test examples of each class, and their reconstructions",
     "detector.json": "what was chosen in fitting a baseline",
     rhythm.FILE: "how irregular in time each validation and test beat is",
+    "soft_scores.npz": "every example's score by an ensemble, for a stage it teaches",
     "templates.npz": "the usual normal beat of each training patient",
 }
 
@@ -99,7 +100,7 @@ def solved_task(
     finish: Callable[[Mapping[str, Tree], Path], None],
 ) -> Task:
     """The task of a detector that is not trained: `score` gives that of all rows."""
-    label = np.concatenate([part.y for part in batches.splits(inputs.dataset).values()])
+    label = every(inputs.dataset, "y")
     return Task(
         init=lambda rng: untrained_state({}),
         step=no_step,
@@ -121,7 +122,7 @@ def gan(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> models.BeatGA
     return models.build_gan(name, norm_axis=AXIS, **fields)
 
 
-def autoencoder(spec: Mapping[str, Any]) -> nn.Module:
+def autoencoder(spec: Mapping[str, Any], classes: tuple[str, ...] = ()) -> nn.Module:
     """The config's `model` where it names an autoencoder, or a BeatGAN's generator."""
     name, fields = _named(spec)
     return models.build_autoencoder(name, norm_axis=AXIS, **fields)
@@ -172,7 +173,7 @@ def sums(
 
 def summarize(dataset: Dataset) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """`Task.summarize` of a dataset: metrics.summarize."""
-    label = np.concatenate([split.y for split in batches.splits(dataset).values()])
+    label = every(dataset, "y")
     return functools.partial(metrics.summarize, label=label, classes=dataset.classes)
 
 
@@ -200,6 +201,11 @@ def finish(
     write(folder, dataset, scores, lambda x: in_batches(of_last, x, batch_size))
     cost = forward_cost(score, reached["last"], x[:1])
     files.write_json(folder / "cost.json", cost)
+
+
+def every(dataset: Dataset, field: str) -> np.ndarray:
+    """A field of all rows: of the splits one after another."""
+    return np.concatenate([getattr(p, field) for p in batches.splits(dataset).values()])
 
 
 def held_out(dataset: Dataset) -> Examples:

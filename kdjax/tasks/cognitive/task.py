@@ -154,15 +154,18 @@ def predictor(stage: Stage, checkpoint: str) -> Predictor:
     return predictors.of_stage(stage, "outputs", model, forward)
 
 
-def raw_trials(stage: Stage, split: str, most: int = 256) -> np.ndarray:
-    """The inputs [n, steps, inputs] of a split's first `most` trials, as judged."""
+def raw_trials(stage: Stage, split: str, most: int = 256) -> tuple[np.ndarray, None]:
+    """The inputs [n, steps, inputs] of a split's first `most` trials, as judged.
+
+    They have no labels: None.
+    """
     config, place = stage.config, SPLITS.index(split)
     levels = curricula.build(config.get("curriculum"), config["trials"])
     count = min(most, stage.record["examples"][split])
     index = jnp.arange(count, dtype=jnp.int32) + place * SPLIT_SIZE
     options = curricula.at(levels.options, -1)
     rng = jax.random.key(config["seed"])
-    return np.asarray(_judged(levels.paradigm, rng, options, index)[0].inputs)
+    return np.asarray(_judged(levels.paradigm, rng, options, index)[0].inputs), None
 
 
 def _sources(examples: Mapping[str, Any]) -> dict[str, Source]:
