@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Shaped
 
 from kdjax.losses._checks import Scalar, check_fraction, check_positive, checked
+from kdjax.losses._examples import kept, log_softmax, of_labels, reduce, weigh
 
 
 @checked
@@ -64,14 +65,14 @@ def cross_entropy(
         0.2201
     """
     check_fraction("label_smoothing", label_smoothing)
-    logits, labels = _kept(where, logits), _kept(where, labels)
-    log_q = _log_softmax(logits)
+    logits, labels = kept(where, logits), kept(where, labels)
+    log_q = log_softmax(logits)
     uniform = -jnp.mean(log_q, axis=-1, where=log_q != -jnp.inf)
-    losses = weigh(1 - label_smoothing, _of_labels(log_q, labels))
+    losses = weigh(1 - label_smoothing, of_labels(log_q, labels))
     losses += weigh(label_smoothing, uniform)
     if reduction not in ("mean", "none"):
         raise ValueError(f"reduction: expected 'mean' or 'none', found {reduction!r}")
-    return _reduce(losses, reduction, where)
+    return reduce(losses, reduction, where)
 
 
 @checked
@@ -112,9 +113,9 @@ def distillation_kl(
         0.6985
     """
     check_positive("temperature", temperature)
-    teacher = jax.lax.stop_gradient(_kept(where, teacher_logits))
-    log_p = _log_softmax(teacher, temperature)
-    log_q = _log_softmax(_kept(where, student_logits), temperature)
+    teacher = jax.lax.stop_gradient(kept(where, teacher_logits))
+    log_p = log_softmax(teacher, temperature)
+    log_q = log_softmax(kept(where, student_logits), temperature)
     p = jnp.exp(log_p)
     divergence = jnp.sum(p * jnp.where(p == 0, 0.0, log_p - log_q), axis=-1)
     losses = jnp.square(temperature) * divergence
@@ -122,7 +123,7 @@ def distillation_kl(
         raise ValueError(
             f"reduction: expected 'batchmean', 'mean' or 'none', found {reduction!r}"
         )
-    total = _reduce(losses, reduction, where)
+    total = reduce(losses, reduction, where)
     return total / student_logits.shape[-1] if reduction == "mean" else total
 
 
@@ -174,8 +175,8 @@ def kd_loss(
         reduction=reduction,
         where=where,
     )
-    log_q = _log_softmax(_kept(where, student_logits))
-    hard = _reduce(_of_labels(log_q, _kept(where, labels)), reduction, where)
+    log_q = log_softmax(kept(where, student_logits))
+    hard = reduce(of_labels(log_q, kept(where, labels)), reduction, where)
     return weigh(1 - alpha, hard) + weigh(alpha, soft)
 
 
@@ -213,10 +214,10 @@ def soft_target_loss(
         0.7201
     """
     check_positive("temperature", temperature)
-    p = jax.lax.stop_gradient(_kept(where, teacher_probabilities))
-    log_q = _log_softmax(_kept(where, student_logits), temperature)
+    p = jax.lax.stop_gradient(kept(where, teacher_probabilities))
+    log_q = log_softmax(kept(where, student_logits), temperature)
     entropies = -jnp.sum(p * jnp.where(p == 0, 0.0, log_q), axis=-1)
-    return jnp.square(temperature) * _reduce(entropies, "mean", where)
+    return jnp.square(temperature) * reduce(entropies, "mean", where)
 
 
 @checked
@@ -253,12 +254,12 @@ def marginal_likelihood_loss(
         >>> round(float(marginal_likelihood_loss(student, votes)), 4)
         0.5318
     """
-    p = jax.lax.stop_gradient(_kept(where, teacher_probabilities))
-    log_q = _log_softmax(_kept(where, student_logits))
+    p = jax.lax.stop_gradient(kept(where, teacher_probabilities))
+    log_q = log_softmax(kept(where, student_logits))
     joint = jnp.where(p == 0, -jnp.inf, jnp.log(jnp.where(p == 0, 1.0, p)) + log_q)
     some = jnp.any(joint != -jnp.inf, axis=-1)
     found = jax.nn.logsumexp(jnp.where(some[:, None], joint, 0.0), axis=-1)
-    return _reduce(-jnp.where(some, found, -jnp.inf), "mean", where)
+    return reduce(-jnp.where(some, found, -jnp.inf), "mean", where)
 
 
 @checked
@@ -370,53 +371,3 @@ def eskd_loss(
         reduction=reduction,
         where=where,
     )
-
-
-def weigh(weight: Scalar, loss: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """`weight * loss`, but 0 for a weight of 0 of an infinite loss, not NaN."""
-    return weight * jnp.where((weight == 0) & jnp.isinf(loss), 0.0, loss)
-
-
-def _kept(
-    where: Shaped[Array, " batch"] | None, x: Shaped[Array, " batch *rest"]
-) -> Shaped[Array, " batch *rest"]:
-    """x with 0 in the rows that do not count: a NaN there would make the gradient NaN
-    even if the loss left it out afterwards."""
-    if where is None:
-        return x
-    return jnp.where((where > 0).reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
-
-
-def _reduce(
-    losses: Float[Array, " batch"],
-    reduction: str,
-    where: Shaped[Array, " batch"] | None,
-) -> Float[Array, "*examples"]:
-    """The mean of the losses that count, or with "none" 0 for those that do not."""
-    losses = _kept(where, losses)
-    if reduction == "none":
-        return losses
-    if where is None:
-        return jnp.mean(losses)
-    return jnp.sum(losses) / jnp.maximum(jnp.sum(where > 0), 1)
-
-
-def _log_softmax(
-    logits: Float[Array, "batch classes"], temperature: Scalar = 1.0
-) -> Float[Array, "batch classes"]:
-    """`log softmax(logits / T)`: -inf, without a gradient, where the logit is -inf."""
-    possible = logits != -jnp.inf
-    finite = jnp.where(possible, logits, 0.0) / temperature
-    some = jnp.any(possible, axis=-1, keepdims=True)
-    return jax.nn.log_softmax(jnp.where(some, finite, jnp.nan), where=possible | ~some)
-
-
-def _of_labels(
-    log_q: Float[Array, "batch classes"], labels: Integer[Array, " batch"]
-) -> Float[Array, " batch"]:
-    """`-log q_label` of each example; NaN for a label that is no class."""
-    exists = (labels >= 0) & (labels < log_q.shape[-1])
-    labels = jnp.where(exists, labels, 0)
-    picked = jnp.take_along_axis(log_q, labels[:, None], axis=-1)[:, 0]
-    # A factor and not a choice: the gradient is NaN as well.
-    return -picked * jnp.where(exists, 1.0, jnp.nan)

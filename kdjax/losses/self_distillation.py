@@ -10,7 +10,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer
 
 from kdjax.losses._checks import Scalar, check_positive, checked
-from kdjax.losses.distillation import cross_entropy, distillation_kl, weigh
+from kdjax.losses._examples import weigh
+from kdjax.losses.distillation import cross_entropy, distillation_kl
 from kdjax.losses.features import attention_transfer_loss
 
 
