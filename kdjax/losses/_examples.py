@@ -24,6 +24,13 @@ def kept(
     return jnp.where((where > 0).reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
 
 
+def counted(
+    where: Shaped[Array, " batch"] | None, x: Shaped[Array, " batch *rest"]
+) -> Shaped[Array, " batch"]:
+    """Which examples of x count."""
+    return jnp.ones(x.shape[0], bool) if where is None else where > 0
+
+
 def reduce(
     losses: Float[Array, " batch"],
     reduction: str,
@@ -57,3 +64,38 @@ def of_labels(
     picked = jnp.take_along_axis(log_q, labels[:, None], axis=-1)[:, 0]
     # A factor and not a choice: the gradient is NaN as well.
     return -picked * jnp.where(exists, 1.0, jnp.nan)
+
+
+def mean_of(
+    x: Float[Array, " batch *rest"], where: Shaped[Array, " batch"] | None
+) -> Float[Array, ""]:
+    """The mean of all that x holds of the examples that count; 0 if none does."""
+    return reduce(jnp.mean(x, axis=tuple(range(1, x.ndim))), "mean", where)
+
+
+def mean_square(
+    x: Float[Array, " batch *rest"], where: Shaped[Array, " batch"] | None
+) -> Float[Array, ""]:
+    """The mean square of all that x holds of the examples that count."""
+    return mean_of(jnp.square(x), where)
+
+
+def standardised(
+    logits: Float[Array, "batch classes"],
+) -> Float[Array, "batch classes"]:
+    """Each row less its mean, over its deviation (of n - 1) plus 1e-7.
+
+    Over the classes that are possible; -inf stays. A row of equal logits becomes zero,
+    and its gradient is zero.
+    """
+    possible = logits != -jnp.inf
+    count = jnp.sum(possible, axis=-1, keepdims=True)
+    first = jnp.max(logits, axis=-1, keepdims=True)
+    apart = jnp.where(possible, logits - jax.lax.stop_gradient(first), 0.0)
+    mean = jnp.sum(apart, axis=-1, keepdims=True) / jnp.maximum(count, 1)
+    centred = jnp.where(possible, apart - mean, 0.0)
+    square = jnp.sum(jnp.square(centred), axis=-1, keepdims=True)
+    varies = square > 0
+    deviation = jnp.sqrt(jnp.where(varies, square / jnp.maximum(count - 1, 1), 1.0))
+    rows = centred / jnp.where(varies, deviation + 1e-7, jnp.inf)
+    return jnp.where(possible, rows, logits)

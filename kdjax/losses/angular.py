@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from kdjax.losses._checks import Scalar, check_positive, checked
+from kdjax.losses._examples import kept, mean_square
 from kdjax.losses._maps import check_map, norm, normalize
 
 _LOCAL_WEIGHT = 0.2
@@ -24,6 +25,7 @@ def amd_loss(
     margin: Scalar = 1.35,
     scale: Scalar = 64.0,
     local: bool = False,
+    where: Shaped[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
     """How far apart two feature maps put their energy, as angles with a margin.
 
@@ -51,6 +53,7 @@ def amd_loss(
         margin: the factor on the angle, above 0; above 1 it sets energy further apart.
         scale: the factor on the cosine, above 0.
         local: compare four parts of the map as well.
+        where: [batch], 0 or False for examples that do not count.
 
     Raises:
         ValueError: shapes that do not fit, a map too small for four local parts, or
@@ -65,13 +68,13 @@ def amd_loss(
     check_positive("margin", margin)
     check_positive("scale", scale)
     check_map("student_features", student_features)
-    student = _energy(student_features)
-    teacher = _energy(jax.lax.stop_gradient(teacher_features))
-    loss = _distance(student, teacher, margin, scale)
+    student = _energy(kept(where, student_features))
+    teacher = _energy(jax.lax.stop_gradient(kept(where, teacher_features)))
+    loss = _distance(student, teacher, margin, scale, where)
     if not local:
         return loss
     parts = [
-        _distance(student[index], teacher[index], margin, scale)
+        _distance(student[index], teacher[index], margin, scale, where)
         for index in _quarters(student.shape[1:])
     ]
     return (1 - _LOCAL_WEIGHT) * loss + _LOCAL_WEIGHT * jnp.mean(jnp.stack(parts))
@@ -90,6 +93,7 @@ def _distance(
     teacher: Float[Array, " batch *space"],
     margin: Scalar,
     scale: Scalar,
+    where: Shaped[Array, " batch"] | None,
 ) -> Float[Array, ""]:
     """Mean over G, P and Qn of the MSE between the two normalised maps."""
     pairs = zip(
@@ -97,7 +101,7 @@ def _distance(
         _angular_maps(teacher, margin, scale),
         strict=True,
     )
-    errors = [jnp.mean(jnp.square(normalize(s) - normalize(t))) for s, t in pairs]
+    errors = [mean_square(normalize(s) - normalize(t), where) for s, t in pairs]
     return jnp.mean(jnp.stack(errors))
 
 
