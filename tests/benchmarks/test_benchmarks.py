@@ -10,10 +10,13 @@ import jax
 import numpy as np
 import pytest
 
+from kdjax import experiment
 from kdjax.data.fmri.volumes import Volumes
 from kdjax.data.fmri.writing import write_bdata
 from kdjax.errors import InputError
+from kdjax.export.stage import export
 from kdjax.training import host
+from tests.tasks.anomaly.beating import NAME as BEATS
 
 # wfdb 4.3 calls what pandas 3 deprecates, when it is imported and when it writes.
 with warnings.catch_warnings():
@@ -182,6 +185,42 @@ def test_ecg_beats(run, mitdb):
         assert 0 <= float(of_v) <= 100
         assert float(value) > 95
         assert float(ms) < 10
+
+
+def test_ecg_distilled(run, tmp_path):
+    """On synthetic beats, a student of one epoch."""
+    solved = {"epochs": 0, "batch_size": 32, "select": "loss"}
+    member = {"rebuilt": {"stage": "autoencoder", "checkpoint": "last"}}
+    learnt = {"epochs": 1, "batch_size": 32}
+    config = {
+        "data": {"name": BEATS},
+        "training": solved,
+        "optimizer": {"name": "sgd", "schedule": {"name": "constant", "value": 0.01}},
+        "seeds": [0],
+        "stages": {
+            "autoencoder": {
+                "task": "autoencoder",
+                "model": {"name": "dense_autoencoder", "latent": 2, "widths": [8]},
+            },
+            "ensemble": {"task": "ensemble", "optimizer": None, "members": member},
+            "distilled": {
+                "task": "regressor",
+                "model": {"name": "mlp", "widths": [8]},
+                "teacher": {"stage": "ensemble"},
+                "training": learnt,
+            },
+        },
+        "report": {"order": ["autoencoder", "ensemble", "distilled"]},
+    }
+    experiment.run(config, tmp_path)
+    seed = tmp_path / "seed_0"
+    export(seed / "distilled", ["stablehlo"], checkpoint="last")
+    lines = run("ecg_distilled", seed, "--tiny")
+    assert lines[0] == "16 beats, 16 at once; microseconds a beat"
+    names = ["the distance from it", "the rhythm", "rebuilt"]
+    names = ["before both, the usual beat", *(f"ensemble, {name}" for name in names)]
+    names += ["ensemble", "distilled, its vectors", "distilled, stablehlo"]
+    assert_timed(lines[1:], names, rf"(.*): {NUMBER}")
 
 
 def test_fixed_points(run):
