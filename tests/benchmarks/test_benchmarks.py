@@ -187,7 +187,7 @@ def test_ecg_beats(run, mitdb):
         assert float(ms) < 10
 
 
-def test_ecg_distilled(run, tmp_path):
+def test_ecg_distilled(run, tmp_path, capsys):
     """On synthetic beats, a student of one epoch."""
     solved = {"epochs": 0, "batch_size": 32, "select": "loss"}
     member = {"rebuilt": {"stage": "autoencoder", "checkpoint": "last"}}
@@ -215,6 +215,7 @@ def test_ecg_distilled(run, tmp_path):
     experiment.run(config, tmp_path)
     seed = tmp_path / "seed_0"
     export(seed / "distilled", ["stablehlo"], checkpoint="last")
+    capsys.readouterr()  # what both said
     lines = run("ecg_distilled", seed, "--tiny")
     assert lines[0] == "16 beats, 16 at once; microseconds a beat"
     names = ["the distance from it", "the rhythm", "rebuilt"]
