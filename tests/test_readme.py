@@ -90,7 +90,7 @@ def test_tables_between_marks_say_with_what_they_were_made():
 
 def test_every_name_in_its_tables_exists():
     from kdjax import augment, losses, models
-    from kdjax.stages import controls, terms
+    from kdjax.stages import controls, methods
     from kdjax.tasks import ALL
     from kdjax.tasks.anomaly import detectors
     from kdjax.tasks.cognitive import trials
@@ -116,7 +116,7 @@ def test_every_name_in_its_tables_exists():
         assert names == set(table), f"{module}: {HINT}"
     (row,) = re.findall(r"\| `task` \| (.*): `make`", CONFIGS)
     assert set(re.findall(r"`(\w+)`", row)) == set(ALL.tasks), HINT
-    (row,) = re.findall(r"`kdjax.stages.terms`: (.*), or any", CONFIGS)
-    assert set(re.findall(r"`(\w+)`", row)) == set(terms.TERMS), HINT
+    (row,) = re.findall(r"`kdjax.stages.methods`: (.*), or any", CONFIGS)
+    assert set(re.findall(r"`(\w+)`", row)) == set(methods.TERMS), HINT
     for name in losses.__all__:
         assert f"`{name}`" in TEXT, HINT

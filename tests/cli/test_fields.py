@@ -7,7 +7,7 @@ import pytest
 from kdjax import augment, data, models, plan
 from kdjax.cli import configfile, overrides
 from kdjax.errors import InputError, check_fields
-from kdjax.stages import terms
+from kdjax.stages import methods
 from kdjax.tasks import ALL
 from kdjax.tasks.anomaly import detectors
 from kdjax.tasks.brain.decoding import decoders, neural
@@ -34,7 +34,7 @@ ALONE = {
     "contrast": simclr.Contrast,
     "curriculum": curriculum.curriculum,
     "training": task.Training,
-    **{f"losses.{name}": function for name, function in terms.TERMS.items()},
+    **{f"losses.{name}": function for name, function in methods.TERMS.items()},
 }
 CASES = [
     *((section, name, f) for section, t in NAMED.items() for name, f in t.items()),

@@ -10,7 +10,7 @@ from scipy.optimize import approx_fprime
 
 from kdjax.errors import InputError
 from kdjax.models import Outputs
-from kdjax.stages import terms
+from kdjax.stages import methods
 
 RNG = np.random.default_rng(0)
 LOGITS = jnp.zeros((3, 5))
@@ -47,7 +47,7 @@ def test_value_and_gradient_equal_the_formula(space, power):
     maps = drawn(4, 4)
 
     def loss(features):
-        return terms.stored_attention(features, outputs(maps), power=power)
+        return methods.stored_attention(features, outputs(maps), power=power)
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(student)
 
@@ -64,7 +64,7 @@ def test_value_and_gradient_equal_the_formula(space, power):
 def test_a_student_whose_energy_is_the_map_loses_nothing():
     maps = drawn(4, 2)
     student = np.sqrt(maps).astype(np.float32).repeat(3, axis=3)
-    value = terms.stored_attention(jnp.asarray(student), outputs(maps))
+    value = methods.stored_attention(jnp.asarray(student), outputs(maps))
     np.testing.assert_allclose(value, 0, atol=1e-12)
 
 
@@ -79,7 +79,7 @@ def test_it_is_a_term_by_name_of_the_layers_that_are_asked_for():
     )
     teacher = outputs(drawn(4, 4))
     each = [
-        terms.stored_attention(student.features[name], teacher)
+        methods.stored_attention(student.features[name], teacher)
         for name in ("layer1", "layer2")
     ]
 
@@ -96,8 +96,8 @@ def test_it_is_a_term_by_name_of_the_layers_that_are_asked_for():
 def test_what_does_not_fit_is_named():
     image, teacher = jnp.ones((3, 4, 4, 2)), outputs(drawn(4, 4))
     with pytest.raises(InputError, match="the teacher: unknown name 'attention'"):
-        terms.stored_attention(image, Outputs(LOGITS, OrderedDict()))
+        methods.stored_attention(image, Outputs(LOGITS, OrderedDict()))
     with pytest.raises(InputError, match=r"student's map .*found shape \(3, 7, 2\)"):
-        terms.stored_attention(jnp.ones((3, 7, 2)), teacher)
+        methods.stored_attention(jnp.ones((3, 7, 2)), teacher)
     with pytest.raises(InputError, match="needs a teacher, and this stage has none"):
         terms.build({"stored_attention": {"weight": 1.0}}, teacher=False)

@@ -66,7 +66,7 @@ def make(
       encoder: {"folder", "checkpoint"} of the stage whose network is frozen. Without
         it: `model` as it is initialised by `seed`, the control.
       optimizer: fields of kdjax.training.optim.build, for what is trained.
-      losses: {term of kdjax.stages.terms.TERMS: {"weight": ..., **fields}}, of what is
+      losses: {term of kdjax.stages.methods.TERMS: {"weight": ..., **fields}}, of what is
         trained. None: the cross-entropy.
       teacher: fields of kdjax.stages.taught.build of stored soft labels: what is
         trained is their student.

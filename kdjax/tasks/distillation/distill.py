@@ -68,7 +68,7 @@ def make(
       data: fields of kdjax.data.load; `seed` draws its split, too.
       model: fields of kdjax.models.build.
       optimizer: fields of kdjax.training.optim.build.
-      losses: {term of terms.TERMS: {"weight": ..., **fields} or None}.
+      losses: {term of kdjax.stages.methods.TERMS: {"weight": ..., **fields} or None}.
       teacher: fields of kdjax.stages.taught.build: a stage whose network teaches, or
         its stored soft labels, as they are or as a control of them.
       companions: fields of kdjax.stages.companions.build: examples that the network

@@ -14,7 +14,7 @@ from kdjax import data, losses
 from kdjax.data.soft_labels import FILE, Keyed, read_for
 from kdjax.files import read_arrays, read_json
 from kdjax.report.statistics import mean_interval
-from kdjax.stages import terms
+from kdjax.stages import methods
 from kdjax.tasks.brain import decode
 from kdjax.training.task import Training
 
@@ -68,7 +68,7 @@ def learn(x, y, taught, teacher, x_test):
     def loss(weights):
         logits = x @ weights
         evidence = losses.marginal_likelihood_loss(logits, jax.nn.softmax(teacher))
-        return 9.59 * terms.cross_entropy(logits, y) + taught * evidence
+        return 9.59 * methods.cross_entropy(logits, y) + taught * evidence
 
     adam = optax.adam(0.05)
 
