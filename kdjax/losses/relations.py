@@ -292,8 +292,8 @@ def contrastive_distillation_loss(
 
 
 def _pair(
-    student: Float[Array, " batch *shape"],
-    teacher: Float[Array, " batch *shape"],
+    student: Float[Array, " batch *student_shape"],
+    teacher: Float[Array, " batch *teacher_shape"],
     where: Shaped[Array, " batch"] | None,
 ) -> tuple[Array, Array]:
     """Both as [batch, width], 0 where they do not count, the teacher detached."""

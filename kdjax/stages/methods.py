@@ -8,20 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from kdjax import losses
 from kdjax.data.dataset import UNLABELLED
 from kdjax.data.stored_attention import overlaps
 from kdjax.errors import InputError, lookup
+from kdjax.losses._checks import Scalar
 from kdjax.models import Outputs
+from kdjax.models.adapters import (
+    ContrastiveAdapter,
+    FitNetAdapter,
+    VariationalAdapter,
+)
 from kdjax.stages import taught
+from kdjax.stages.attached import adapted
 
 Term = Callable[..., Array]
 
 
 def cross_entropy(
-    student_logits: Array, labels: Array, *, label_smoothing: float = 0.0
+    student_logits: Array, labels: Array, *, label_smoothing: Scalar = 0.0
 ) -> Array:
     """The student's cross-entropy with the labels that are known, over the batch.
 
@@ -42,17 +50,89 @@ def kd(
     student_logits: Array,
     teacher_logits: Array,
     *,
-    temperature: float = 4.0,
+    temperature: Scalar = 4.0,
     reduction: str = "batchmean",
+    standardise: bool = False,
 ) -> Array:
     """losses.distillation_kl on the logits, labelled or not."""
     return losses.distillation_kl(
-        student_logits, teacher_logits, temperature=temperature, reduction=reduction
+        student_logits,
+        teacher_logits,
+        temperature=temperature,
+        reduction=reduction,
+        standardise=standardise,
+    )
+
+
+def decoupled(
+    student_logits: Array,
+    teacher_logits: Array,
+    labels: Array,
+    *,
+    temperature: Scalar = 4.0,
+    alpha: Scalar = 1.0,
+    beta: Scalar = 8.0,
+) -> Array:
+    """losses.decoupled_kd_loss of the examples with a label, over the whole batch."""
+    known = labels != UNLABELLED
+    loss = losses.decoupled_kd_loss(
+        student_logits,
+        teacher_logits,
+        labels,
+        temperature=temperature,
+        alpha=alpha,
+        beta=beta,
+        where=known,
+    )
+    return jnp.mean(known) * loss
+
+
+@adapted(FitNetAdapter)
+def fitnet(
+    student_features: Array, teacher_features: Array, adapter: Callable[..., Array]
+) -> Array:
+    """losses.fitnet_loss of the student's map through its adapter."""
+    mapped = adapter(student_features, teacher_features)
+    return losses.fitnet_loss(mapped, teacher_features)
+
+
+@adapted(VariationalAdapter)
+def variational(
+    student_features: Array,
+    teacher_features: Array,
+    adapter: Callable[..., tuple[Array, Array]],
+) -> Array:
+    """losses.variational_loss of the adapter's mean and variance."""
+    mean, variance = adapter(student_features, teacher_features)
+    return losses.variational_loss(mean, variance, teacher_features)
+
+
+@adapted(ContrastiveAdapter)
+def contrastive(
+    student_embeddings: Array,
+    teacher_embeddings: Array,
+    labels: Array,
+    adapter: Callable[..., tuple[Array, Array]],
+    axis_name: str,
+    *,
+    temperature: Scalar = 0.07,
+    by_class: bool = False,
+) -> Array:
+    """losses.contrastive_distillation_loss of both sides' projections, which learn.
+
+    `by_class`: examples of the same class are no negatives.
+    """
+    return losses.contrastive_distillation_loss(
+        *adapter(student_embeddings, lax.stop_gradient(teacher_embeddings)),
+        temperature=temperature,
+        labels=labels if by_class else None,
+        learnt_teacher=True,
+        axis_name=axis_name,
     )
 
 
 def soft_target(
-    student_logits: Array, teacher_probabilities: Array, *, temperature: float = 1.0
+    student_logits: Array, teacher_probabilities: Array, *, temperature: Scalar = 1.0
 ) -> Array:
     """losses.soft_target_loss on the teacher's probabilities at temperature 1."""
     return losses.soft_target_loss(
@@ -67,8 +147,8 @@ def eskd(
     step: Array,
     *,
     stop_step: int,
-    temperature: float = 4.0,
-    alpha: float = 0.9,
+    temperature: Scalar = 4.0,
+    alpha: Scalar = 0.9,
     reduction: str = "batchmean",
 ) -> Array:
     """`(1 - alpha) cross_entropy + alpha kd` before `stop_step`, then cross-entropy.
@@ -131,8 +211,8 @@ def teacher_free(
     student_logits: Array,
     labels: Array,
     *,
-    temperature: float = 20.0,
-    correct: float = 0.99,
+    temperature: Scalar = 20.0,
+    correct: Scalar = 0.99,
 ) -> Array:
     """losses.teacher_free_loss of the labels that are known, over the whole batch."""
     known = labels != UNLABELLED
@@ -149,8 +229,17 @@ TERMS: dict[str, Term] = {
     "soft_target": soft_target,
     "marginal_likelihood": losses.marginal_likelihood_loss,
     "teacher_free": teacher_free,
+    "decoupled": decoupled,
+    "dist": losses.dist_loss,
+    "fitnet": fitnet,
+    "variational": variational,
     "attention_transfer": losses.attention_transfer_loss,
     "amd": losses.amd_loss,
+    "similarity": losses.similarity_loss,
+    "relational": losses.relational_loss,
+    "pkt": losses.pkt_loss,
+    "correlation": losses.correlation_loss,
+    "contrastive": contrastive,
     "rdm": rdm,
     "stored_attention": stored_attention,
 }

@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 from jaxtyping import Array
 
 from kdjax.checks import number
-from kdjax.data.stored_attention import overlaps
 from kdjax.errors import (
     InputError,
     check_fields,
@@ -38,7 +39,10 @@ from kdjax.errors import (
 )
 from kdjax.models import Outputs
 from kdjax.stages import networks, taught
+from kdjax.stages.attached import Modules, Recorder, module_of
 from kdjax.stages.methods import TERMS, Term
+from kdjax.training import optim
+from kdjax.training.parallel import AXIS
 
 TEACHERS = "teacher_features"
 
@@ -52,11 +56,17 @@ GIVEN = {
     " smaller's size; the term is summed over the pairs",
     "student_outputs": "models.Outputs: logits, and all features by name",
     "teacher_outputs": "the same of the teacher",
+    "student_embeddings": "[batch, width], the representation, its last feature",
+    "teacher_embeddings": "the same of the teacher",
+    "adapter": "the module that the term is marked with, `attached.adapted`, applied",
     "companion_features": "of each of `layers`, the student's map of its companions",
     "companion_rdm": "[companions, companions], how unlike they should be",
     "labels": "integers [batch], UNLABELLED (-1) where there is none",
     "step": "the number of the step, an integer scalar",
+    "axis_name": "the mapped axis of the devices, over which pairs are of all examples",
 }
+NO_FIELDS = ("where",)  # of a loss; a term takes the whole batch
+Attached = Callable[[str, Callable[..., nn.Module]], Callable[..., Any]]
 
 
 class Weighted(NamedTuple):
@@ -64,12 +74,16 @@ class Weighted(NamedTuple):
 
     layers: {the student's feature map: the teacher's that it is paired with}; None:
       all maps of the student, with those of the same names.
+    scheduled: the fields, `weight` among them, that change with the step.
+    adapter: the module that the term is marked with, None without one.
     """
 
     weight: float
     term: Term
     given: tuple[str, ...]
     layers: Mapping[str, str] | None
+    scheduled: Mapping[str, optax.Schedule]
+    adapter: Callable[..., nn.Module] | None
 
 
 def build(
@@ -77,8 +91,13 @@ def build(
     *,
     teacher: bool,
     companions: bool = False,
+    total_steps: int = 1,
 ) -> dict[str, Weighted]:
-    """{name: Weighted} of the config's `losses` section, without the absent ones."""
+    """{name: Weighted} of the config's `losses` section, without the absent ones.
+
+    A number may be a section with the `name` of a schedule and its fields, over the
+    `total_steps` of the run: {"name": "linear", "end": 1.0, "over": 0.1}.
+    """
     terms = {}
     for name, given in section(spec, where="config.losses").items():
         where = f"config.losses.{name}"
@@ -92,7 +111,7 @@ def build(
             raise InputError(f"{where}.function: expected 'module:name', found {own!r}")
         if given is None or given.get("weight") == 0:
             continue
-        terms[name] = _weighted(function, fields, where)
+        terms[name] = _weighted(function, fields, where, total_steps)
         for there, needed, prefix in (
             (teacher, "a teacher", "teacher_"),
             (companions, "companions", "companion_"),
@@ -104,7 +123,9 @@ def build(
     return terms
 
 
-def _weighted(function: Term, fields: dict[str, Any], where: str) -> Weighted:
+def _weighted(
+    function: Term, fields: dict[str, Any], where: str, total_steps: int
+) -> Weighted:
     """A term of its section's fields; InputError for those it does not take."""
     parameters = inspect.signature(function).parameters
     given = tuple(name for name in parameters if name in GIVEN)
@@ -112,7 +133,7 @@ def _weighted(function: Term, fields: dict[str, Any], where: str) -> Weighted:
     if any(name.endswith("_features") for name in given):
         schema["layers"] = None
     for name, parameter in parameters.items():
-        if name in GIVEN:
+        if name in GIVEN or name in NO_FIELDS:
             continue
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             raise InputError(
@@ -121,11 +142,24 @@ def _weighted(function: Term, fields: dict[str, Any], where: str) -> Weighted:
             )
         schema[name] = parameter.default
     fields = check_fields(fields, schema, where=where)
-    weight = fields.pop("weight")
     layers = _paired(fields.pop("layers", None), where=f"{where}.layers")
-    weight = number(weight, low=0, where=f"{where}.weight")
+    scheduled = {
+        name: optim.schedule(value, total_steps=total_steps, where=f"{where}.{name}")
+        for name, value in fields.items()
+        if isinstance(value, Mapping)
+    }
+    # a schedule's first value stands for it where the kind of a field is looked at
+    fields |= {name: float(value(0)) for name, value in scheduled.items()}
+    weight = number(fields.pop("weight"), low=0, where=f"{where}.weight")
     fields = check_types(function, fields, where=where)
-    return Weighted(weight, functools.partial(function, **fields), given, layers)
+    adapter = module_of(function)
+    if (adapter is None) == ("adapter" in given):
+        raise InputError(
+            f"{where}: expected a term with a parameter 'adapter' to be marked with "
+            "its module, and no other (kdjax.stages.attached.adapted)"
+        )
+    term = functools.partial(function, **fields)
+    return Weighted(weight, term, given, layers, scheduled, adapter)
 
 
 def _paired(layers: Any, *, where: str) -> Mapping[str, str] | None:
@@ -151,11 +185,13 @@ def check(
     *,
     teacher: taught.Teacher | None,
     companions: bool = False,
-) -> None:
+) -> Modules:
     """Traces each term on shapes alone, so that what does not fit is said at once.
 
-    `example` [1, ...] is what `module`, the student, takes. InputError.
+    `example` [1, ...] is what `module`, the student, takes. Returns the adapters that
+    the terms ask for. InputError.
     """
+    recorder = Recorder()
 
     def trace(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -166,16 +202,24 @@ def check(
             line = str(error).splitlines()[0]
             raise InputError(f"{where}: {line}") from error
 
-    def one(student: Outputs, theirs: Outputs | None, name: str) -> Array:
+    def one(name: str, student: Outputs, theirs: Outputs | None) -> Array:
         labels, step = jnp.zeros(2, jnp.int32), jnp.zeros((), jnp.int32)
         seen = (student, jnp.zeros((2, 2))) if companions else None
-        return total({name: terms[name]}, student, theirs, labels, step, seen)[0]
+        term = {name: terms[name]}
+        return total(term, student, theirs, labels, step, seen, recorder)[0]
+
+    def on_a_device(*given: Any) -> Array:
+        """`one` where there is the axis of devices, over which a term may gather."""
+        mapped = jax.vmap(lambda: one(*given), axis_name=AXIS, axis_size=1)
+        values: Array = mapped()
+        return values
 
     student = trace("config.model", networks.outputs_like(module), example)
     theirs = teacher and trace(taught.WHERE, teacher.like, example)
     for name in terms:
         where = f"config.losses.{name}"
-        trace(where, functools.partial(one, name=name), student, theirs)
+        trace(where, functools.partial(on_a_device, name), student, theirs)
+    return recorder.modules
 
 
 def total(
@@ -185,16 +229,19 @@ def total(
     labels: Array,
     step: Array,
     companions: tuple[Outputs, Array] | None = None,
+    attached: Attached | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """(sum of weight * term, {name: term}).
+    """(sum of weight * term, {name: term}), on a device of the axis `AXIS`.
 
-    `companions`: what the student makes of them, and their RDM.
+    `companions`: what the student makes of them, and their RDM. `attached`: (name, its
+    module) -> an adapter, applied.
     """
     known: dict[str, Any] = {
         "student_outputs": student,
         "student_logits": student.logits,
         "labels": labels,
         "step": step,
+        "axis_name": AXIS,
     }
     if teacher is not None:
         known |= {
@@ -208,12 +255,35 @@ def total(
     parts, loss = {}, jnp.zeros(())
     for name, weighted in terms.items():
         parts[name] = jnp.zeros(())
-        for features in _features(weighted, student, whose):
-            everything = known | features
+        now = {field: value(step) for field, value in weighted.scheduled.items()}
+        weight = now.pop("weight", weighted.weight)
+        for i, features in enumerate(_features(weighted, student, whose)):
+            everything = known | features | _embeddings(weighted, student, teacher)
+            if weighted.adapter is not None:
+                assert attached is not None, "a task without adapters has refused it"
+                everything["adapter"] = attached(f"{name}_{i}", weighted.adapter)
             given = {name: everything[name] for name in weighted.given}
-            parts[name] = parts[name] + weighted.term(**given)
-        loss = loss + weighted.weight * parts[name]
+            parts[name] = parts[name] + weighted.term(**given, **now)
+        loss = loss + weight * parts[name]
     return loss, parts
+
+
+def _embeddings(
+    weighted: Weighted, student: Outputs, teacher: Outputs | None
+) -> dict[str, Array]:
+    """The representations that a term asks for."""
+    found = {}
+    sides = {"student_embeddings": student, "teacher_embeddings": teacher}
+    for name, outputs in sides.items():
+        if name not in weighted.given:
+            continue
+        if outputs is None or not outputs.features:
+            raise InputError(
+                "config.losses: expected a teacher with features, found one that is "
+                "stored as its logits"
+            )
+        found[name] = networks.representation(outputs)
+    return found
 
 
 def _features(
@@ -257,11 +327,21 @@ def _alike(maps: dict[str, Array]) -> dict[str, Array]:
 
 
 def _averaged(x: Array, axis: int, size: int) -> Array:
-    """`x`, the mean along an axis over each of `size` equal parts of its length."""
+    """`x`, the mean along an axis over each of `size` bins of its length."""
     if x.shape[axis] == size:
         return x
-    share = jnp.asarray(overlaps(x.shape[axis], size), x.dtype)
+    share = jnp.asarray(_bins(x.shape[axis], size), x.dtype)
     return jnp.moveaxis(jnp.tensordot(share, x, (1, axis)), 0, axis)
+
+
+def _bins(length: int, size: int) -> np.ndarray:
+    """[size, length]: bin i is the mean of `floor(i r)` to `ceil((i + 1) r)`, where r
+    is length / size, as PyTorch's adaptive average pooling has them."""
+    share = np.zeros((size, length))
+    for i in range(size):
+        bin = slice(i * length // size, -(-(i + 1) * length // size))
+        share[i, bin] = 1 / (bin.stop - bin.start)
+    return share
 
 
 def _map(layer: str, kind: str, outputs: Outputs | None) -> Array:

@@ -54,20 +54,31 @@ def build(
     rate, rates = split_name(fields.pop("schedule", {}), where=where)
     rule = rates.pop("scaling", "none")
     factor = lookup(rule, SCALINGS, where=f"{where}.scaling")(batch_size * every)
-    factory = lookup(rate, SCHEDULES, where=where)
-    unscaled = _call(factory, rates, where=where, total_steps=total_steps // every)
+    unscaled = schedule(
+        {"name": rate, **rates}, total_steps=total_steps // every, where=where
+    )
 
-    def schedule(update: ArrayLike) -> Array:
+    def scaled(update: ArrayLike) -> Array:
         return jnp.asarray(factor * unscaled(update))
 
     factory = lookup(name, OPTIMIZERS, where=WHERE)
-    optimizer = _call(factory, fields, where=WHERE, schedule=schedule)
+    optimizer = _call(factory, fields, where=WHERE, schedule=scaled)
     if clip is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(clip), optimizer)
     if every == 1:
-        return optimizer, schedule
+        return optimizer, scaled
     accumulated = optax.MultiSteps(optimizer, every_k_schedule=every)
-    return accumulated.gradient_transformation(), lambda step: schedule(step // every)
+    return accumulated.gradient_transformation(), lambda step: scaled(step // every)
+
+
+def schedule(
+    spec: Mapping[str, Any], *, total_steps: int, where: str
+) -> optax.Schedule:
+    """step -> number, of {"name": one of SCHEDULES, **fields}; InputError."""
+    name, fields = split_name(spec, where=where)
+    factory = lookup(name, SCHEDULES, where=where)
+    made: optax.Schedule = _call(factory, fields, where=where, total_steps=total_steps)
+    return made
 
 
 def holding(
@@ -147,6 +158,13 @@ def constant(*, total_steps: int, value: float) -> optax.Schedule:
     """The same rate, `value`, throughout."""
     del total_steps
     return optax.constant_schedule(value)
+
+
+def linear(
+    *, total_steps: int, end: float, begin: float = 0.0, over: float = 1.0
+) -> optax.Schedule:
+    """From `begin` to `end` over the fraction `over` of the run, and then `end`."""
+    return optax.linear_schedule(begin, end, max(1, round(over * total_steps)))
 
 
 def steps(
@@ -270,12 +288,14 @@ _share = partial(number, low=0, below=1)
 # what a field may be, in whichever optimizer or schedule it is
 FIELDS: dict[str, Callable[..., Any]] = {
     "b1": _share,
+    "begin": _rate,
     "b2": _share,
     "boundaries": partial(numbers, low=0, high=1),
     "end": _rate,
     "eps": partial(number, above=0),
     "momentum": _share,
     "nesterov": boolean,
+    "over": partial(number, above=0, high=1),
     "trust_coefficient": partial(number, above=0),
     "value": _rate,
     "values": partial(numbers, low=0),
@@ -289,6 +309,7 @@ SCALINGS: dict[str, Callable[[int], float]] = {
 }
 SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
     "constant": constant,
+    "linear": linear,
     "steps": steps,
     "cosine": cosine,
 }

@@ -27,6 +27,7 @@ NAMED = {
     "probe": readouts.PROBES,
     "trials": trials.PARADIGMS,
 }
+BARE = ("fitnet", "variational")  # terms without fields of their own
 # A section without a name, and what takes its fields.
 ALONE = {
     "analysis": analysis.Analysis,
@@ -34,7 +35,11 @@ ALONE = {
     "contrast": simclr.Contrast,
     "curriculum": curriculum.curriculum,
     "training": task.Training,
-    **{f"losses.{name}": function for name, function in methods.TERMS.items()},
+    **{
+        f"losses.{name}": methods.TERMS[name]
+        for name in methods.TERMS
+        if name not in BARE
+    },
 }
 CASES = [
     *((section, name, f) for section, t in NAMED.items() for name, f in t.items()),

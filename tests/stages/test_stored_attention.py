@@ -10,7 +10,7 @@ from scipy.optimize import approx_fprime
 
 from kdjax.errors import InputError
 from kdjax.models import Outputs
-from kdjax.stages import methods
+from kdjax.stages import methods, terms
 
 RNG = np.random.default_rng(0)
 LOGITS = jnp.zeros((3, 5))

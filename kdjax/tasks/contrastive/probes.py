@@ -66,8 +66,8 @@ def make(
       encoder: {"folder", "checkpoint"} of the stage whose network is frozen. Without
         it: `model` as it is initialised by `seed`, the control.
       optimizer: fields of kdjax.training.optim.build, for what is trained.
-      losses: {term of kdjax.stages.methods.TERMS: {"weight": ..., **fields}}, of what is
-        trained. None: the cross-entropy.
+      losses: {name in kdjax.stages.methods.TERMS: {"weight": ..., **fields}}, of what
+        is trained. None: the cross-entropy.
       teacher: fields of kdjax.stages.taught.build of stored soft labels: what is
         trained is their student.
       soft_labels: write soft_labels.npz when done, of the checkpoint "best" (or True)
@@ -220,7 +220,8 @@ def _learning(
             )
         teaching = taught.build(teacher, dataset, seed=seed)
     seen = jnp.zeros(representations.shape(encoder, example))
-    terms.check(weighted, probe.module, seen, teacher=teaching)
+    if terms.check(weighted, probe.module, seen, teacher=teaching).module:
+        raise InputError("config.losses: a probe takes no term with an adapter")
     return weighted, teaching
 
 

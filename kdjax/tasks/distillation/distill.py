@@ -25,7 +25,7 @@ from kdjax import files
 from kdjax.checks import boolean
 from kdjax.data.dataset import UNLABELLED, Dataset
 from kdjax.errors import InputError
-from kdjax.stages import batches, networks, taught, terms
+from kdjax.stages import attached, batches, networks, taught, terms
 from kdjax.stages import companions as companion
 from kdjax.stages import predictor as predictors
 from kdjax.stages.companions import Companions
@@ -104,20 +104,22 @@ def make(
     sources, constants = batches.inputs(
         dataset, seed, train=rows, stream=training.stream
     )
-    tx, schedule = optim.build(
-        optimizer,
-        total_steps=training.total_steps(sources["train"].size),
-        batch_size=training.batch_size,
+    steps = training.total_steps(sources["train"].size)
+    whole, schedule = optim.build(
+        optimizer, total_steps=steps, batch_size=training.batch_size
     )
-    tx = networks.by_path(tx, module, example, freeze=freeze, rates=rates)
+    tx = networks.by_path(whole, module, example, freeze=freeze, rates=rates)
     beside = companion.build(companions, dataset) if companions is not None else None
     weighted = terms.build(
-        losses, teacher=teacher is not None, companions=beside is not None
+        losses,
+        teacher=teacher is not None,
+        companions=beside is not None,
+        total_steps=steps,
     )
     frozen = None
     if teacher is not None:
         frozen = taught.build(teacher, dataset, seed=seed)
-    terms.check(
+    adapters = terms.check(
         weighted, module, example, teacher=frozen, companions=beside is not None
     )
     init = networks.fresh(module, example, tx)
@@ -126,7 +128,11 @@ def make(
         init = networks.starting_from(begin, init, module, example)
     view = augmentations.build(augment)
     batches.check_view(view, example, where="config.augment")
-    loss_fn = _loss_fn(module, weighted, view, frozen, beside, freeze)
+    loss_fn = _loss_fn(module, weighted, view, frozen, beside, freeze, adapters)
+    step = gradient_step(loss_fn, tx, schedule)
+    if adapters.module:
+        init = attached.init(init, adapters, whole)
+        step = attached.step(loss_fn, tx, whole, schedule)
     stored = taught.checkpoint_of(soft_labels)
     judged = evaluation.build(module, dataset, corruptions, reference)
     program = None
@@ -139,7 +145,7 @@ def make(
         program = json.dumps(["distill", sizes, *compiled_in], sort_keys=True)
     return Task(
         init=init,
-        step=gradient_step(loss_fn, tx, schedule),
+        step=step,
         evaluate=judged.evaluate,
         summarize=evaluation.summarize,
         metrics=evaluation.METRICS,
@@ -188,19 +194,26 @@ def _loss_fn(
     teacher: taught.Teacher | None,
     companions: Companions | None,
     freeze: Sequence[str],
+    adapters: attached.Modules,
 ) -> Callable[..., Any]:
     def loss_fn(
         params: Tree, state: TrainState, batch: Tree, constants: Tree, rng: Array
     ) -> tuple[Array, tuple[Tree, dict[str, Array]]]:
+        known_state, applied = state.model_state, None
+        if adapters.module:
+            own = params[attached.ADAPTERS], known_state[attached.ADAPTERS]
+            applied = attached.Applied(adapters, *own)
+            params = params[attached.STUDENT]
+            known_state = known_state[attached.STUDENT]
         x, labels = batches.gather(constants, batch), constants["y"][batch["index"]]
         student_rng, teacher_rng = jax.random.split(rng)
         view = augment(augmentations.example_keys(student_rng, batch["index"]), x)
         params = optim.frozen(params, freeze)
         outputs, model_state = module.apply(
-            {"params": params, **state.model_state},
+            {"params": params, **known_state},
             view,
             train=True,
-            mutable=list(state.model_state),
+            mutable=list(known_state),
         )
         theirs = teacher and teacher.outputs(
             constants["teacher"], batch, x, view, teacher_rng
@@ -208,12 +221,17 @@ def _loss_fn(
         seen = None
         if companions is not None:
             own_rng = jax.random.fold_in(rng, COMPANIONS)
-            own, rdm = companions.draw(constants["companions"], own_rng)
+            drawn, rdm = companions.draw(constants["companions"], own_rng)
             # with the running statistics, as they are judged: these examples leave no
             # trace in them, and are the same on every device
             model = {"params": params, "model_state": model_state}
-            seen = networks.predict(module, model, own), rdm
-        loss, parts = terms.total(weighted, outputs, theirs, labels, state.step, seen)
+            seen = networks.predict(module, model, drawn), rdm
+        loss, parts = terms.total(
+            weighted, outputs, theirs, labels, state.step, seen, applied
+        )
+        if applied is not None:
+            parted = {attached.STUDENT: model_state, attached.ADAPTERS: applied.moved}
+            model_state = parted
         known = labels != UNLABELLED
         hits = known & (jnp.argmax(outputs.logits, axis=-1) == labels)
         # each summed over devices, which may share the known labels unevenly

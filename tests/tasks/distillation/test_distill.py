@@ -225,8 +225,8 @@ def test_images_are_averaged_along_both_axes():
     x = jax.random.normal(KEYS[0], (2, 6, 9, 3))
     maps = {"student_features": x, "teacher_features": x[:, :2, :6]}
     found = terms._alike(maps)
-    # 6 rows to 2 of three; 9 columns to 6, each of one and a half
-    share = np.kron(np.eye(3), [[2, 1, 0], [0, 1, 2]]) / 3
+    # 6 rows to 2 of three; 9 columns to 6 bins of two, which overlap: PyTorch's
+    share = np.kron(np.eye(3), [[1, 1, 0], [0, 1, 1]]) / 2
     expected = np.einsum(
         "nrcx,wc->nrwx", np.asarray(x).reshape(2, 2, 3, 9, 3).mean(2), share
     )

@@ -1,0 +1,73 @@
+"""Adapters: what stands between a student's features and its teacher's in training.
+
+A linen module called as `module(student, teacher, train=...)`, its sizes those of what
+it is called with. It is trained with the student and belongs to the loss: not to the
+network, which is kept, counted and exported without it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from kdjax.models.ops.batch_norm import BatchNorm
+
+VARIANCE = 5.0  # where VariationalAdapter's variances start, as Ahn et al. have it
+
+
+class FitNetAdapter(nn.Module):
+    """[batch, *space, channels] to the teacher's channels: 1 x 1 convolution and norm.
+
+    No ReLU follows, for a teacher's map before its own has both signs. (RepDistiller's
+    regressor ends in one.)
+    """
+
+    axis: str | None = None
+
+    @nn.compact
+    def __call__(self, student: Array, teacher: Array, *, train: bool) -> Array:
+        x = nn.Dense(teacher.shape[-1], use_bias=False)(student)
+        norm = BatchNorm(axis=self.axis, relu=False)
+        normed: Array = norm(x, train=train)
+        return normed
+
+
+class VariationalAdapter(nn.Module):
+    """(mean, variance) of the teacher's map: three 1 x 1 convolutions, ReLU between.
+
+    mean: [batch, *space, the teacher's channels]; variance: one a channel, the
+    exponential of a parameter that starts at `log(VARIANCE)`.
+    """
+
+    axis: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, student: Array, teacher: Array, *, train: bool
+    ) -> tuple[Array, Array]:
+        del train
+        channels = teacher.shape[-1]
+        x = student
+        for _ in range(2):
+            x = nn.relu(nn.Dense(channels, use_bias=False)(x))
+        mean = nn.Dense(channels, use_bias=False)(x)
+        start = nn.initializers.constant(math.log(VARIANCE))
+        return mean, jnp.exp(self.param("log_variance", start, (channels,)))
+
+
+class ContrastiveAdapter(nn.Module):
+    """Both sides' embeddings [batch, ...] to one width, by a dense layer each."""
+
+    axis: str | None = None
+    width: int = 128
+
+    @nn.compact
+    def __call__(
+        self, student: Array, teacher: Array, *, train: bool
+    ) -> tuple[Array, Array]:
+        del train
+        own = nn.Dense(self.width, name="student")(student)
+        return own, nn.Dense(self.width, name="teacher")(teacher)
