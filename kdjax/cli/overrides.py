@@ -18,7 +18,7 @@ from kdjax.plan import merge
 FIELD, SWEEP = "--config.", "--sweep.config."
 # What a section has whatever its name stands for.
 COMMON = {
-    "data": ("labels_per_class", "label_fraction", "normal_only"),
+    "data": ("labels_per_class", "label_fraction", "labelled_groups", "normal_only"),
     "model": ("dtype", "norm_devices", "projection"),
     "optimizer": ("schedule", "accumulate", "clip_norm", "ema"),
 }

@@ -12,6 +12,7 @@ from kdjax.data.dataset import (
     Examples,
     as_float,
     draw_fraction,
+    draw_groups,
     draw_per_class,
     epoch_order,
     index_batches,
@@ -93,6 +94,7 @@ def load(
     seed: int,
     labels_per_class: int | None = None,
     label_fraction: float | int | None = None,
+    labelled_groups: int | None = None,
     normal_only: bool = False,
     **fields: Any,
 ) -> Dataset:
@@ -102,15 +104,23 @@ def load(
     `labels_per_class` (a number) or `label_fraction` (of each class, in (0, 1], one at
     least) keeps so many training labels, drawn by `seed`: the other training examples
     stay, `UNLABELLED`. The labels of a smaller fraction are among those of a larger.
+    `labelled_groups` keeps those of so many training groups, as of people, instead, and
+    those of fewer are among those of more.
     `normal_only` keeps the training examples of class 0 alone, as a detector of
     anomalies does.
 
     Raises an InputError that names the field or the file at fault.
     """
     integer(seed, low=0, high=2**32 - 1, where="config.seeds")
-    if labels_per_class is not None and label_fraction is not None:
+    few = {
+        "labels_per_class": labels_per_class,
+        "label_fraction": label_fraction,
+        "labelled_groups": labelled_groups,
+    }
+    given = [field for field, value in few.items() if value is not None]
+    if len(given) > 1:
         raise InputError(
-            "config.data.label_fraction: expected this or labels_per_class, found both"
+            f"config.data.{given[1]}: expected this or {given[0]}, found both"
         )
     loader = look_up_or_import(name, LOADERS, where="config.data.name")
     dataset: Dataset = call(loader, fields, where="config.data", seed=seed)
@@ -124,6 +134,10 @@ def load(
     elif label_fraction is not None:
         where = "config.data.label_fraction"
         index = draw_fraction(y, fraction=label_fraction, seed=seed, where=where)
+    elif labelled_groups is not None:
+        where = "config.data.labelled_groups"
+        group = dataset.train.group
+        index = draw_groups(group, count=labelled_groups, seed=seed, where=where)
     else:
         return dataset
     return dataset._replace(train=keep_labels(dataset.train, index))

@@ -226,6 +226,16 @@ def draw_fraction(
     return np.sort(np.concatenate(drawn))
 
 
+def draw_groups(
+    group: NDArray[np.int32], *, count: int, seed: int, where: str
+) -> NDArray[np.intp]:
+    """The rows of `count` groups, drawn by `seed`; those of fewer are among them."""
+    groups = np.unique(group)
+    integer(count, low=1, high=len(groups), where=where)
+    drawn = np.random.default_rng(seed).permutation(groups)[:count]
+    return np.flatnonzero(np.isin(group, drawn))
+
+
 def keep_labels(train: Examples, index: NDArray[np.integer]) -> Examples:
     """The same examples, all but those at `index` `UNLABELLED`."""
     y = np.full_like(train.y, UNLABELLED)

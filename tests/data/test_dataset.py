@@ -258,6 +258,27 @@ def test_seed_draws_the_labels():
     assert set(drawn(0, label_fraction=0.01)) < set(drawn(0, label_fraction=0.1))
 
 
+def test_labels_of_some_groups_alone():
+    waves = {"name": "synthetic_wearable", "seed": 3}
+    whole = data.load(**waves).train
+    kept = {}
+    for count in (1, 3):
+        train = data.load(**waves, labelled_groups=count).train
+        known = train.y != data.UNLABELLED
+        kept[count] = set(train.group[known])
+        assert len(kept[count]) == count
+        assert not kept[count] & set(train.group[~known]), "whole groups"
+        np.testing.assert_array_equal(train.y[known], whole.y[known])
+        np.testing.assert_array_equal(train.x, whole.x)
+    assert kept[1] < kept[3]
+    with pytest.raises(
+        InputError, match=r"labelled_groups: .* in \[1, \d+\], found 99"
+    ):
+        data.load(**waves, labelled_groups=99)
+    with pytest.raises(InputError, match="labelled_groups: expected this or label_fra"):
+        data.load(**waves, labelled_groups=1, label_fraction=0.5)
+
+
 def test_impossible_few_labels_are_refused():
     with pytest.raises(
         InputError, match=r"labels_per_class: expected an integer in \[1, \d+\]"
