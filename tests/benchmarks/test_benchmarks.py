@@ -99,6 +99,11 @@ def test_zoo(run):
     assert_timed(run("zoo", "--tiny", "--rounds=1"), ["lstm step"])
 
 
+def test_methods(run):
+    names = [f"{name} step" for name in ("kd", "fitnet", "relational")]
+    assert_timed(run("methods", "--tiny", "--rounds=1"), names)
+
+
 def test_simclr(run):
     assert_timed(run("simclr", "--tiny", "--rounds=1"), ["SimCLR step, batch 8"])
 

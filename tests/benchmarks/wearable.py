@@ -56,7 +56,7 @@ def model(network):
     return {"name": "wide_resnet", "depth": network[0], "width": network[1]}
 
 
-def make_task(sizes, student, teacher=None):
+def make_task(sizes, student, teacher=None, losses=LOSSES, augment="mix1"):
     """The task, with an untrained teacher: it costs what a trained one does."""
     frozen = None
     if teacher:
@@ -71,9 +71,9 @@ def make_task(sizes, student, teacher=None):
             "weight_decay": 1e-4,
             "schedule": {"name": "constant", "value": 0.05},
         },
-        losses=LOSSES if teacher else {"cross_entropy": {"weight": 1.0}},
+        losses=losses if teacher else {"cross_entropy": {"weight": 1.0}},
         teacher=frozen,
-        augment={"name": "mix1"},
+        augment=augment and {"name": augment},
         seed=0,
     )
     if not teacher:
