@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -68,14 +68,18 @@ def amd_loss(
     check_positive("margin", margin)
     check_positive("scale", scale)
     check_map("student_features", student_features)
-    student = _energy(kept(where, student_features))
-    teacher = _energy(jax.lax.stop_gradient(kept(where, teacher_features)))
-    loss = _distance(student, teacher, margin, scale, where)
+    energies = (
+        _energy(kept(where, student_features)),
+        _energy(jax.lax.stop_gradient(kept(where, teacher_features))),
+    )
+    # of each position by itself: a part's maps are a part of these
+    student, teacher = (_angular_maps(q, margin, scale) for q in energies)
+    loss = _distance(student, teacher, where)
     if not local:
         return loss
     parts = [
-        _distance(student[index], teacher[index], margin, scale, where)
-        for index in _quarters(student.shape[1:])
+        _distance([s[index] for s in student], [t[index] for t in teacher], where)
+        for index in _quarters(energies[0].shape[1:])
     ]
     return (1 - _LOCAL_WEIGHT) * loss + _LOCAL_WEIGHT * jnp.mean(jnp.stack(parts))
 
@@ -89,18 +93,12 @@ def _energy(
 
 
 def _distance(
-    student: Float[Array, " batch *space"],
-    teacher: Float[Array, " batch *space"],
-    margin: Scalar,
-    scale: Scalar,
+    student: Sequence[Float[Array, " batch *space"]],
+    teacher: Sequence[Float[Array, " batch *space"]],
     where: Shaped[Array, " batch"] | None,
 ) -> Float[Array, ""]:
     """Mean over G, P and Qn of the MSE between the two normalised maps."""
-    pairs = zip(
-        _angular_maps(student, margin, scale),
-        _angular_maps(teacher, margin, scale),
-        strict=True,
-    )
+    pairs = zip(student, teacher, strict=True)
     errors = [mean_square(normalize(s) - normalize(t), where) for s, t in pairs]
     return jnp.mean(jnp.stack(errors))
 
