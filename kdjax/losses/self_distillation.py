@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Integer, Shaped
 
 from kdjax.losses._checks import Scalar, check_positive, checked
 from kdjax.losses._examples import weigh
@@ -26,6 +26,7 @@ def frskd_loss(
     temperature: Scalar = 4.0,
     alpha: Scalar = 2.0,
     beta: Scalar = 100.0,
+    where: Shaped[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
     """Train a network and its self-teacher, which refines the network's own features.
 
@@ -47,6 +48,7 @@ def frskd_loss(
         temperature: T of the distillation, above 0.
         alpha: the weight of the distillation.
         beta: the weight of attention transfer.
+        where: [batch], 0 or False for examples that do not count in any term.
 
     Raises:
         ValueError: shapes that do not fit, as many `refined_features` as there are not
@@ -61,15 +63,19 @@ def frskd_loss(
         >>> round(float(frskd_loss(student, teacher, [0, 1], [maps], [refined])), 4)
         4.6211
     """
-    labelled = cross_entropy(logits, labels) + cross_entropy(
-        self_teacher_logits, labels
+    labelled = cross_entropy(logits, labels, where=where)
+    labelled += cross_entropy(self_teacher_logits, labels, where=where)
+    soft = distillation_kl(
+        logits, self_teacher_logits, temperature=temperature, where=where
     )
-    soft = distillation_kl(logits, self_teacher_logits, temperature=temperature)
-    return labelled + weigh(alpha, soft) + beta * _attention(features, refined_features)
+    apart = _attention(features, refined_features, where)
+    return labelled + weigh(alpha, soft) + beta * apart
 
 
 def _attention(
-    features: Sequence[ArrayLike], refined: Sequence[ArrayLike]
+    features: Sequence[ArrayLike],
+    refined: Sequence[ArrayLike],
+    where: Shaped[Array, " batch"] | None,
 ) -> Float[Array, ""]:
     """The sum of attention transfer over pairs of maps."""
     if len(features) != len(refined):
@@ -84,7 +90,9 @@ def _attention(
                 f"refined_features[{i}]: expected {jnp.shape(own)} or other channels, "
                 f"found {jnp.shape(better)}"
             )
-        total += attention_transfer_loss(jnp.asarray(own), jnp.asarray(better))
+        total += attention_transfer_loss(
+            jnp.asarray(own), jnp.asarray(better), where=where
+        )
     return total
 
 
@@ -94,6 +102,7 @@ def bernoulli_kl(
     teacher_logits: Float[Array, "*batch"],
     *,
     temperature: Scalar = 4.0,
+    where: Shaped[Array, "*batch"] | None = None,
 ) -> Float[Array, ""]:
     """How far a student's yes-or-no prediction is from its teacher's, in nats.
 
@@ -106,6 +115,7 @@ def bernoulli_kl(
         student_logits: [batch] or [batch, 1], finite.
         teacher_logits: of the same shape; detached.
         temperature: T, above 0.
+        where: of the logits' shape, 0 or False for those that do not count.
 
     Raises:
         ValueError: shapes that differ, or `temperature` not above 0.
@@ -115,11 +125,16 @@ def bernoulli_kl(
         0.6985
     """
     check_positive("temperature", temperature)
+    if where is not None:
+        student_logits, teacher_logits = (
+            jnp.where(where > 0, x, 0.0) for x in (student_logits, teacher_logits)
+        )
     student = student_logits / temperature
     teacher = jax.lax.stop_gradient(teacher_logits) / temperature
-    divergence = sum(
-        jax.nn.sigmoid(sign * teacher)
-        * (jax.nn.log_sigmoid(sign * teacher) - jax.nn.log_sigmoid(sign * student))
-        for sign in (1, -1)
-    )
-    return jnp.square(temperature) * jnp.mean(divergence)
+    divergence = jnp.zeros_like(student)
+    for sign in (1, -1):
+        gap = jax.nn.log_sigmoid(sign * teacher) - jax.nn.log_sigmoid(sign * student)
+        divergence += jax.nn.sigmoid(sign * teacher) * gap
+    # it is 0 where both are 0, as those that do not count are
+    count = student.size if where is None else jnp.maximum(jnp.sum(where > 0), 1)
+    return jnp.square(temperature) * jnp.sum(divergence) / count

@@ -220,3 +220,28 @@ def test_bad_arguments_of_bernoulli_kl_are_named():
         bernoulli_kl(np.zeros(3), np.zeros((3, 1)))
     with pytest.raises(ValueError, match=r"temperature: expected .* found -1"):
         bernoulli_kl(np.zeros(3), np.zeros(3), temperature=-1)
+
+
+def test_examples_that_do_not_count_are_left_out():
+    where = np.array([True, False, True])
+    spoilt = [np.where(where[:, None], x, np.nan) for x in (LOGITS, TEACHER)]
+    maps = [np.where(where.reshape(-1, *(1,) * (x.ndim - 1)), x, np.inf) for x in MAPS]
+
+    def loss(logits):
+        return frskd_loss(logits, spoilt[1], LABELS, maps, REFINED, where=where)
+
+    value, gradient = jax.value_and_grad(loss)(spoilt[0])
+    kept = [[x[where] for x in each] for each in (MAPS, REFINED)]
+    few = frskd_loss(LOGITS[where], TEACHER[where], LABELS[where], *kept)
+    np.testing.assert_allclose(value, few, rtol=1e-6)
+    np.testing.assert_array_equal(gradient[1], 0)
+    assert np.isfinite(gradient).all()
+
+    def yes_or_no(logits):
+        return bernoulli_kl(logits, spoilt[1][:, 0], where=where)
+
+    value, gradient = jax.value_and_grad(yes_or_no)(spoilt[0][:, 0])
+    few = bernoulli_kl(LOGITS[where, 0], TEACHER[where, 0])
+    np.testing.assert_allclose(value, few, rtol=1e-6)
+    assert gradient[1] == 0
+    assert np.isfinite(gradient).all()
