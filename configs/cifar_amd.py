@@ -11,12 +11,17 @@ CIFAR-10, other networks and 200 epochs; on a part of it none of them is claimed
 Cost: not yet run here.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from kdjax.configs import common
 
-KD = {"cross_entropy": {"weight": 0.1}, "kd": {"weight": 0.9, "temperature": 4.0}}
-BESIDE = {
+KD: dict[str, Any] = {
+    "cross_entropy": {"weight": 0.1},
+    "kd": {"weight": 0.9, "temperature": 4.0},
+}
+BESIDE: dict[str, dict[str, Any]] = {
     "attention": {"attention_transfer": {"weight": 1000.0}},
     "similarity": {"similarity": {"weight": 3000.0, "layers": ("group3",)}},
     "amd": {"amd": {"weight": 5000.0}},
