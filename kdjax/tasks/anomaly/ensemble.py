@@ -30,6 +30,7 @@ from kdjax.training.task import Task, Training
 
 FILE = "soft_scores.npz"
 OWN = "own_median"  # what is always a part of it
+LEAST = 1e-3  # of a unit, in logarithms
 
 
 class SoftScores(NamedTuple):
@@ -106,11 +107,11 @@ def in_units(
     """`(ln(score) - ln(m)) / (ln(q) - ln(m))`, by scores of `normal` beats.
 
     m is their median, q what 1 % of them exceed: 0 is as usual a beat as any, 1 as odd
-    as 1 % of the normal ones.
+    as 1 % of the normal ones. Where they are all alike, the divisor is 1e-3.
     """
     logs = np.log(np.maximum(ordered(score), rhythms.TINY))
     median = np.median(np.log(np.maximum(ordered(normal), rhythms.TINY)))
-    return (logs - median) / rhythms.weight(normal)
+    return (logs - median) / max(rhythms.weight(normal), LEAST)
 
 
 def _member(

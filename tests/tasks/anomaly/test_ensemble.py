@@ -110,6 +110,8 @@ def test_units_of_normal_scores_are_0_and_1():
     odd = ensemble.in_units(np.array([0.0, np.inf, np.nan]), normal)
     assert np.isfinite(odd).all()
     assert odd[0] < 0 < 1 < odd[1] == odd[2]
+    alike = ensemble.in_units(np.array([1.0, 2.0]), np.ones(50))
+    np.testing.assert_allclose(alike, [0, np.log(2) / 1e-3])
 
 
 def test_soft_scores_are_of_all_examples_by_key(seed):
