@@ -9,7 +9,8 @@ an MLP of 90,625 parameters that learns the ensemble's scores of the training pa
 beats, without a label; `monitor` is one that learns those of an ensemble that looks
 back alone. kdjax score and kdjax export take both:
 
-    kdjax score runs/ecg_distilled/seed_0/distilled --input=RECORD --output=scores.csv
+    kdjax score --checkpoint=runs/ecg_distilled/seed_0/distilled --input=RECORD \\
+        --output=scores.csv
     kdjax export runs/ecg_distilled/seed_0/distilled --format=onnx --checkpoint=last
 
 Cost: not measured as a whole.

@@ -74,6 +74,12 @@ def normal_scores(
         raise InputError(f"{path}: expected this file, found none; is the stage done?")
     held = stored.split == "validation"
     scores: np.ndarray = getattr(stored, which)[held]
+    if (relative or by_rhythm is not None) and (scores < 0).any():
+        raise InputError(
+            f"--{'relative' if relative else 'rhythm'}: {folder}: expected scores that "
+            "are never negative, as errors and distances are, found others: an "
+            "ensemble's have the rhythm already"
+        )
     if relative:
         group = stored.group[held]
         if len(np.unique(group)) == len(group):

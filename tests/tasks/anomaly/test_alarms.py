@@ -99,3 +99,22 @@ def test_a_fraction_of_the_table_is_not_told_twice():
 def test_a_threshold_that_cannot_be(value, fraction, message):
     with pytest.raises(InputError, match=message):
         alarms.check(value, fraction)
+
+
+@pytest.mark.parametrize(
+    "how", [{"relative": True}, {"relative": False, "by_rhythm": "whole"}]
+)
+def test_scores_in_units_are_neither_relative_nor_given_a_rhythm_again(tmp_path, how):
+    fields = {
+        "split": np.repeat(["validation", "test"], 4),
+        "label": np.zeros(8, int),
+        "group": np.repeat([0, 1], 4),
+        "last": np.linspace(-1, 2, 8),
+        "best": np.linspace(-1, 2, 8),
+    }
+    np.savez(tmp_path / "scores.npz", **fields)
+    flag = "relative" if how["relative"] else "rhythm"
+    with pytest.raises(InputError, match=f"--{flag}: .* never negative"):
+        alarms.normal_scores(tmp_path, "last", **how)
+    found = alarms.normal_scores(tmp_path, "last", relative=False)
+    np.testing.assert_array_equal(found.scores, fields["last"][:4])
