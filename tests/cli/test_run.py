@@ -133,6 +133,7 @@ def test_the_record_says_what_was_done_with_what(finished):
         "weight": 0.7,
         "temperature": 4.0,
         "reduction": "batchmean",
+        "standardise": False,
     }
     assert settings["config.training"]["eval_batch_size"] == 512  # a default
     assert settings["config.model"]["widths"] == [16]  # its own, not the teacher's
