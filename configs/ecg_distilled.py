@@ -13,7 +13,7 @@ back alone. kdjax score and kdjax export take both:
         --output=scores.csv
     kdjax export runs/ecg_distilled/seed_0/distilled --format=onnx --checkpoint=last
 
-Cost: not measured as a whole.
+Cost: an hour and a half of a CPU core, beside other processes.
 """
 
 from ml_collections import ConfigDict
