@@ -287,8 +287,9 @@ def test_vmap_equals_a_loop(method):
     student, teacher = single(method.of)
     students = np.stack([student, 0.5 * student + teacher, teacher[::-1]])
     values = jax.vmap(method.loss, in_axes=(0, None))(students, teacher)
-    looped = [method.loss(s, teacher) for s in students]
-    np.testing.assert_allclose(values, looped, rtol=2e-5, atol=1e-7)
+    looped = np.array([method.loss(s, teacher) for s in students])
+    # a small one may be a difference of large ones
+    np.testing.assert_allclose(values, looped, rtol=2e-5, atol=2e-7 * looped.max())
 
 
 @EVERY
