@@ -10,7 +10,8 @@ comes, not the most that it can. `<family>_kd` is taught by TEACHER, the family 
 best alone on the validation subjects, mean of five seeds; `teacher` stores its logits
 on the training windows. Beside them MiniRocket, which trains no network.
 
-Cost: 19 hours of a CPU core; not yet run to its end here.
+Cost: some 19 hours of a CPU core, by what the families took alone; not yet run to its
+end here.
 """
 
 from typing import Any
