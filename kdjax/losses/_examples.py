@@ -55,6 +55,14 @@ def log_softmax(
     return jax.nn.log_softmax(jnp.where(some, finite, jnp.nan), where=possible | ~some)
 
 
+def divergence(
+    student: Float[Array, "batch classes"], teacher: Float[Array, "batch classes"]
+) -> Float[Array, " batch"]:
+    """KL(teacher || student) of log-probabilities; 0 log 0 = 0."""
+    p = jnp.exp(teacher)
+    return jnp.sum(p * jnp.where(p == 0, 0.0, teacher - student), axis=-1)
+
+
 def of_labels(
     log_q: Float[Array, "batch classes"], labels: Integer[Array, " batch"]
 ) -> Float[Array, " batch"]:

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Integer, Shaped
 
 from kdjax.losses._checks import Scalar, check_fraction, check_positive, checked
 from kdjax.losses._examples import (
+    divergence,
     kept,
     log_softmax,
     of_labels,
@@ -131,9 +132,7 @@ def distillation_kl(
     if standardise:
         teacher, student = standardised(teacher), standardised(student)
     log_p, log_q = (log_softmax(x, temperature) for x in (teacher, student))
-    p = jnp.exp(log_p)
-    divergence = jnp.sum(p * jnp.where(p == 0, 0.0, log_p - log_q), axis=-1)
-    losses = jnp.square(temperature) * divergence
+    losses = jnp.square(temperature) * divergence(log_q, log_p)
     if reduction not in ("batchmean", "mean", "none"):
         raise ValueError(
             f"reduction: expected 'batchmean', 'mean' or 'none', found {reduction!r}"

@@ -11,7 +11,14 @@ from jaxtyping import Array, Float, Integer, Shaped
 
 from kdjax.losses._checks import Scalar, check_positive, checked
 from kdjax.losses._devices import summed
-from kdjax.losses._examples import counted, kept, log_softmax, reduce, weigh
+from kdjax.losses._examples import (
+    counted,
+    divergence,
+    kept,
+    log_softmax,
+    reduce,
+    weigh,
+)
 from kdjax.losses._maps import normalize
 
 
@@ -76,7 +83,7 @@ def decoupled_kd_loss(
         rest = jax.nn.logsumexp(log_p, axis=-1, where=~is_label)
         pairs.append(jnp.stack([of_label, rest], axis=-1))
         others.append(log_softmax(jnp.where(is_label, -jnp.inf, logits), temperature))
-    losses = weigh(alpha, _kl(*pairs)) + weigh(beta, _kl(*others))
+    losses = weigh(alpha, divergence(*pairs)) + weigh(beta, divergence(*others))
     exists = (labels >= 0) & (labels < classes)
     losses = losses * jnp.where(exists, 1.0, jnp.nan)
     return jnp.square(temperature) * reduce(losses, "mean", where)
@@ -187,15 +194,7 @@ def multi_teacher_kl(
     )
     mean = jax.nn.logsumexp(log_p, axis=0, b=shares[:, None, None])
     log_q = log_softmax(kept(where, student_logits), temperature)
-    return jnp.square(temperature) * reduce(_kl(log_q, mean), "mean", where)
-
-
-def _kl(
-    student: Float[Array, "batch classes"], teacher: Float[Array, "batch classes"]
-) -> Float[Array, " batch"]:
-    """KL(teacher || student) of log-probabilities."""
-    p = jnp.exp(teacher)
-    return jnp.sum(p * jnp.where(p == 0, 0.0, teacher - student), axis=-1)
+    return jnp.square(temperature) * reduce(divergence(log_q, mean), "mean", where)
 
 
 def _centred(

@@ -61,8 +61,7 @@ def similarity_loss(
         >>> round(float(similarity_loss(student, teacher)), 4)
         0.1992
     """
-    pair = _pair(student_features, teacher_features, where)
-    valid = counted(where, pair[0])
+    pair, valid = _pair(student_features, teacher_features, where)
     grams = []
     for own in pair:
         gram = matmul(own, gathered(own, axis_name).T)
@@ -109,8 +108,7 @@ def relational_loss(
         >>> round(float(relational_loss(student, teacher)), 4)
         0.6522
     """
-    pair = _pair(student_embeddings, teacher_embeddings, where)
-    valid = counted(where, pair[0])
+    pair, valid = _pair(student_embeddings, teacher_embeddings, where)
     everyone = gathered(valid, axis_name)
     both = valid[:, None] & everyone[None]
     scaled = []
@@ -159,8 +157,7 @@ def pkt_loss(
         >>> round(float(pkt_loss(student, teacher)), 4)
         0.0173
     """
-    pair = _pair(student_embeddings, teacher_embeddings, where)
-    valid = counted(where, pair[0])
+    pair, valid = _pair(student_embeddings, teacher_embeddings, where)
     everyone = gathered(valid, axis_name)
     p, q = (_neighbours(own, everyone, axis_name) for own in pair)
     apart = q * jnp.log((q + _TINY) / (p + _TINY))
@@ -206,8 +203,7 @@ def correlation_loss(
     check_positive("gamma", gamma)
     if order < 1:
         raise ValueError(f"order: expected 1 or more, found {order}")
-    pair = _pair(student_embeddings, teacher_embeddings, where)
-    valid = counted(where, pair[0])
+    pair, valid = _pair(student_embeddings, teacher_embeddings, where)
     kernels = []
     for own in pair:
         cosine = _cosines(own, axis_name)
@@ -295,11 +291,12 @@ def _pair(
     student: Float[Array, " batch *student_shape"],
     teacher: Float[Array, " batch *teacher_shape"],
     where: Shaped[Array, " batch"] | None,
-) -> tuple[Array, Array]:
-    """Both as [batch, width], 0 where they do not count, the teacher detached."""
+) -> tuple[tuple[Array, Array], Array]:
+    """Both as [batch, width], 0 where they do not count, the teacher detached; and
+    which count."""
     teacher = lax.stop_gradient(teacher)
     flat = [kept(where, x).reshape(len(x), -1) for x in (student, teacher)]
-    return flat[0], flat[1]
+    return (flat[0], flat[1]), counted(where, student)
 
 
 def _mean_of_pairs(

@@ -257,8 +257,9 @@ def total(
         parts[name] = jnp.zeros(())
         now = {field: value(step) for field, value in weighted.scheduled.items()}
         weight = now.pop("weight", weighted.weight)
+        own = known | _embeddings(weighted, student, teacher)
         for i, features in enumerate(_features(weighted, student, whose)):
-            everything = known | features | _embeddings(weighted, student, teacher)
+            everything = own | features
             if weighted.adapter is not None:
                 assert attached is not None, "a task without adapters has refused it"
                 everything["adapter"] = attached(f"{name}_{i}", weighted.adapter)

@@ -24,7 +24,7 @@ from kdjax.stages import batches, networks
 from kdjax.stages.predictor import in_batches
 from kdjax.tasks.anomaly import autoencoder, beatgan, own_median, scoring
 from kdjax.tasks.anomaly import rhythm as rhythms
-from kdjax.tasks.anomaly.metrics import NORMAL, ordered
+from kdjax.tasks.anomaly.metrics import NORMAL
 from kdjax.tasks.anomaly.own_median import Templates, Usual
 from kdjax.training.task import Task, Training
 
@@ -109,9 +109,8 @@ def in_units(
     m is their median, q what 1 % of them exceed: 0 is as usual a beat as any, 1 as odd
     as 1 % of the normal ones. Where they are all alike, the divisor is 1e-3.
     """
-    logs = np.log(np.maximum(ordered(score), rhythms.TINY))
-    median = np.median(np.log(np.maximum(ordered(normal), rhythms.TINY)))
-    return (logs - median) / max(rhythms.weight(normal), LEAST)
+    median = np.median(rhythms.logs(normal))
+    return (rhythms.logs(score) - median) / max(rhythms.weight(normal), LEAST)
 
 
 def _member(
@@ -156,11 +155,6 @@ def _solve(
 def _finish(
     dataset: Dataset, how: Usual, solved: Any, reached: Mapping[str, Any], folder: Path
 ) -> None:
-    templates, scores = solved()
-    held = scores[len(dataset.train.y) :]
-    scoring.write(folder, dataset, dict.fromkeys(reached, held), None)
-    own_median.leave(folder, templates)
-    soft = SoftScores(scoring.every(dataset, "key"), scores)
+    own_median.finish(dataset, how, solved, reached, folder)
+    soft = SoftScores(scoring.every(dataset, "key"), solved()[1])
     files.write(folder / FILE, lambda file: np.savez(file, **soft._asdict()))
-    about = own_median.about(dataset, how, templates)
-    files.write_json(folder / "detector.json", about)

@@ -80,8 +80,8 @@ def make(
     how = chosen(detector, inputs.dataset)
     training.check_untrained("a detector")
     solved = functools.cache(functools.partial(solve, inputs.dataset, how))
-    finish = functools.partial(_finish, inputs.dataset, how, solved)
-    return scoring.solved_task(inputs, lambda: solved()[1], finish)
+    write = functools.partial(finish, inputs.dataset, how, solved)
+    return scoring.solved_task(inputs, lambda: solved()[1], write)
 
 
 def chosen(detector: Mapping[str, Any] | None, dataset: Dataset) -> Usual:
@@ -194,14 +194,15 @@ def solve(dataset: Dataset, how: Usual) -> tuple[Templates, np.ndarray]:
     return templates, np.concatenate([unasked, held]).astype(np.float32)
 
 
-def _finish(
+def finish(
     dataset: Dataset, how: Usual, solved: Any, reached: Mapping[str, Any], folder: Path
 ) -> None:
+    """Writes the scores, the usual examples and what is said of them."""
     templates, scores = solved()
     held = scores[len(dataset.train.y) :]
     scoring.write(folder, dataset, dict.fromkeys(reached, held), None)
     leave(folder, templates)
-    files.write_json(folder / "detector.json", about(dataset, how, templates))
+    files.write_json(folder / "detector.json", _about(dataset, how, templates))
 
 
 def leave(folder: Path, templates: Templates) -> None:
@@ -209,7 +210,7 @@ def leave(folder: Path, templates: Templates) -> None:
     files.write(folder / TEMPLATES, lambda file: np.savez(file, **templates._asdict()))
 
 
-def about(dataset: Dataset, how: Usual, templates: Templates) -> dict[str, Any]:
+def _about(dataset: Dataset, how: Usual, templates: Templates) -> dict[str, Any]:
     """For detector.json: how many groups were learnt from, and which are in doubt."""
     both = scoring.held_out(dataset)
     unsure = by_group(lambda x: np.full(len(x), doubtful(templates, how, x)), both)

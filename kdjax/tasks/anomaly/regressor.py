@@ -28,7 +28,7 @@ from kdjax.data.dataset import SPLITS, Dataset, as_float
 from kdjax.data.preprocessing import preprocess
 from kdjax.errors import InputError, call
 from kdjax.stages import batches, networks
-from kdjax.stages.predictor import in_batches
+from kdjax.stages.predictor import Predictor, in_batches
 from kdjax.stages.record import Stage
 from kdjax.tasks.anomaly import metrics, own_median, rhythm, scoring
 from kdjax.tasks.anomaly.ensemble import FILE, SoftScores
@@ -277,8 +277,7 @@ class _Regressor(OfRecording):
     """Called with vectors; of a recording it makes them."""
 
     def __call__(self, x: ArrayLike) -> NDArray[np.float32]:
-        assert self.forward is not None
-        return self._in_batches(self.forward, self.prepare(x))
+        return Predictor.__call__(self, x)
 
     def of_recording(
         self, x: ArrayLike, intervals: Float[np.ndarray, "n 44"]

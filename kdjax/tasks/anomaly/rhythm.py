@@ -129,8 +129,13 @@ def weight(normal: Float[np.ndarray, " n"]) -> float:
     median. So a beat that is as irregular as 1 % of the normal ones, and in shape as
     the median, scores as one in rhythm whose shape is as odd as 1 % of them.
     """
-    logs = np.log(np.maximum(ordered(normal), TINY))
-    return float(np.quantile(logs, 1 - FALSE_ALARMS) - np.median(logs))
+    known = logs(normal)
+    return float(np.quantile(known, 1 - FALSE_ALARMS) - np.median(known))
+
+
+def logs(score: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """`ln(score)`, finite whatever the score."""
+    return np.log(np.maximum(ordered(score), TINY))
 
 
 def combined(
