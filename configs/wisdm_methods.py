@@ -61,6 +61,24 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
+# What the losses of embeddings take.
+EMBEDDING = ("relational", "pkt", "correlation", "contrastive")
+
+
+def _taught(terms: dict[str, Any]) -> dict[str, Any]:
+    """A stage whose teacher says the same of a window each time: it is asked once."""
+    maps = {
+        theirs for term in terms.values() for theirs in term.get("layers", {}).values()
+    }
+    if not terms.keys().isdisjoint(EMBEDDING):
+        maps.add("pooled")
+    teacher = {"stage": "teacher", "checkpoint": "best", "augment": None}
+    return {
+        "teacher": teacher | {"keep": tuple(sorted(maps)) or True},
+        "losses": terms,
+    }
+
+
 def get_config(arg: str = "") -> ConfigDict:
     config, smoke = common.start(arg, seeds=9)
     config.data = {
@@ -75,12 +93,11 @@ def get_config(arg: str = "") -> ConfigDict:
         "weight_decay": 1e-2,
         "schedule": {"name": "cosine", "value": 3e-3, "warmup": 0.1},
     }
-    taught = {"teacher": {"stage": "teacher", "checkpoint": "best"}}
     config.stages = {
         "teacher": {"model": TEACHER, "training": {"epochs": 1 if smoke else 5}},
         "scratch": {},
         "label_smoothing": {"losses": common.SMOOTHED},
-        **{name: taught | {"losses": terms} for name, terms in METHODS.items()},
+        **{name: _taught(terms) for name, terms in METHODS.items()},
     }
     config.report = {
         "order": ("teacher", "scratch", "label_smoothing", *METHODS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -87,17 +88,19 @@ class Predictor:
         return in_batches(lambda part: jax.jit(function)(self.model, part), x, size)
 
 
-def in_batches(function: Callable[[Any], Any], x: Any, size: int) -> NDArray[Any]:
+def in_batches(function: Callable[[Any], Any], x: Any, size: int) -> Any:
     """`function(x)`, `size` examples at a time, the last batch padded with zeros.
 
-    x: an array, or images in their files.
+    x: an array, or images in their files. The function's value is an array or a tree of
+    arrays, by example; so is what comes back, in NumPy.
     """
     parts = []
     for start in range(0, max(len(x), 1), size):
         part = x[start : start + size]
         pad = [(0, size - len(part)), *[(0, 0)] * (part.ndim - 1)]
-        parts.append(np.asarray(function(np.pad(part, pad)))[: len(part)])
-    return np.concatenate(parts)
+        rows = jax.tree.map(np.asarray, function(np.pad(part, pad)))
+        parts.append(jax.tree.map(operator.itemgetter(slice(len(part))), rows))
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
 def of_stage(

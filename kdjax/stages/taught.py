@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from kdjax.training.checkpoint import KINDS
 
 Tree = Any
 WHERE = "config.teacher"
-KEPT_AT_ONCE = 512  # examples in a call of a teacher whose logits are kept
+KEPT_AT_ONCE = 512  # examples in a call of a teacher whose outputs are kept
 ATTENTION = "attention"  # the feature of a stored teacher that is its maps
 
 
@@ -53,8 +53,10 @@ def build(spec: Mapping[str, Any], dataset: Dataset, *, seed: int) -> Teacher:
     {"stage": NAME, "checkpoint": "best" or "last", "augment": "student" (default: it
     sees the student's view), None or its own augmentation}: its network. With "augment"
     None and "keep" True its logits of the training examples, which then do not change,
-    are computed once, before the first step; it has no features then. Or {"stage":
-    NAME, "stored": True}: the soft labels in its folder, joined by the examples' keys;
+    are computed once, before the first step; it has no features then, but for those
+    that "keep" names in place of True, which are kept beside them in float32 (examples
+    x the map's size x 4 bytes; "pooled" is what losses of embeddings take of most
+    networks). Or {"stage": NAME, "stored": True}: the soft labels in its folder, joined by the examples' keys;
     those of examples that it learnt from are refused, unless "in_sample" is True. With
     "control", a name in kdjax.stages.controls (default: None), they are made a control
     of that teacher, by `seed` and the training examples' keys and labels (where an
@@ -87,13 +89,14 @@ def _network(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
     augment = None
     if own != "student":
         augment = augmentations.build(own, where=f"{WHERE}.augment")
-    if boolean(spec.get("keep", False), where=f"{WHERE}.keep"):
+    kept = _names(spec.get("keep", False))
+    if kept is not None:
         if own is not None:
             raise InputError(
                 f"{WHERE}.keep: expected augment = None beside it, for what is said of "
                 f"views that change cannot be kept; found augment = {own!r}"
             )
-        return _kept(trained, dataset)
+        return _kept(trained, dataset, kept)
 
     def outputs(
         model: Tree, batch: Mapping[str, Array], x: Array, view: Array, rng: Array
@@ -105,25 +108,47 @@ def _network(spec: Mapping[str, Any], dataset: Dataset) -> Teacher:
     return Teacher(trained.load, outputs, networks.outputs_like(trained.module))
 
 
-def _kept(trained: networks.Trained, dataset: Dataset) -> Teacher:
-    """A network whose logits of the training examples are computed once."""
-    classes = len(dataset.classes)
+def _names(keep: Any) -> tuple[str, ...] | None:
+    """The features that are kept beside the logits; None where nothing is kept."""
+    if isinstance(keep, list | tuple) and keep:
+        if all(isinstance(name, str) for name in keep):
+            return tuple(keep)
+    elif isinstance(keep, bool):
+        return () if keep else None
+    raise InputError(
+        f"{WHERE}.keep: expected True, False or names of features, found {keep!r}"
+    )
+
+
+def _kept(
+    trained: networks.Trained, dataset: Dataset, names: tuple[str, ...]
+) -> Teacher:
+    """A network whose outputs of the training examples are computed once."""
+    whole = networks.outputs_like(trained.module)
+    known = jax.eval_shape(whole, as_float(dataset.train.x[:1])).features
+    for name in names:
+        lookup(name, known, where=f"{WHERE}.keep")
+
+    def of(outputs: Outputs) -> Outputs:
+        features = outputs.features.items()
+        return Outputs(
+            outputs.logits,
+            OrderedDict((k, f.astype(jnp.float32)) for k, f in features if k in names),
+        )
 
     def load() -> Outputs:
-        model, x = jax.device_put(trained.load()), dataset.train.x
+        model = jax.device_put(trained.load())
 
         @jax.jit
-        def logits(model: Tree, x: Array) -> Array:
-            return networks.predict(trained.module, model, x).logits
+        def predict(model: Tree, x: Array) -> Outputs:
+            return of(networks.predict(trained.module, model, x))
 
-        found = in_batches(lambda part: logits(model, as_float(part)), x, KEPT_AT_ONCE)
-        return Outputs(jnp.asarray(found), OrderedDict())
+        found = in_batches(
+            lambda part: predict(model, as_float(part)), dataset.train.x, KEPT_AT_ONCE
+        )
+        return cast(Outputs, jax.tree.map(jnp.asarray, found))
 
-    def like(example: Array) -> Outputs:
-        del example
-        return Outputs(jnp.zeros((2, classes)), OrderedDict())
-
-    return Teacher(load, _by_row, like)
+    return Teacher(load, _by_row, lambda example: of(whole(example)))
 
 
 def _by_row(

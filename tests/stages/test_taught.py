@@ -233,6 +233,16 @@ def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
     config = json.loads(small.get_config().to_json())
     config["training"] |= {"epochs": 2}
     kd = {"losses": config["stages"]["eskd"]["losses"]}
+    model = {"name": "convnet", "widths": (4, 8), "windows": (3, 3), "strides": (2, 2)}
+    maps = {"model": model} | {
+        "losses": kd["losses"]
+        | {
+            "attention_transfer": {"weight": 10.0, "layers": ("layer1", "layer2")},
+            "pkt": {"weight": 100.0},
+        }
+    }
+    of_maps = {"stage": "of_maps", "augment": None}
+    kept = of_maps | {"keep": ("pooled", "layer2", "layer1")}
     soft = {"cross_entropy": {"weight": 0.3}, "soft_target": {"weight": 0.7}}
     reads = {"stage": "teacher"}
     by_file = reads | {"stored": True, "in_sample": True}
@@ -243,19 +253,23 @@ def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
         "stored": kd | {"teacher": by_file},
         "probabilities": {"losses": soft, "teacher": by_file},
         "control": kd | {"teacher": by_file | {"control": "within_class_shuffle"}},
+        "of_maps": {"model": model},
+        "maps": maps | {"teacher": of_maps},
+        "kept_maps": maps | {"teacher": kept},
     }
     config["report"] = {}
     experiment.run(config, tmp_path)
     folder = tmp_path / "seed_0"
-    models = [load_last(folder / name) for name in ("network", "stored", "kept")]
-    for one, *others in zip(*map(jax.tree.leaves, models), strict=True):
-        for other in others:
-            np.testing.assert_allclose(one, other, atol=1e-6)
+    for names in (("network", "stored", "kept"), ("maps", "kept_maps")):
+        models = [load_last(folder / name) for name in names]
+        for one, *others in zip(*map(jax.tree.leaves, models), strict=True):
+            for other in others:
+                np.testing.assert_allclose(one, other, atol=1e-6)
+    network = jax.tree.leaves(load_last(folder / "network"))
     for name in ("probabilities", "control"):
         other = jax.tree.leaves(load_last(folder / name))
         assert any(
-            np.abs(a - b).max() > 1e-3
-            for a, b in zip(jax.tree.leaves(models[0]), other, strict=True)
+            np.abs(a - b).max() > 1e-3 for a, b in zip(network, other, strict=True)
         )
     with pytest.raises(InputError, match=r"fold: expected soft labels from outside"):
         experiment.run(
@@ -271,6 +285,13 @@ def test_stored_soft_labels_teach_as_the_network_does(tmp_path):
         ({"augment": {"name": "removal"}, "keep": True}, {}, "views that change"),
         ({"augment": None, "keep": 1}, {}, "config.teacher.keep: expected"),
         ({"augment": None, "keep": True}, {"attention": {"weight": 1.0}}, "attention"),
+        ({"augment": None, "keep": ("hidden1", "hiden")}, {}, "'hiden' (did you mean"),
+        ({"augment": None, "keep": ()}, {}, "expected True, False or names"),
+        (
+            {"augment": None, "keep": ("hidden1",)},
+            {"attention_transfer": {"weight": 1.0, "layers": {"hidden1": "hidden2"}}},
+            "unknown name 'hidden2', there are hidden1",
+        ),
     ],
 )
 def test_what_cannot_be_kept(tmp_path, teacher, losses, message):
