@@ -1,18 +1,23 @@
 """Adapters: what stands between a student's features and its teacher's in training.
 
-A linen module called as `module(student, teacher, train=...)`, its sizes those of what
-it is called with. It is trained with the student and belongs to the loss: not to the
-network, which is kept, counted and exported without it.
+A linen module called as `module(student, teacher, train=...)`, or with the student's
+alone where it is itself the teacher, its sizes those of what it is called with. It is
+trained with the student and belongs to the loss: not to the network, which is kept,
+counted and exported without it.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from kdjax.models.bifpn import BiFPN
+from kdjax.models.layers import Outputs
 from kdjax.models.ops.batch_norm import BatchNorm
 
 VARIANCE = 5.0  # where VariationalAdapter's variances start, as Ahn et al. have it
@@ -71,3 +76,21 @@ class ContrastiveAdapter(nn.Module):
         del train
         own = nn.Dense(self.width, name="student")(student)
         return own, nn.Dense(self.width, name="teacher")(teacher)
+
+
+class SelfTeacher(nn.Module):
+    """A network's logits and maps to `BiFPN`'s Outputs: as many classes, maps refined.
+
+    Its pyramid is as wide as the deepest map.
+    """
+
+    axis: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, logits: Array, maps: Mapping[str, Array], *, train: bool
+    ) -> Outputs:
+        width = list(maps.values())[-1].shape[-1]
+        norm = functools.partial(BatchNorm, axis=self.axis)
+        outputs: Outputs = BiFPN(logits.shape[-1], width, norm)(maps, train=train)
+        return outputs

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
 from kdjax.models.layers import Outputs, pool_over_space
@@ -20,20 +20,21 @@ _EPSILON = 1e-4
 
 
 class BiFPN(nn.Module):
-    """{name: map [batch, time_i, channels_i]} -> Outputs(logits, the maps refined).
+    """{name: map [batch, *space_i, channels_i]} -> Outputs(logits, the maps refined).
 
-    A bidirectional feature pyramid over time. The maps are in order of depth, each a
-    whole number of times shorter than the one before. Every map p_i is first brought to
-    `width` channels by a 1x1 convolution, batch norm and ReLU; then, with n a
-    convolution of window 3, batch norm and ReLU, and f `Fuse`::
+    A bidirectional feature pyramid over time or over images. The maps are in order of
+    depth, each a whole number of times shorter along each axis than the one before.
+    Every map p_i is first brought to `width` channels by a 1x1 convolution, batch norm
+    and ReLU; then, with n a convolution of window 3, batch norm and ReLU, and f
+    `Fuse`::
 
         d_i = n(f(p_i, up(d_{i+1})))         top down, from d_last = p_last
         r_i = n(f(p_i, d_i, down(r_{i-1})))  bottom up, to channels_i channels
 
     without d_i at both ends, where it is p_i, and with r_1 = n(f(p_1, up(d_2))). `up`
     repeats each step, `down` takes the maximum over steps and brings r to `width`
-    channels. The refined maps keep name, time and channels; logits [batch, classes],
-    float32, are a dense layer on the mean over time of the deepest. Every parameter
+    channels. The refined maps keep name, space and channels; logits [batch, classes],
+    float32, are a dense layer on the mean over space of the deepest. Every parameter
     is on the way to them, so that the labels alone train the self-teacher.
 
     Gradients flow back into the maps: detach them for a self-teacher that leaves its
@@ -57,16 +58,16 @@ class BiFPN(nn.Module):
         own = [layer(x, self.width, 1, f"lateral{i}") for i, x in enumerate(maps)]
         downwards = {last: own[last]}
         for i in reversed(range(1, last)):
-            deeper = upsample(downwards[i + 1], own[i].shape[1])
+            deeper = upsample(downwards[i + 1], own[i].shape[1:-1])
             fused = Fuse(name=f"fuse_down{i}")(own[i], deeper)
             downwards[i] = layer(fused, self.width, 3, f"down{i}")
         refined: list[Array] = []
         for i, x in enumerate(own):
             between = [downwards[i]] if 0 < i < last else []
             if i == 0:
-                beside = upsample(downwards[1], x.shape[1])
+                beside = upsample(downwards[1], x.shape[1:-1])
             else:
-                shallower = max_pool(refined[-1], x.shape[1])
+                shallower = max_pool(refined[-1], x.shape[1:-1])
                 beside = layer(shallower, self.width, 1, f"pooled{i}")
             fused = Fuse(name=f"fuse_up{i}")(x, *between, beside)
             refined.append(layer(fused, maps[i].shape[-1], 3, f"refined{i}"))
@@ -82,44 +83,52 @@ class Fuse(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, *maps: Float[Array, "batch time channels"]) -> Array:
+    def __call__(self, *maps: Float[Array, "batch *space channels"]) -> Array:
         weights = nn.relu(self.param("weights", nn.initializers.ones, (len(maps),)))
         weights = (weights / (weights.sum() + _EPSILON)).astype(maps[0].dtype)
         return jnp.einsum("i,i...->...", weights, jnp.stack(maps))
 
 
 def upsample(
-    x: Float[Array, "batch time channels"], time: int
-) -> Float[Array, "batch longer channels"]:
-    """Each step repeated, to `time` steps: a multiple of those of x."""
-    return jnp.repeat(x, time // x.shape[1], axis=1)
+    x: Float[Array, "batch *space channels"], space: tuple[int, ...]
+) -> Float[Array, "batch *larger channels"]:
+    """Each step repeated, to `space`: along each axis a multiple of the steps of x."""
+    for axis, size in enumerate(space, start=1):
+        if size != x.shape[axis]:
+            x = jnp.repeat(x, size // x.shape[axis], axis=axis)
+    return x
 
 
 def max_pool(
-    x: Float[Array, "batch time channels"], time: int
-) -> Float[Array, "batch shorter channels"]:
-    """The maximum over neighbouring steps, to `time` steps: a divisor of those of x.
+    x: Float[Array, "batch *space channels"], space: tuple[int, ...]
+) -> Float[Array, "batch *smaller channels"]:
+    """The maximum over neighbouring steps, to `space`: of each axis a divisor.
 
     The gradient goes to the first of those that are largest. (That of `jnp.max` divides
     by how many equal the maximum: none, so NaN, where XLA computes x again, rounded
     otherwise.)
     """
-    steps = x.reshape(x.shape[0], time, -1, x.shape[-1])
-    neighbours = [steps[:, :, i] for i in range(steps.shape[2])]
-    return functools.reduce(lambda a, b: jnp.where(a >= b, a, b), neighbours)
+    for axis, size in enumerate(space, start=1):
+        parts = x.reshape(*x.shape[:axis], size, -1, *x.shape[axis + 1 :])
+        neighbours = [
+            lax.index_in_dim(parts, i, axis + 1, keepdims=False)
+            for i in range(parts.shape[axis + 1])
+        ]
+        x = functools.reduce(lambda a, b: jnp.where(a >= b, a, b), neighbours)
+    return x
 
 
 def _check(features: Mapping[str, Array]) -> None:
     """ValueError unless two maps or more, each a whole number of times shorter."""
     shapes = {name: x.shape for name, x in features.items()}
-    lengths = [shape[1] for shape in shapes.values() if len(shape) == 3]
-    if len(lengths) < max(2, len(shapes)):
+    space = [shape[1:-1] for shape in shapes.values()]
+    if len(space) < 2 or {len(axes) for axes in space} not in ({1}, {2}):
         raise ValueError(
-            "features: expected two maps [batch, time, channels] or more, "
-            f"found {shapes}"
+            "features: expected two maps or more, [batch, time, channels] or [batch, "
+            f"h, w, channels], found {shapes}"
         )
-    for longer, shorter in itertools.pairwise(lengths):
-        if shorter == 0 or longer % shorter:
+    for larger, smaller in itertools.pairwise(space):
+        if any(b == 0 or a % b for a, b in zip(larger, smaller, strict=True)):
             raise ValueError(
                 "features: expected each map a whole number of times shorter than the "
                 f"one before, found {shapes}"

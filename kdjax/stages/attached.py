@@ -26,7 +26,8 @@ STUDENT, ADAPTERS, OPTIMIZER = "student", "adapters", "optimizer"
 def adapted(module: Callable[..., nn.Module]) -> Callable[[Call], Call]:
     """Marks a term as one whose parameter `adapter` is such a module, applied.
 
-    It calls `adapter(student, teacher)`, on whatever it was given of both.
+    It calls `adapter(student, teacher)`, on whatever it was given of both: arrays, or
+    arrays by name.
     """
 
     def mark(term: Call) -> Call:
@@ -43,16 +44,18 @@ def module_of(term: Call) -> Callable[..., nn.Module] | None:
 
 
 class Modules(NamedTuple):
-    """The adapters by name, and the shapes of what each is called with."""
+    """The adapters by name, and what each is called with, in shapes and types."""
 
     module: Mapping[str, nn.Module]
-    shapes: Mapping[str, tuple[tuple[int, ...], ...]]
+    called_with: Mapping[str, tuple[Tree, ...]]
 
     def variables(self, rng: Array) -> tuple[Tree, Tree]:
         """(params, model_state), each by name, at step 0."""
         params, state = {}, {}
         for i, (name, module) in enumerate(self.module.items()):
-            zeros = [jnp.zeros(shape) for shape in self.shapes[name]]
+            zeros = jax.tree.map(
+                lambda x: jnp.zeros(x.shape, x.dtype), self.called_with[name]
+            )
             made = dict(module.init(jax.random.fold_in(rng, i), *zeros, train=False))
             params[name], state[name] = made.pop("params"), made
         return params, state
@@ -67,11 +70,11 @@ class Recorder:
     def __call__(self, name: str, made_by: Callable[..., nn.Module]) -> Call:
         module = made_by(axis=AXIS)
 
-        def call(*given: Array) -> Any:
-            shapes = tuple(x.shape for x in given)
+        def call(*given: Tree) -> Any:
+            shapes = jax.tree.map(jax.typeof, given)
             self.modules = Modules(
                 {**self.modules.module, name: module},
-                {**self.modules.shapes, name: shapes},
+                {**self.modules.called_with, name: shapes},
             )
             return module.init_with_output(jax.random.key(0), *given, train=False)[0]
 
@@ -88,7 +91,7 @@ class Applied:
     def __call__(self, name: str, made_by: Callable[..., nn.Module]) -> Call:
         del made_by
 
-        def call(*given: Array) -> Any:
+        def call(*given: Tree) -> Any:
             variables = {"params": self._params[name], **self._state[name]}
             output, moved = self._modules.module[name].apply(
                 variables, *given, train=True, mutable=list(self._state[name])

@@ -5,7 +5,7 @@ What each asks for, by the names of its parameters, is in `kdjax.stages.terms`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from jax import lax
@@ -20,6 +20,7 @@ from kdjax.models import Outputs
 from kdjax.models.adapters import (
     ContrastiveAdapter,
     FitNetAdapter,
+    SelfTeacher,
     VariationalAdapter,
 )
 from kdjax.stages import taught
@@ -131,6 +132,39 @@ def contrastive(
     )
 
 
+@adapted(SelfTeacher)
+def frskd(
+    student_logits: Array,
+    student_maps: Mapping[str, Array],
+    labels: Array,
+    adapter: Callable[..., Outputs],
+    *,
+    temperature: Scalar = 4.0,
+    alpha: Scalar = 2.0,
+    beta: Scalar = 100.0,
+) -> Array:
+    """losses.frskd_loss of the student and a pyramid that refines its maps.
+
+    It has both cross-entropies, so it is a stage's only term. The self-teacher's goes
+    on into the student's maps, as in the authors' code; examples without a label count
+    in none of its parts, and it is divided by the whole batch.
+    """
+    better = adapter(student_logits, student_maps)
+    known = labels != UNLABELLED
+    loss = losses.frskd_loss(
+        student_logits,
+        better.logits,
+        jnp.where(known, labels, 0),
+        list(student_maps.values()),
+        list(better.features.values()),
+        temperature=temperature,
+        alpha=alpha,
+        beta=beta,
+        where=known,
+    )
+    return jnp.mean(known) * loss
+
+
 def soft_target(
     student_logits: Array, teacher_probabilities: Array, *, temperature: Scalar = 1.0
 ) -> Array:
@@ -240,6 +274,7 @@ TERMS: dict[str, Term] = {
     "pkt": losses.pkt_loss,
     "correlation": losses.correlation_loss,
     "contrastive": contrastive,
+    "frskd": frskd,
     "rdm": rdm,
     "stored_attention": stored_attention,
 }

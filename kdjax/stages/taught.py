@@ -56,14 +56,14 @@ def build(spec: Mapping[str, Any], dataset: Dataset, *, seed: int) -> Teacher:
     are computed once, before the first step; it has no features then, but for those
     that "keep" names in place of True, which are kept beside them in float32 (examples
     x the map's size x 4 bytes; "pooled" is what losses of embeddings take of most
-    networks). Or {"stage": NAME, "stored": True}: the soft labels in its folder, joined by the examples' keys;
-    those of examples that it learnt from are refused, unless "in_sample" is True. With
-    "control", a name in kdjax.stages.controls (default: None), they are made a control
-    of that teacher, by `seed` and the training examples' keys and labels (where an
-    example has none, the file's). With "attention" True the attention maps in its
-    folder are joined in the same way, as the feature "attention" [n, rows, columns, 1];
-    a control of rows is made of both, its shuffles moving a row's two together. Raises
-    InputError on what does not fit.
+    networks). Or {"stage": NAME, "stored": True}: the soft labels in its folder, joined
+    by the examples' keys; those of examples that it learnt from are refused, unless
+    "in_sample" is True. With "control", a name in kdjax.stages.controls (default:
+    None), they are made a control of that teacher, by `seed` and the training examples'
+    keys and labels (where an example has none, the file's). With "attention" True the
+    attention maps in its folder are joined in the same way, as the feature "attention"
+    [n, rows, columns, 1]; a control of rows is made of both, its shuffles moving a
+    row's two together. Raises InputError on what does not fit.
     """
     spec = section(spec, where=WHERE)
     if boolean(spec.get("stored", False), where=f"{WHERE}.stored"):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -54,6 +55,7 @@ GIVEN = {
     "student_features": "one map, [batch, *space, channels], of each pair of `layers`",
     "teacher_features": "the map it is paired with; the larger is averaged to the"
     " smaller's size; the term is summed over the pairs",
+    "student_maps": "all its maps of `layers` at once, in order of depth, by name",
     "student_outputs": "models.Outputs: logits, and all features by name",
     "teacher_outputs": "the same of the teacher",
     "student_embeddings": "[batch, width], the representation, its last feature",
@@ -130,7 +132,7 @@ def _weighted(
     parameters = inspect.signature(function).parameters
     given = tuple(name for name in parameters if name in GIVEN)
     schema: dict[str, Any] = {"weight": inspect.Parameter.empty}
-    if any(name.endswith("_features") for name in given):
+    if any(name.endswith(("_features", "_maps")) for name in given):
         schema["layers"] = None
     for name, parameter in parameters.items():
         if name in GIVEN or name in NO_FIELDS:
@@ -258,6 +260,11 @@ def total(
         now = {field: value(step) for field, value in weighted.scheduled.items()}
         weight = now.pop("weight", weighted.weight)
         own = known | _embeddings(weighted, student, teacher)
+        if "student_maps" in weighted.given:
+            own["student_maps"] = OrderedDict(
+                (name, _map(name, "student_features", student))
+                for name in _layers(weighted, student)
+            )
         for i, features in enumerate(_features(weighted, student, whose)):
             everything = own | features
             if weighted.adapter is not None:
@@ -294,6 +301,19 @@ def _features(
     asked = {name: whose[name] for name in weighted.given if name in whose}
     if not asked:
         return [{}]
+    return [
+        _alike(
+            {
+                name: _map(theirs if name == TEACHERS else own, name, outputs)
+                for name, outputs in asked.items()
+            }
+        )
+        for own, theirs in _layers(weighted, student).items()
+    ]
+
+
+def _layers(weighted: Weighted, student: Outputs) -> Mapping[str, str]:
+    """A term's layers, by default all maps of the student; InputError for none."""
     layers = weighted.layers
     if layers is None:
         layers = {name: name for name, f in student.features.items() if f.ndim > 2}
@@ -302,15 +322,7 @@ def _features(
             "config.losses: layers: expected a feature map or more to compare, found "
             "none (an mlp has none)"
         )
-    return [
-        _alike(
-            {
-                name: _map(theirs if name == TEACHERS else own, name, outputs)
-                for name, outputs in asked.items()
-            }
-        )
-        for own, theirs in layers.items()
-    ]
+    return layers
 
 
 def _alike(maps: dict[str, Array]) -> dict[str, Array]:

@@ -35,6 +35,7 @@ def initial(module, features, seed=0):
         SHAPES,
         {"one": (8, 4), "two": (8, 2)},
         {"one": (12, 1), "two": (4, 2), "three": (2, 3), "four": (1, 4)},
+        {"one": (8, 6, 4), "two": (4, 6, 3), "three": (2, 2, 5)},
     ],
 )
 def test_refined_maps_keep_names_order_and_shapes(shapes):
@@ -113,9 +114,21 @@ def test_fusion_is_a_normalised_mean_of_non_negative_weights():
 
 def test_resizing():
     x = jnp.array([1.0, 4.0, 3.0, 2.0]).reshape(1, 4, 1)
-    assert upsample(x, 8).ravel().tolist() == [1, 1, 4, 4, 3, 3, 2, 2]
-    assert max_pool(x, 2).ravel().tolist() == [4, 3]
-    assert max_pool(x, 4).ravel().tolist() == upsample(x, 4).ravel().tolist()
+    assert upsample(x, (8,)).ravel().tolist() == [1, 1, 4, 4, 3, 3, 2, 2]
+    assert max_pool(x, (2,)).ravel().tolist() == [4, 3]
+    assert max_pool(x, (4,)).ravel().tolist() == upsample(x, (4,)).ravel().tolist()
+
+
+def test_resizing_images():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 6, 3)), jnp.float32)
+    blocks = np.asarray(x).reshape(2, 2, 2, 2, 3, 3)
+    np.testing.assert_array_equal(max_pool(x, (2, 2)), blocks.max(axis=(2, 4)))
+    larger = np.kron(np.asarray(x), np.ones((1, 2, 1, 1)))
+    np.testing.assert_array_equal(upsample(x, (8, 6)), larger)
+    gradient = jax.grad(lambda x: max_pool(x, (2, 2)).sum())(jnp.zeros_like(x))
+    first = np.zeros((2, 4, 6, 3))
+    first[:, ::2, ::3] = 1.0  # of equal ones
+    np.testing.assert_array_equal(gradient, first)
 
 
 def test_batch_norm_over_shards_is_that_of_the_whole_batch():

@@ -19,6 +19,7 @@ from kdjax.models.adapters import (
     FitNetAdapter,
     VariationalAdapter,
 )
+from kdjax.models.bifpn import BiFPN
 from kdjax.stages import attached, methods, terms
 from kdjax.training import optim
 from kdjax.training.parallel import AXIS
@@ -153,7 +154,7 @@ def test_fitnet_adapts_the_students_channels():
     spec = {"fitnet": {"weight": 1.0} | WHOLE}
     found, params, state = modules(spec)
     assert list(found.module) == ["fitnet_0", "fitnet_1"]
-    assert found.shapes["fitnet_1"] == ((6, 4, 5), (6, 4, 7))
+    assert [x.shape for x in found.called_with["fitnet_1"]] == [(6, 4, 5), (6, 4, 7)]
     applied = attached.Applied(found, params, state)
     loss, _ = total(spec, adapters=applied)
     expected = 0.0
@@ -203,6 +204,81 @@ def test_contrast_is_of_both_sides_projections():
     assert p["student"]["kernel"].shape == (5, 128)
 
 
+FRSKD = {"frskd": {"weight": 2.0, "temperature": 3.0, "alpha": 1.5, "beta": 40.0}}
+
+
+def test_a_student_teaches_itself_through_a_pyramid():
+    """FRSKD: both cross-entropies, and what the pyramid says of the student's maps."""
+    found, params, state = modules(FRSKD)
+    maps = OrderedDict((k, STUDENT.features[k]) for k in ("group1", "group2"))
+    pyramid = BiFPN(classes=4, width=5)
+    variables = {"params": params["frskd_0"]["BiFPN_0"]} | {
+        "batch_stats": state["frskd_0"]["batch_stats"]["BiFPN_0"]
+    }
+    better, moved = pyramid.apply(variables, maps, train=True, mutable="batch_stats")
+
+    def loss(where=None, labels=LABELS):
+        return losses.frskd_loss(
+            STUDENT.logits,
+            better.logits,
+            labels,
+            list(maps.values()),
+            list(better.features.values()),
+            temperature=3.0,
+            alpha=1.5,
+            beta=40.0,
+            where=where,
+        )
+
+    applied = attached.Applied(found, params, state)
+    value, parts = total(FRSKD, adapters=applied)
+    np.testing.assert_allclose(parts["frskd"], loss(), rtol=1e-5)
+    np.testing.assert_allclose(value, 2 * loss(), rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        applied.moved["frskd_0"]["batch_stats"]["BiFPN_0"],
+        moved["batch_stats"],
+    )
+
+    def of_device():
+        def loss(params):
+            adapters = attached.Applied(found, params, state)
+            given = (STUDENT, None, LABELS, jnp.int32(0), None, adapters)
+            return terms.total(terms.build(FRSKD, teacher=False), *given)[0]
+
+        return jax.grad(loss)(params)
+
+    def of_labels(weights):
+        given = variables | {"params": weights}
+        outputs, _ = pyramid.apply(given, maps, train=True, mutable="batch_stats")
+        return 2 * losses.cross_entropy(outputs.logits, LABELS)
+
+    own = jax.vmap(of_device, axis_name=AXIS, axis_size=1)()["frskd_0"]["BiFPN_0"]
+    alone = jax.grad(of_labels)(variables["params"])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a[0], b, atol=1e-5), own, alone
+    )
+
+    labels = LABELS.at[jnp.array([1, 4])].set(-1)
+    value, _ = total(
+        FRSKD, labels=labels, adapters=attached.Applied(found, params, state)
+    )
+    expected = loss(where=labels >= 0, labels=jnp.maximum(labels, 0))
+    np.testing.assert_allclose(value, 2 * expected * 4 / 6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (["group1", "gruop2"], "unknown name 'gruop2'"),
+        ([], "expected names of feature"),
+    ],
+)
+def test_maps_that_are_not_there(layers, message):
+    with pytest.raises(InputError, match=message):
+        modules({"frskd": {"weight": 1.0, "layers": layers}})
+
+
 @pytest.mark.parametrize(
     "module", [FitNetAdapter, VariationalAdapter, ContrastiveAdapter]
 )
@@ -245,8 +321,9 @@ CONFIG = {
         "teacher": {"model": {"depth": 16}},
         "plain": {},
         "taught": {"teacher": {"stage": "teacher"}, "losses": ALL},
+        "itself": {"losses": {"frskd": {"weight": 1.0}, "cross_entropy": None}},
     },
-    "report": {"order": ["teacher", "plain", "taught"]},
+    "report": {"order": ["teacher", "plain", "taught", "itself"]},
 }
 
 
@@ -269,16 +346,21 @@ def test_all_terms_train_together(seed):
         assert all(np.isfinite(values[name]) for name in ALL)
 
 
+def test_a_self_teacher_needs_no_other(seed):
+    lines = (seed / "itself" / "metrics.jsonl").read_text().splitlines()
+    rows = [row.get("train", row) for row in map(json.loads, lines)]
+    values = [row["frskd"] for row in rows if "frskd" in row]
+    assert values[-1] < values[0]
+
+
 def test_adapters_are_no_part_of_the_network(seed):
     """Neither counted, nor in what other stages and users load."""
-    plain, taught = (
-        json.loads((seed / name / "cost.json").read_text())["parameters"]
-        for name in ("plain", "taught")
-    )
-    assert plain == taught
-    trees = [load(seed / name, "last").model for name in ("plain", "taught")]
+    stages = [seed / name for name in ("plain", "taught", "itself")]
+    counted = [json.loads((stage / "cost.json").read_text()) for stage in stages]
+    assert len({cost["parameters"] for cost in counted}) == 1
+    trees = [load(stage, "last").model for stage in stages]
     shapes = [jax.tree.map(jnp.shape, tree) for tree in trees]
-    assert shapes[0] == shapes[1]
+    assert shapes[0] == shapes[1] == shapes[2]
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(seed, tmp_path):
