@@ -78,6 +78,8 @@ def mean_of(
     x: Float[Array, " batch *rest"], where: Shaped[Array, " batch"] | None
 ) -> Float[Array, ""]:
     """The mean of all that x holds of the examples that count; 0 if none does."""
+    if where is None:
+        return jnp.mean(x)
     return reduce(jnp.mean(x, axis=tuple(range(1, x.ndim))), "mean", where)
 
 

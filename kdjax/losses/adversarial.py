@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from kdjax.losses._checks import Scalar, checked
+from kdjax.losses._examples import kept, mean_of, mean_square
 
 
 @checked
 def beatgan_discriminator_loss(
-    real_logits: Float[Array, "*batch"], fake_logits: Float[Array, "*batch"]
+    real_logits: Float[Array, " batch *one"],
+    fake_logits: Float[Array, " batch *one"],
+    *,
+    where: Shaped[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
     """How badly a discriminator tells real examples from reconstructions, in nats.
 
@@ -24,6 +27,7 @@ def beatgan_discriminator_loss(
     Args:
         real_logits: of real examples, [batch] or [batch, 1].
         fake_logits: of reconstructions, of the same shape.
+        where: [batch], 0 or False for examples whose two logits do not count.
 
     Raises:
         ValueError: shapes that differ.
@@ -32,8 +36,8 @@ def beatgan_discriminator_loss(
         >>> round(float(beatgan_discriminator_loss([2.0, 1.0], [-1.0, 0.0])), 4)
         0.7233
     """
-    real = jnp.mean(jax.nn.softplus(-real_logits))
-    return real + jnp.mean(jax.nn.softplus(fake_logits))
+    real = mean_of(jax.nn.softplus(-kept(where, real_logits)), where)
+    return real + mean_of(jax.nn.softplus(kept(where, fake_logits)), where)
 
 
 @checked
@@ -44,6 +48,7 @@ def beatgan_generator_loss(
     fake_features: Float[Array, " batch *map"],
     *,
     adversarial_weight: Scalar = 1.0,
+    where: Shaped[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
     """How far a reconstruction is from its original, in itself and in its features.
 
@@ -59,6 +64,7 @@ def beatgan_generator_loss(
             detached.
         fake_features: its features of the reconstruction, of the same shape.
         adversarial_weight: the weight of the features' term.
+        where: [batch], 0 or False for examples that do not count in either mean.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -69,11 +75,14 @@ def beatgan_generator_loss(
         >>> round(float(beatgan_generator_loss(x, rebuilt, [[1.0]], [[0.0]])), 4)
         1.125
     """
-    matched = _mean_square(fake_features, real_features)
-    return _mean_square(reconstruction, x) + adversarial_weight * matched
+    matched = _apart(fake_features, real_features, where)
+    return _apart(reconstruction, x, where) + adversarial_weight * matched
 
 
-def _mean_square(
-    found: Float[Array, "*shape"], target: Float[Array, "*shape"]
+def _apart(
+    found: Float[Array, " batch *shape"],
+    target: Float[Array, " batch *shape"],
+    where: Shaped[Array, " batch"] | None,
 ) -> Float[Array, ""]:
-    return jnp.mean(jnp.square(found - jax.lax.stop_gradient(target)))
+    target = jax.lax.stop_gradient(target)
+    return mean_square(kept(where, found) - kept(where, target), where)

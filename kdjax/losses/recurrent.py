@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from kdjax.losses._checks import Scalar, check_positive, checked
+from kdjax.losses._examples import kept, mean_of
 
 Tree = Any
 Select = Callable[[str], bool]
@@ -165,6 +166,7 @@ def ctrnn_loss(
     beta_weight: Scalar = 1e-4,
     mask: Shaped[Array, "batch time outputs"] | None = None,
     reduction: str = "sum",
+    where: Shaped[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
     """The loss of a CTRNN on a cognitive task: its errors, its rates, its weights.
 
@@ -182,6 +184,7 @@ def ctrnn_loss(
         beta_weight: weight of the weights.
         mask: m, the weight of each squared error; None: 1.
         reduction: of both costs, "sum" or "mean".
+        where: [batch], 0 or False for trials that do not count, in errors or rates.
 
     Raises:
         ValueError: shapes that do not fit, or an unknown reduction.
@@ -194,19 +197,23 @@ def ctrnn_loss(
         >>> round(float(ctrnn_loss(outputs, targets, rates, weights, beta_rate=0.1)), 4)
         1.1004
     """
-    error = jnp.square(outputs - jax.lax.stop_gradient(targets))
+    targets = kept(where, jax.lax.stop_gradient(targets))
+    error = jnp.square(kept(where, outputs) - targets)
     if mask is not None:
-        error = mask * error
-    rate = rate_l1(rates, reduction=reduction)
+        error = kept(where, mask) * error
+    rate = _reduced(jnp.abs(kept(where, rates)), reduction, where)
     weight = weight_l1(params, reduction=reduction)
-    return jnp.mean(error) + beta_rate * rate + beta_weight * weight
+    return mean_of(error, where) + beta_rate * rate + beta_weight * weight
 
 
-def _reduced(values: Array, reduction: str) -> Array:
-    reductions = {"mean": jnp.mean, "sum": jnp.sum}
-    if reduction not in reductions:
+def _reduced(
+    values: Array, reduction: str, where: Shaped[Array, " batch"] | None = None
+) -> Array:
+    if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction: expected 'mean' or 'sum', found {reduction!r}")
-    return reductions[reduction](values)
+    if reduction == "sum":
+        return jnp.sum(kept(where, values))
+    return mean_of(values, where)
 
 
 def _weights(params: Tree, select: Select) -> Array:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from kdjax.losses._checks import checked
+from kdjax.losses._examples import counted, kept
 from kdjax.losses._maps import normalize
 
 # Two pairs are always on a line.
@@ -23,6 +24,7 @@ def rdm_loss(
     *,
     distance: str = "correlation",
     match: str = "correlation",
+    where: Shaped[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
     """How far what the student finds alike is from what a brain, or a teacher, does.
 
@@ -49,6 +51,7 @@ def rdm_loss(
             "cosine", 1 - their cosine. A vector that has no direction (all its features
             equal, or all zero) is at 1 from every other, and its gradient is zero.
         match: "correlation" or "mse".
+        where: [batch], 0 or False for examples that are in no pair.
 
     Raises:
         ValueError: shapes that do not fit, an unknown `distance` or `match`, or a
@@ -66,7 +69,7 @@ def rdm_loss(
         )
     if match not in ("correlation", "mse"):
         raise ValueError(f"match: expected 'correlation' or 'mse', found {match!r}")
-    rows = student_features.reshape(len(student_features), -1)
+    rows = kept(where, student_features).reshape(len(student_features), -1)
     if distance == "correlation":
         if rows.shape[1] < 2:
             raise ValueError(
@@ -78,7 +81,8 @@ def rdm_loss(
     rows = normalize(rows)
     distances = 1 - jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
     rdm = jax.lax.stop_gradient(rdm)
-    pairs = jnp.triu(~jnp.isnan(rdm), 1)
+    counts = counted(where, rows)
+    pairs = jnp.triu(~jnp.isnan(rdm), 1) & jnp.outer(counts, counts)
     if match == "mse":
         squares = jnp.square(jnp.where(pairs, distances - rdm, 0))
         return jnp.sum(squares) / jnp.maximum(jnp.sum(pairs), 1)
@@ -107,6 +111,6 @@ def _centred(
     x: Float[Array, "batch batch"], pairs: Bool[Array, "batch batch"]
 ) -> Float[Array, "batch batch"]:
     """x less its mean over the pairs, and 0 elsewhere."""
-    kept = jnp.where(pairs, x, 0)
-    mean = jnp.sum(kept) / jnp.maximum(jnp.sum(pairs), 1)
-    return jnp.where(pairs, kept - mean, 0)
+    paired = jnp.where(pairs, x, 0)
+    mean = jnp.sum(paired) / jnp.maximum(jnp.sum(pairs), 1)
+    return jnp.where(pairs, paired - mean, 0)

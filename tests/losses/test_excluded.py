@@ -302,3 +302,53 @@ def test_a_where_that_does_not_fit_is_named(where):
     for name in NAMES:
         with pytest.raises(ValueError, match=r"where does not fit: .*\(5, 6\)"):
             bound(name, jnp.asarray(TEACHER), LABELS, where=where)(STUDENT)
+
+
+MAPS = RNG.normal(size=(4, 5, 3, 2)).astype(np.float32)
+RDM = np.abs(RNG.normal(size=(5, 5))).astype(np.float32)
+PAID = {"w": jnp.ones(3)}
+OF_EXAMPLES = {
+    "discriminator": lambda x, **o: losses.beatgan_discriminator_loss(
+        x[0, :, :1, 0], x[1, :, :1, 0], **o
+    ),
+    "generator": lambda x, **o: losses.beatgan_generator_loss(
+        *x, adversarial_weight=0.3, **o
+    ),
+    "ctrnn": lambda x, **o: losses.ctrnn_loss(
+        *x[:3], PAID, beta_weight=0.0, beta_rate=0.2, mask=jnp.abs(x[3]), **o
+    ),
+    "ctrnn_mean": lambda x, **o: losses.ctrnn_loss(
+        *x[:3], PAID, beta_weight=0.0, beta_rate=0.2, reduction="mean", **o
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_EXAMPLES)
+def test_what_is_left_out_does_not_count(name):
+    """NaN in it reaches neither the loss nor a gradient; nothing left in gives 0."""
+    loss = OF_EXAMPLES[name]
+    spoilt = jnp.where(WHERE[:, None, None], MAPS, jnp.nan)
+    value, gradient = jax.value_and_grad(lambda x: loss(x, where=WHERE))(spoilt)
+    few, of_few = jax.value_and_grad(loss)(MAPS[:, WHERE])
+    np.testing.assert_allclose(value, few, rtol=1e-6)
+    np.testing.assert_allclose(gradient[:, WHERE], of_few, rtol=1e-5, atol=1e-8)
+    np.testing.assert_array_equal(gradient[:, ~WHERE], 0)
+    assert np.abs(of_few).max() > 1e-3
+    assert loss(spoilt, where=np.zeros(5, bool)) == 0
+
+
+@pytest.mark.parametrize("match", ["correlation", "mse"])
+def test_examples_left_out_are_in_no_pair(match):
+    spoilt = np.where(WHERE[:, None, None], MAPS[0], np.nan)
+
+    def loss(x):
+        return losses.rdm_loss(x, RDM, match=match, where=WHERE)
+
+    value, gradient = jax.value_and_grad(loss)(spoilt)
+    few, of_few = jax.value_and_grad(losses.rdm_loss)(
+        MAPS[0, WHERE], RDM[np.ix_(WHERE, WHERE)], match=match
+    )
+    np.testing.assert_allclose(value, few, rtol=1e-6)
+    np.testing.assert_allclose(gradient[WHERE], of_few, rtol=1e-5, atol=1e-8)
+    np.testing.assert_array_equal(gradient[~WHERE], 0)
+    assert np.abs(of_few).max() > 1e-3
