@@ -7,8 +7,9 @@
 validation. The student, three convolutions of 2,770 parameters, has maps of the length
 of its teacher's three groups, which are paired. Weights are each paper's, or those that
 RepDistiller's users have; none was tried here. Beside them `scratch`, and what needs no
-teacher: label smoothing, and FRSKD, where a pyramid refines the student's own maps. With
-ten seeds 16 comparisons can be told from chance by Holm's correction, with nine none.
+teacher: label smoothing, and FRSKD, where a pyramid refines the student's own maps.
+With ten seeds 16 comparisons can be told from chance by Holm's correction, with nine
+none.
 
 wisdm_few.py is the same where four subjects are labelled.
 

@@ -46,6 +46,7 @@ of numbers, are computed in float32 or wider, and have the shapes that the signa
 name: one name is one size in all arguments, `*space` any number of axes, '' a scalar.
 `Scalar` is a number or a traced scalar. What does not fit raises a ValueError that
 names the argument, before anything is compiled. Teachers and targets are detached.
+Losses of examples leave out those where `where` [batch] is 0 or False.
 
 Not here: OFD (overhaul), ReviewKD, SemCKD, SimKD, SRRL, CAT-KD, NST, FSP, AB and MLLD.
 

@@ -1,11 +1,13 @@
 """Speed of the methods of distillation: ms of a step, WRN16-3 -> WRN16-1.
 
-    python tests/benchmarks/methods.py [--rounds=N] [--peer=PYTHON_WITH_TORCH] [--tiny]
+    python tests/benchmarks/methods.py [--rounds=N] [--peer=PYTHON_WITH_TORCH]
+        [--into=FILE] [--tiny]
 
 The step is wearable.py's without augmentation: batch 64 of 128 samples x 9 channels, a
 frozen teacher's forward pass, the student's with its gradient, SGD. Losses and weights
 are those of configs/wisdm_methods.py and of ../shared/peers/kd_methods_torch.py, where
-it has the method; `--peer` runs it in turn. `--tiny` is what the tests run.
+it has the method; `--peer` runs it in turn. `--into` writes the table
+between the marks of a Markdown file. `--tiny` is what the tests run.
 """
 
 import sys
@@ -54,11 +56,17 @@ def cases(sizes, methods):
 
 
 def main(arguments):
-    given = parser(__doc__).parse_args(arguments)
+    given = parser(__doc__, into=True).parse_args(arguments)
     print_machine()
     sizes = TINY if given.tiny else FULL
     methods = SOME if given.tiny else METHODS
-    report(cases(sizes, methods), rounds=given.rounds, peer=given.peer)
+    report(
+        cases(sizes, methods),
+        rounds=given.rounds,
+        peer=given.peer,
+        into=given.into,
+        name="methods",
+    )
 
 
 if __name__ == "__main__":

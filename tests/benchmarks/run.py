@@ -39,16 +39,17 @@ from stepping import (
     PEERS,
     calls,
     in_process,
+    made_with,
     parser,
     print_machine,
     ready,
+    said,
     steps,
 )
 
-from kdjax.machine import threads
 from kdjax.report.marks import put
 from kdjax.report.tables import table
-from kdjax.training import environment, host
+from kdjax.training import host
 from kdjax.training.cost import multiply_accumulates
 
 ROW = "--row"  # what a row's own process is started with
@@ -253,53 +254,29 @@ def markdown(found, names):
         lines.append(
             (
                 name,
-                *(_said([r[key] for r in rounds if key in r]) for key in FORMS),
-                _said(ratios),
-                _said([r["one"] for r in rounds]),
-                _said(both),
+                *(said([r[key] for r in rounds if key in r]) for key in FORMS),
+                said(ratios),
+                said([r["one"] for r in rounds]),
+                said(both),
                 f"{gflop:.3g}" if gflop else "-",
                 f"{speed:.3g}" if speed else "-",
                 f"{100 * share:.0f} %" if share else "-",
             )
         )
-    commit = environment.commit()
-    state = "" if commit["clean"] else ", with changes"
-    simd = ", ".join(x for x in ("avx512f", "avx2") if x in _flags())
-    flags, cores = os.environ.get("XLA_FLAGS", ""), threads()
     notes = (
-        f"{environment.processor()} ({simd or 'no AVX2'}), {cores} cores, "
-        f"jax {jax.__version__}, kdjax {str(commit['commit'])[:7]}{state}, "
-        f"XLA_FLAGS={flags!r}; medians of "
-        f"{len(found)} rounds, in brackets the least and the largest. In the same "
-        "rounds a product of 2048 x 2048 matrices ran at "
-        f"{limit['all']['gflops']:.0f} GFLOP/s on all cores and "
+        f"{made_with(len(found))}. In the same rounds a product of 2048 x 2048 "
+        f"matrices ran at {limit['all']['gflops']:.0f} GFLOP/s on all cores and "
         f"{limit['one']['gflops']:.0f} on one, a copy of 128 MiB at "
         f"{limit['all']['gbs']:.0f} GB/s."
     )
     return f"{table(head, lines)}\n\n{notes}\n"
 
 
-def _said(values):
-    """`12.3 (11.9-14.0)`."""
-    if not values:
-        return "-"
-    median, least, most = statistics.median(values), min(values), max(values)
-    return (
-        f"{median:.3g} ({least:.3g}-{most:.3g})" if len(values) > 1 else f"{median:.3g}"
-    )
-
-
-def _flags():
-    info = Path("/proc/cpuinfo")
-    return info.read_text().split() if info.exists() else ()
-
-
 def main(arguments):
-    flags = parser(__doc__, timed=False)
+    flags = parser(__doc__, timed=False, into=True)
     flags.add_argument("--torch", metavar="PYTHON", help="a Python that has PyTorch")
     flags.add_argument("--rounds", type=int, default=5)
     flags.add_argument("--rows", help="names of rows, by ;, default all")
-    flags.add_argument("--into", metavar="FILE", help="the page that has the table")
     given = flags.parse_args(arguments)
     names = list(rows())
     if given.rows:

@@ -16,7 +16,9 @@ from typing import NamedTuple
 import jax
 
 from kdjax.machine import threads
-from kdjax.training import host, parallel, programs
+from kdjax.report.marks import put
+from kdjax.report.tables import table
+from kdjax.training import environment, host, parallel, programs
 from kdjax.training.environment import processor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +47,7 @@ class Case(NamedTuple):
     keep: bool = True
 
 
-def parser(doc, *, rounds=3, timed=True):
+def parser(doc, *, rounds=3, timed=True, into=False):
     """The flags that the benchmarks share."""
     made = argparse.ArgumentParser(description=doc.splitlines()[0])
     made.add_argument(
@@ -58,6 +60,8 @@ def parser(doc, *, rounds=3, timed=True):
             metavar="PYTHON",
             help="a Python that has PyTorch: in each round, run the peer's program too",
         )
+    if into:
+        made.add_argument("--into", metavar="FILE", help="the page that has the table")
     return made
 
 
@@ -92,11 +96,13 @@ def in_process(file, *arguments, cores=None):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def report(cases, *, rounds, peer):
+def report(cases, *, rounds, peer, into=None, name=None):
     """Prints each case's median ms; with a peer run in turn, its median and the ratio.
 
-    In brackets what each round gave. The ratio is the peer's time by kdjax's.
+    In brackets what each round gave. The ratio is the peer's time by kdjax's. `into`:
+    a Markdown page, between whose marks of `name` the same is written as a table.
     """
+    rows = []
     for case in cases:
         if case.keep:
             host.keep_freed_memory()
@@ -107,10 +113,39 @@ def report(cases, *, rounds, peer):
             if peer and case.peer:
                 theirs.append(peer_ms(peer, *case.peer, keep=case.keep))
         line = f"{case.name}: {_spread(ours)} ms"
+        ratios = [b / a for a, b in zip(ours, theirs, strict=False)]
         if theirs:
-            ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
             line += f"; peer {_spread(theirs)} ms; ratio {_spread(ratios)}"
         print(line, flush=True)
+        rows.append((case.name, *map(said, (ours, theirs, ratios))))
+    if into:
+        head = ("", "kdjax, ms", "PyTorch, ms", "ratio")
+        put(f"{table(head, rows)}\n\n{made_with(rounds)}.\n", Path(into), name)
+
+
+def made_with(rounds):
+    """The line under a table: processor, cores, versions, commit, rounds."""
+    commit = environment.commit()
+    state = "" if commit["clean"] else ", with changes"
+    info = Path("/proc/cpuinfo")
+    known = info.read_text().split() if info.exists() else ()
+    simd = ", ".join(x for x in ("amx_tile", "avx512f", "avx2") if x in known)
+    return (
+        f"{processor()} ({simd or 'no AVX2'}), {threads()} cores, "
+        f"jax {jax.__version__}, kdjax {str(commit['commit'])[:7]}{state}, "
+        f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')!r}; medians of {rounds} rounds, "
+        "in brackets the least and the largest"
+    )
+
+
+def said(values):
+    """`12.3 (11.9-14.0)`, the median of the rounds and their ends."""
+    if not values:
+        return "-"
+    median, least, most = statistics.median(values), min(values), max(values)
+    return (
+        f"{median:.3g} ({least:.3g}-{most:.3g})" if len(values) > 1 else f"{median:.3g}"
+    )
 
 
 def peer_ms(python, program, label, *arguments, keep):

@@ -263,12 +263,20 @@ def test_a_peer_is_run_in_turn(peers, capsys, tmp_path):
 
     case = stepping.Case("net", lambda: measure, ("peer.py", "torch net, batch 1"))
     alone = case._replace(name="alone", peer=None, prepare=lambda: lambda: 0.5)
-    stepping.report([case, alone], rounds=3, peer=sys.executable)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table nets -->\n<!-- end -->\n")
+    cases = [case, alone]
+    stepping.report(cases, rounds=3, peer=sys.executable, into=page, name="nets")
     assert log.read_text().split() == ["ours", "peer"] * 3
     assert capsys.readouterr().out.splitlines() == [
         "net: 3 (2, 4, 3) ms; peer 6 (6, 6, 6) ms; ratio 2 (3, 1.5, 2)",
         "alone: 0.5 (0.5, 0.5, 0.5) ms",
     ]
+    lines = page.read_text().splitlines()
+    assert "| net | 3 (2-4) | 6 (6-6) | 2 (1.5-3) |" in lines
+    assert "| alone | 0.5 (0.5-0.5) | - | - |" in lines
+    (made,) = (line for line in lines if "medians of 3 rounds" in line)
+    assert f"jax {jax.__version__}, kdjax " in made
 
 
 def test_a_peer_that_prints_something_else_is_named(peers):

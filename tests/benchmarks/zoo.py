@@ -1,11 +1,13 @@
 """Speed of the networks for series: ms per training step of each family.
 
-    python tests/benchmarks/zoo.py [--rounds=N] [--peer=PYTHON_WITH_TORCH] [--tiny]
+    python tests/benchmarks/zoo.py [--rounds=N] [--peer=PYTHON_WITH_TORCH]
+        [--into=FILE] [--tiny]
 
 The step is the one that training runs: the batch is gathered from windows of 128
 samples x 9 channels on the device; batch 64, 6 classes, SGD with momentum and weight
 decay. The peer is ../shared/peers/zoo_torch.py, which is given its batch; `--peer` runs
-it in turn with it, one family a process. `--tiny` is what the tests run.
+it in turn with it, one family a process. `--into` writes the table
+between the marks of a Markdown file. `--tiny` is what the tests run.
 """
 
 import sys
@@ -77,10 +79,12 @@ def cases(sizes):
 
 
 def main(arguments):
-    given = parser(__doc__).parse_args(arguments)
+    given = parser(__doc__, into=True).parse_args(arguments)
     print_machine()
     sizes = TINY if given.tiny else FULL
-    report(cases(sizes), rounds=given.rounds, peer=given.peer)
+    report(
+        cases(sizes), rounds=given.rounds, peer=given.peer, into=given.into, name="zoo"
+    )
 
 
 if __name__ == "__main__":
