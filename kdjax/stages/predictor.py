@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -94,13 +93,20 @@ def in_batches(function: Callable[[Any], Any], x: Any, size: int) -> Any:
     x: an array, or images in their files. The function's value is an array or a tree of
     arrays, by example; so is what comes back, in NumPy.
     """
-    parts = []
+    every: Any = None
     for start in range(0, max(len(x), 1), size):
         part = x[start : start + size]
         pad = [(0, size - len(part)), *[(0, 0)] * (part.ndim - 1)]
-        rows = jax.tree.map(np.asarray, function(np.pad(part, pad)))
-        parts.append(jax.tree.map(operator.itemgetter(slice(len(part))), rows))
-    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+        found = function(np.pad(part, pad))
+        if every is None:  # filled as it goes: a list of parts would be a second copy
+            every = jax.tree.map(
+                lambda rows: np.empty((len(x), *rows.shape[1:]), rows.dtype), found
+            )
+        for rows, whole in zip(
+            jax.tree.leaves(found), jax.tree.leaves(every), strict=True
+        ):
+            whole[start : start + size] = np.asarray(rows)[: len(part)]
+    return every
 
 
 def of_stage(

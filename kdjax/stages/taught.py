@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -143,10 +143,10 @@ def _kept(
         def predict(model: Tree, x: Array) -> Outputs:
             return of(networks.predict(trained.module, model, x))
 
-        found = in_batches(
+        found: Outputs = in_batches(
             lambda part: predict(model, as_float(part)), dataset.train.x, KEPT_AT_ONCE
         )
-        return cast(Outputs, jax.tree.map(jnp.asarray, found))
+        return found
 
     return Teacher(load, _by_row, lambda example: of(whole(example)))
 
