@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests: bash launch/test.sh [pytest arguments]. The first use makes .venv, of
+# Runs the tests: bash launch/test.sh [--long] [pytest arguments]. --long: with those that
+# start many processes or build a package, too, as CI does. The first use makes .venv, of
 # the Python that PYTHON names if it is set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

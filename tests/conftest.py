@@ -57,9 +57,21 @@ FIRST = (
 )
 
 
-def pytest_collection_modifyitems(items):
+LONG = "--long"
+
+
+def pytest_addoption(parser):
+    parser.addoption(LONG, action="store_true", help="the tests marked long, too")
+
+
+def pytest_collection_modifyitems(config, items):
     order = {name: i for i, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
+    if not config.getoption(LONG):
+        skip = pytest.mark.skip(reason=f"takes long: {LONG} runs it")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True, scope="module")

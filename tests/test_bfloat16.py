@@ -80,7 +80,13 @@ def products(task):
     return Counter(re.findall(product, str(traced)))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.long if case == "beatgan" else ())
+        for case in CASES
+    ],
+)
 def test_a_system_learns_in_bfloat16(case):
     make, metric, share, exact = CASES[case]
     task = make(dtype="bfloat16")

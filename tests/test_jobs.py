@@ -115,7 +115,10 @@ def test_the_bits_are_those_of_one_process_with_as_many_cores(one_by_one, tmp_pa
 @needs_two_cores
 @pytest.mark.parametrize(
     ("number", "code", "said"),
-    [(signal.SIGTERM, 143, "preempted"), (signal.SIGINT, 130, "interrupted")],
+    [
+        pytest.param(signal.SIGTERM, 143, "preempted", marks=pytest.mark.long),
+        (signal.SIGINT, 130, "interrupted"),
+    ],
 )
 def test_a_signal_ends_all_and_the_same_command_goes_on(
     one_by_one, tmp_path, number, code, said

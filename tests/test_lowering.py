@@ -48,6 +48,7 @@ def rows(python):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize(("task", "what"), CONVOLUTIONS)
 def test_a_step_lowers_with_xlas_own_convolutions(rows, task, what, devices):

@@ -114,6 +114,7 @@ def insert(path, before, line):
     path.write_text(text.replace(before, f"{line}\n{before}"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gone", STAGES)
 def test_without_one_system_the_others_train_and_report(tmp_path, gone):
     """A system is its folder and its line."""

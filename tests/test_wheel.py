@@ -83,6 +83,7 @@ def test_the_quick_start(kdjax):
     assert kdjax("configs").startswith("beatgan_ecg: ")
 
 
+@pytest.mark.long
 def test_ones_own_arrays_and_an_export(kdjax):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(90, 16, 3)), np.arange(90) % 3
@@ -103,6 +104,7 @@ def test_ones_own_arrays_and_an_export(kdjax):
     assert (kdjax.folder / stage / "export" / "model_card.md").exists()
 
 
+@pytest.mark.long
 def test_a_recording_is_scored(kdjax):
     for name in ("100", "101", "103", "105", "106"):
         write_record(kdjax.folder / "mitdb", name)

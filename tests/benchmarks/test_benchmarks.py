@@ -345,6 +345,7 @@ def test_decoders(run, tmp_path):
     assert len(run("decoders", *given, "--stages", "ridge", "class_mean")) == 5
 
 
+@pytest.mark.long
 def test_all_steps_in_one_table(run, tmp_path):
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- table speed -->\nold\n<!-- end -->\nafter\n")
@@ -405,6 +406,7 @@ def test_a_thread_is_busy_once_where_operations_are_nested():
     assert thunks.kinds(events, steps=2) == [("a", 0.5, 0.5), ("b", 0.4, 1.0)]
 
 
+@pytest.mark.long
 def test_an_examples_cost_against_batch_and_width(run, tmp_path):
     figure = tmp_path / "scale.png"
     lines = run("scale", "--tiny", "--rounds=1", f"--figure={figure}")

@@ -74,6 +74,7 @@ def test_it_says_on_what_it_runs_and_what_is_to_do(finished):
     )
 
 
+@pytest.mark.long
 def test_a_run_is_run_again_from_its_record(finished, python, tmp_path):
     """The same came out, or else what and beside which change is said."""
     workdir, again = tmp_path / "run", tmp_path / "again"
@@ -239,6 +240,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
     assert said.strip().splitlines()[-1].startswith("kdjax: interrupted")
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     python, finished, tmp_path
 ):

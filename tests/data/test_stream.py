@@ -131,6 +131,7 @@ def running(pid):
     return state != "Z"  # has ended, but its parent did before asking
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_its_parent(images, tmp_path, end):

@@ -1,9 +1,12 @@
 """A run killed at random moments ends as the one that was not (run.py: 100 kills)."""
 
+import pytest
+
 from tests.conftest import QUICK
 from tests.soak.run import Soak
 
 
+@pytest.mark.long
 def test_killed_and_damaged_it_ends_as_unbroken(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     monkeypatch.setenv("XLA_FLAGS", QUICK)

@@ -136,7 +136,11 @@ class Killed(RuntimeError):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"checkpoint_steps": 3}, {"checkpoint_minutes": 1}]
+    "changes",
+    [
+        {"checkpoint_steps": 3},
+        pytest.param({"checkpoint_minutes": 1}, marks=pytest.mark.long),
+    ],
 )
 def test_killed_within_an_epoch_it_goes_on_from_there(tmp_path, monkeypatch, changes):
     """After 3, 6, 9 and 12 of 14 steps; or after each, if each takes a minute."""

@@ -99,18 +99,21 @@ def far(one, other):
     return np.max(np.abs(np.subtract(one, other)))
 
 
+@pytest.mark.long
 def test_supervised_kd_with_start_and_a_probe(found):
     alone, *both = found
     for each in both:
         assert far(alone["stages"], each["stages"]) < 1e-5
 
 
+@pytest.mark.long
 def test_beatgan(found):
     alone, *both = found
     for each in both:
         assert far(alone["beatgan"], each["beatgan"]) < 1e-5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["pmap", "shard_map", "ring"])
 def test_simclr(found, how):
     alone, *both = found
@@ -118,6 +121,7 @@ def test_simclr(found, how):
         assert far(alone["simclr"], each[f"simclr {how}"]) < 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mapper", ["pmap", "shard_map"])
 def test_a_population_of_ctrnns(found, mapper):
     alone, *both = found
@@ -125,12 +129,14 @@ def test_a_population_of_ctrnns(found, mapper):
         assert far(alone["population"], each[f"population {mapper}"]) < 1e-5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_saved_on_4_devices_and_gone_on_with_on_others(found, count):
     alone = found[0]
     assert far(alone["resumed on 4"], alone[f"resumed on {count}"]) < 1e-6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mapper", ["pmap", "shard_map"])
 def test_saved_by_one_process_and_gone_on_with_by_two(found, mapper):
     alone, *both = found
@@ -138,11 +144,13 @@ def test_saved_by_one_process_and_gone_on_with_by_two(found, mapper):
         assert far(alone["resumed on 4"], each[f"resumed {mapper}"]) < 1e-6
 
 
+@pytest.mark.long
 def test_all_have_what_the_first_has(found):
     for each in found[1:]:
         assert not any(each["first"])
 
 
+@pytest.mark.long
 def test_configs_that_differ_are_said_on_both(found):
     for own, each in enumerate(found[1:]):
         assert each["disagree"].startswith(
@@ -163,6 +171,7 @@ def digests(folder):
     return kept, [{k: v for k, v in row.items() if k != "time"} for row in rows]
 
 
+@pytest.mark.long
 def test_either_is_killed_and_the_other_says_so(found, folder):
     """The restarted job is the uninterrupted one, bit for bit."""
     del found  # `uninterrupted`
