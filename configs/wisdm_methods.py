@@ -13,7 +13,7 @@ none.
 
 wisdm_few.py is the same where four subjects are labelled.
 
-Cost: not yet run here.
+Cost: some four hours of a CPU core, by its first two seeds; not run to its end.
 """
 
 from typing import Any

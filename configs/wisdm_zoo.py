@@ -10,7 +10,7 @@ comes, not the most that it can. `<family>_kd` is taught by TEACHER, the family 
 best alone on the validation subjects, mean of five seeds; `teacher` stores its logits
 on the training windows. Beside them MiniRocket, which trains no network.
 
-Cost: 19 hours of a CPU core, by what the families took alone; not run to its end.
+Cost: 12 to 19 hours of a CPU core, by what its steps take; not run to its end.
 """
 
 from typing import Any
