@@ -64,7 +64,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 FRSKD = {"cross_entropy": None, "frskd": {"weight": 1.0}}
-# What the losses of embeddings take.
+# Those that take embeddings and no map.
 EMBEDDING = ("relational", "pkt", "correlation", "contrastive")
 
 

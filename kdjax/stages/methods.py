@@ -154,7 +154,7 @@ def frskd(
     loss = losses.frskd_loss(
         student_logits,
         better.logits,
-        jnp.where(known, labels, 0),
+        labels,
         list(student_maps.values()),
         list(better.features.values()),
         temperature=temperature,

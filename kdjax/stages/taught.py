@@ -125,11 +125,10 @@ def _kept(
 ) -> Teacher:
     """A network whose outputs of the training examples are computed once."""
     whole = networks.outputs_like(trained.module)
-    known = jax.eval_shape(whole, as_float(dataset.train.x[:1])).features
-    for name in names:
-        lookup(name, known, where=f"{WHERE}.keep")
 
     def of(outputs: Outputs) -> Outputs:
+        for name in names:
+            lookup(name, outputs.features, where=f"{WHERE}.keep")
         features = outputs.features.items()
         return Outputs(
             outputs.logits,

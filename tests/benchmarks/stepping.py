@@ -113,8 +113,9 @@ def report(cases, *, rounds, peer, into=None, name=None):
             if peer and case.peer:
                 theirs.append(peer_ms(peer, *case.peer, keep=case.keep))
         line = f"{case.name}: {_spread(ours)} ms"
-        ratios = [b / a for a, b in zip(ours, theirs, strict=False)]
+        ratios = []
         if theirs:
+            ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
             line += f"; peer {_spread(theirs)} ms; ratio {_spread(ratios)}"
         print(line, flush=True)
         rows.append((case.name, *map(said, (ours, theirs, ratios))))
