@@ -259,12 +259,7 @@ def total(
         parts[name] = jnp.zeros(())
         now = {field: value(step) for field, value in weighted.scheduled.items()}
         weight = now.pop("weight", weighted.weight)
-        own = known | _embeddings(weighted, student, teacher)
-        if "student_maps" in weighted.given:
-            own["student_maps"] = OrderedDict(
-                (name, _map(name, "student_features", student))
-                for name in _layers(weighted, student)
-            )
+        own = known | _embeddings(weighted, student, teacher) | _maps(weighted, student)
         for i, features in enumerate(_features(weighted, student, whose)):
             everything = own | features
             if weighted.adapter is not None:
@@ -292,6 +287,17 @@ def _embeddings(
             )
         found[name] = networks.representation(outputs)
     return found
+
+
+def _maps(weighted: Weighted, student: Outputs) -> dict[str, Mapping[str, Array]]:
+    """All of the student's maps at once, of a term that asks for them so."""
+    if "student_maps" not in weighted.given:
+        return {}
+    maps = OrderedDict(
+        (name, _map(name, "student_features", student))
+        for name in _layers(weighted, student)
+    )
+    return {"student_maps": maps}
 
 
 def _features(
