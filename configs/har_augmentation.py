@@ -17,7 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from kdjax.configs import common, har_eskd
-from kdjax.configs.har_augment import AUGMENTATIONS
+from kdjax.configs.har_papers import AUGMENTATIONS
 
 WHOSE = ("teacher", "student", "both")
 PLAIN = ("full_kd", "eskd")

@@ -1,4 +1,4 @@
-"""Wearable ESKD on PAMAP2: the stages of har_augment.py, one subject left out.
+"""Wearable ESKD on PAMAP2: the stages of har_papers.py, one subject left out.
 
     bash launch/local.sh configs/pamap2_eskd.py --config.data.root=FOLDER
     bash launch/local.sh configs/pamap2_eskd.py --config.data.root=... \
@@ -14,11 +14,11 @@ Cost: a GPU's work, or days of two CPU cores, for each subject.
 
 from ml_collections import ConfigDict
 
-from kdjax.configs import common, har_augment
+from kdjax.configs import common, har_papers
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    config = har_augment.get_config(arg)
+    config = har_papers.get_config(arg)
     config.data = {
         "name": "pamap2",
         "root": "data/PAMAP2_Dataset",

@@ -1,7 +1,7 @@
 """har_eskd.py with feature losses, and with the student's or both's data augmented.
 
-    bash launch/local.sh configs/har_augment.py --config.data.root=FOLDER_OR_ZIP
-    bash launch/local.sh configs/har_augment.py:smoke --config.data.root=FOLDER_OR_ZIP
+    bash launch/local.sh configs/har_papers.py --config.data.root=FOLDER_OR_ZIP
+    bash launch/local.sh configs/har_papers.py:smoke --config.data.root=FOLDER_OR_ZIP
 
 The weights of the losses are the wearable papers' (Jeon et al. 2021, 2022, 2023):
 attention transfer (`eskd_at`), angular margin distillation (`eskd_amd`), and each
