@@ -17,6 +17,8 @@ from ml_collections import ConfigDict
 from kdjax.configs import common, wisdm_methods
 
 SIZES = {f"{d}_{w}": (d, w) for d, w in ((16, 1), (16, 3), (16, 8), (28, 1), (28, 3))}
+# No window is augmented: a teacher says the same of it each time.
+ASKED_ONCE = {"augment": None, "keep": True}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -32,8 +34,8 @@ def get_config(arg: str = "") -> ConfigDict:
         epochs = {"training": {"epochs": 1 if smoke else 5}}
         stages[teacher] = {"model": model} | epochs
         for prefix, checkpoint in (("kd", "best"), ("full", "last")):
-            read = {"teacher": {"stage": teacher, "checkpoint": checkpoint}}
-            stages[f"{prefix}_{name}"] = losses | read
+            read = {"stage": teacher, "checkpoint": checkpoint, **ASKED_ONCE}
+            stages[f"{prefix}_{name}"] = losses | {"teacher": read}
     config.stages = stages
     taught = [name for name in stages if name.startswith(("kd_", "full_"))]
     config.report.order = tuple(stages)
