@@ -5,7 +5,7 @@
 
 FILE is a BData file of 12 runs, one block of each class in each run. Every block is
 decoded by what was fitted to the other runs. Chance is .125. The networks' epochs were
-set by the training loss alone. What came out: configs/README.md.
+set by the training loss alone. What came out: configs/RESULTS.md.
 
 Cost: 8 minutes of two CPU cores.
 """

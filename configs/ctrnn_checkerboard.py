@@ -6,7 +6,7 @@
 128 ReLU units, 4,000 steps of 128 trials of 2 s, Adam; L1 of all rates and all
 parameters, as sums. CSV is a file of animals' behaviour by coherence
 (kdjax.tasks.cognitive.animals.read_animals); without it the report has none. What came
-out: configs/README.md.
+out: configs/RESULTS.md.
 
 Cost: 10 minutes of two CPU cores.
 """

@@ -6,7 +6,7 @@
 The answer weighs five times as much as what is before it. With equal weights, units
 that saturate (retanh) and half the learning rate, mante and match_to_sample stayed at
 chance in as many steps; parametric_working_memory still compares no more than its
-second stimulus. What came out: configs/README.md.
+second stimulus. What came out: configs/RESULTS.md.
 
 Cost: not measured as a whole.
 """

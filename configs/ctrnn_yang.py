@@ -6,7 +6,7 @@
 Each trial of a batch is of one of the twenty tasks. 25,000 steps of 64 trials. Stimuli
 to compare differ much at first: among the authors' own ones the network does not find
 out which modality counts. What came out:
-configs/README.md.
+configs/RESULTS.md.
 
 Cost: 2 hours of a CPU core.
 """

@@ -7,7 +7,7 @@ Train on 17 subjects, validate on 4 (drawn by seed), test on the official 9. The
 weights are the wearable papers' (Jeon et al. 2021). Their optimiser (in
 pamap2_eskd.py) overfits these subjects within three epochs; this weight decay and
 schedule had the best mean validation accuracy of four that were tried on `scratch`,
-seeds 0 and 1. What came out: configs/README.md.
+seeds 0 and 1. What came out: configs/RESULTS.md.
 
 Cost: 5 minutes of two CPU cores for each seed.
 """
