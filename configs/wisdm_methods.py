@@ -68,14 +68,16 @@ FRSKD = {"cross_entropy": None, "frskd": {"weight": 1.0}}
 EMBEDDING = ("relational", "pkt", "correlation", "contrastive")
 
 
-def _taught(terms: dict[str, Any]) -> dict[str, Any]:
+def taught(
+    terms: dict[str, Any], stage: str = "teacher", checkpoint: str = "best"
+) -> dict[str, Any]:
     """A stage whose teacher says the same of a window each time: it is asked once."""
     maps = {
         theirs for term in terms.values() for theirs in term.get("layers", {}).values()
     }
     if not terms.keys().isdisjoint(EMBEDDING):
         maps.add("pooled")
-    teacher = {"stage": "teacher", "checkpoint": "best", "augment": None}
+    teacher = {"stage": stage, "checkpoint": checkpoint, "augment": None}
     return {
         "teacher": teacher | {"keep": tuple(sorted(maps)) or True},
         "losses": terms,
@@ -101,7 +103,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "scratch": {},
         "label_smoothing": {"losses": common.SMOOTHED},
         "frskd": {"losses": FRSKD},
-        **{name: _taught(terms) for name, terms in METHODS.items()},
+        **{name: taught(terms) for name, terms in METHODS.items()},
     }
     untaught = ("label_smoothing", "frskd")
     config.report = {

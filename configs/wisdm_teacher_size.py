@@ -17,8 +17,6 @@ from ml_collections import ConfigDict
 from kdjax.configs import common, wisdm_methods
 
 SIZES = {f"{d}_{w}": (d, w) for d, w in ((16, 1), (16, 3), (16, 8), (28, 1), (28, 3))}
-# No window is augmented: a teacher says the same of it each time.
-ASKED_ONCE = {"augment": None, "keep": True}
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -26,7 +24,6 @@ def get_config(arg: str = "") -> ConfigDict:
     smoke = arg == "smoke"
     config.seeds = config.seeds[:5]
     sizes = dict(list(SIZES.items())[:2]) if smoke else SIZES
-    losses = {"losses": common.KD}
     stages: dict[str, Any] = {"scratch": {}}
     for name, (depth, width) in sizes.items():
         model = {"name": "wide_resnet", "depth": depth, "width": width}
@@ -34,8 +31,9 @@ def get_config(arg: str = "") -> ConfigDict:
         epochs = {"training": {"epochs": 1 if smoke else 5}}
         stages[teacher] = {"model": model} | epochs
         for prefix, checkpoint in (("kd", "best"), ("full", "last")):
-            read = {"stage": teacher, "checkpoint": checkpoint, **ASKED_ONCE}
-            stages[f"{prefix}_{name}"] = losses | {"teacher": read}
+            stages[f"{prefix}_{name}"] = wisdm_methods.taught(
+                common.KD, teacher, checkpoint
+            )
     config.stages = stages
     taught = [name for name in stages if name.startswith(("kd_", "full_"))]
     config.report.order = tuple(stages)

@@ -551,7 +551,7 @@ def test_one_threshold_at_most(tmp_path, capsys):
 # Ctrl-C when half of a file is written: sent by the process itself, for another cannot
 # know that it comes before the end.
 HALF_WRITTEN = """
-import os, runpy, signal, sys
+import os, runpy, signal
 from kdjax import files
 
 def write(path, fill, whole=files.write):
@@ -564,7 +564,6 @@ def write(path, fill, whole=files.write):
     whole(path, half)
 
 files.write = write
-sys.argv[0] = "kdjax"
 runpy.run_module("kdjax", run_name="__main__", alter_sys=True)
 """
 
